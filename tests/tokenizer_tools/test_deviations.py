@@ -1,0 +1,63 @@
+"""A tokenizer.json that is not GPT-2's in every rule is named as such, never taken silently."""
+
+import json
+
+import pytest
+
+from tokenizer_tools.bpe import read_vocabulary, reference_tokenizer, tokenizer_json
+from tokenizer_tools.vocabulary import GPT2_PATTERN
+
+
+def write(folder, vocabulary, change):
+    document = json.loads(tokenizer_json(vocabulary))
+    change(document)
+    path = folder / "tokenizer.json"
+    path.write_text(json.dumps(document), encoding="utf-8")
+    return path
+
+
+def split(pattern):
+    return {"type": "Sequence", "pretokenizers": [
+        {"type": "Split", "pattern": {"Regex": pattern}, "behavior": "Isolated", "invert": False},
+        {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": False}]}
+
+
+DEVIATING = {
+    "another regex": lambda d: d.update(pre_tokenizer=split(r"\p{N}{1,3}|\S+|\s+")),
+    "use_regex is off": lambda d: d["pre_tokenizer"].update(use_regex=False),
+    "add_prefix_space": lambda d: d["pre_tokenizer"].update(add_prefix_space=True),
+    "normalizer": lambda d: d.update(normalizer={"type": "NFC"}),
+    "Digits": lambda d: d.update(pre_tokenizer={"type": "Sequence", "pretokenizers": [
+        {"type": "Digits", "individual_digits": True}, d["pre_tokenizer"]]}),
+    "ignore_merges": lambda d: d["model"].update(ignore_merges=True),
+    "byte_fallback": lambda d: d["model"].update(byte_fallback=True),
+    "lstrip": lambda d: d["added_tokens"][0].update(lstrip=True),
+    "not special": lambda d: d["added_tokens"][0].update(special=False),
+    "post-processor": lambda d: d.update(post_processor={
+        "type": "TemplateProcessing", "single": [{"SpecialToken": {"id": "<|endoftext|>", "type_id": 0}},
+                                                 {"Sequence": {"id": "A", "type_id": 0}}],
+        "pair": [{"Sequence": {"id": "A", "type_id": 0}}, {"Sequence": {"id": "B", "type_id": 1}}],
+        "special_tokens": {"<|endoftext|>": {"id": "<|endoftext|>", "ids": [d["added_tokens"][0]["id"]],
+                                             "tokens": ["<|endoftext|>"]}}}),
+}
+
+
+@pytest.mark.parametrize("name", DEVIATING)
+def test_named(code, tmp_path, name):
+    vocabulary = read_vocabulary(write(tmp_path, code, DEVIATING[name]))
+    assert len(vocabulary.deviations) == 1
+    assert name in vocabulary.deviations[0]
+    assert tokenizer_json(vocabulary) == (tmp_path / "tokenizer.json").read_bytes()
+    assert reference_tokenizer(vocabulary).get_vocab_size() == len(vocabulary)
+
+
+@pytest.mark.parametrize("change", [
+    lambda d: d["pre_tokenizer"].pop("use_regex"),  # files from before the option existed
+    lambda d: d.update(pre_tokenizer=split(GPT2_PATTERN)),
+    lambda d: d.update(pre_tokenizer={"type": "Sequence", "pretokenizers": [d["pre_tokenizer"]]}),
+    lambda d: d.update(post_processor={"type": "ByteLevel", "add_prefix_space": True, "trim_offsets": False}),
+    lambda d: d["model"].update(continuing_subword_prefix="", end_of_word_suffix="", unk_token="<|endoftext|>"),
+    lambda d: d.pop("added_tokens") and None,
+])
+def test_harmless_variants(code, tmp_path, change):
+    assert read_vocabulary(write(tmp_path, code, change)).deviations == ()

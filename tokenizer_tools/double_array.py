@@ -1,0 +1,186 @@
+"""A double-array trie in the layout of Darts-clone, which SentencePiece embeds: written here, and read back here.
+
+Each node is one uint32 (https://github.com/s-yata/darts-clone, src/darts.h, class DoubleArrayUnit):
+bits 0-7 the label, bit 8 "has a leaf", bits 10-30 the offset to the children (shifted left by 8 when
+bit 9 is set), bit 31 "is a leaf", and then bits 0-30 are the value. The child with label c of a node at p
+is at p ^ offset ^ c, and the value of a key that ends at p is at p ^ offset.
+"""
+
+from __future__ import annotations
+
+import struct
+from typing import Mapping
+
+_LEAF = 1 << 31
+_HAS_LEAF = 1 << 8
+_BLOCK = 256
+# A free place is tried for every node; in a nearly full array most fit nothing, so the search gives up early
+# and takes a fresh block. Costs a few per cent in size, saves most of the time.
+_TRIES = 1500
+
+
+class _Places:
+    """The free places of the growing array, as a doubly linked list in order."""
+
+    def __init__(self) -> None:
+        self.units: list[int] = []
+        self.taken = bytearray()
+        self.is_base = bytearray()
+        self.next: list[int] = []
+        self.previous: list[int] = []
+        self.first = self.last = -1
+
+    def grow(self) -> None:
+        start = len(self.units)
+        for index in range(start, start + _BLOCK):
+            self.next.append(index + 1)
+            self.previous.append(index - 1)
+        self.next[-1] = -1
+        self.previous[start] = self.last
+        if self.last >= 0:
+            self.next[self.last] = start
+        else:
+            self.first = start
+        self.last = start + _BLOCK - 1
+        self.units.extend([0] * _BLOCK)
+        self.taken.extend(bytes(_BLOCK))
+        self.is_base.extend(bytes(_BLOCK))
+
+    def take(self, index: int) -> None:
+        self.taken[index] = 1
+        before, after = self.previous[index], self.next[index]
+        if before >= 0:
+            self.next[before] = after
+        else:
+            self.first = after
+        if after >= 0:
+            self.previous[after] = before
+        else:
+            self.last = before
+
+    def base_for(self, parent: int, labels: list[int]) -> int:
+        """A base whose places base ^ label are all free and whose offset from `parent` can be written."""
+        size, taken, is_base, following = len(self.units), self.taken, self.is_base, self.next
+        first_label, rest = labels[0], labels[1:]
+        place = self.first
+        for _ in range(_TRIES):
+            if place < 0:
+                break
+            base = place ^ first_label
+            if not is_base[base] and not any(taken[base ^ label] for label in rest) and _offset_fits(parent ^ base):
+                return base
+            place = following[place]
+        self.grow()
+        # A fresh block at the same place within its block as the parent: the offset's low byte is 0, so the
+        # long form of the offset can be used.
+        return size | (parent & 0xFF)
+
+
+def _offset_fits(offset: int) -> bool:
+    return offset != 0 and (offset < 1 << 21 or offset & 0xFF == 0)
+
+
+def build_double_array(values: Mapping[bytes, int]) -> bytes:
+    """The trie of `values` as little-endian uint32 units, a multiple of 1,024 bytes.
+
+    Keys are non-empty and hold no NUL byte (label 0 marks a key's end); values are in 0..2**31-1.
+    Raises ValueError on a key or value that cannot be written.
+    """
+    keys = sorted(values)
+    if not keys or not keys[0] or any(0 in key for key in keys):
+        raise ValueError("a double array needs at least one key, and none that is empty or holds a NUL byte")
+    places = _Places()
+    places.grow()
+    places.take(0)
+    places.is_base[0] = 1
+    # Each entry: keys[start:end] share their first `depth` bytes, and that prefix is the node at `node`.
+    waiting = [(0, len(keys), 0, 0)]
+    while waiting:
+        start, end, depth, node = waiting.pop()
+        labels, spans, index = [], [], start
+        if len(keys[start]) == depth:
+            labels.append(0)
+            spans.append((start, start + 1))
+            index += 1
+        while index < end:
+            label, first = keys[index][depth], index
+            while index < end and keys[index][depth] == label:
+                index += 1
+            labels.append(label)
+            spans.append((first, index))
+        base = places.base_for(node, labels)
+        places.is_base[base] = 1
+        offset = node ^ base
+        places.units[node] |= offset << 10 if offset < 1 << 21 else offset << 2 | 1 << 9
+        if labels[0] == 0:
+            places.units[node] |= _HAS_LEAF
+        for label, (first, stop) in zip(labels, spans):
+            child = base ^ label
+            places.take(child)
+            if label:
+                places.units[child] = label
+                waiting.append((first, stop, depth + 1, child))
+            else:
+                places.units[child] = _LEAF | _checked_value(values[keys[first]])
+    _close_free_places(places)
+    return struct.pack(f"<{len(places.units)}I", *places.units)
+
+
+def _checked_value(value: int) -> int:
+    if not 0 <= value < _LEAF:
+        raise ValueError(f"value {value} does not fit the 31 bits of a double-array leaf")
+    return value
+
+
+def _close_free_places(places: _Places) -> None:
+    """Give each free place the label it would have under a base no node uses, so that no lookup can end there."""
+    for block in range(0, len(places.units), _BLOCK):
+        unused = next((base for base in range(block, block + _BLOCK) if not places.is_base[base]), None)
+        for index in range(block, block + _BLOCK):
+            if not places.taken[index]:
+                places.units[index] = (index ^ unused) & 0xFF if unused is not None else 0
+
+
+class DoubleArrayReader:
+    """Looks keys up the way SentencePiece does. Raises ValueError when the bytes are no double array."""
+
+    def __init__(self, data: bytes) -> None:
+        if not data or len(data) % 1024:
+            raise ValueError(f"a double array of {len(data)} bytes; expected a positive multiple of 1,024")
+        self.units = struct.unpack(f"<{len(data) // 4}I", data)
+
+    def prefixes(self, text: bytes, start: int = 0) -> list[tuple[int, int]]:
+        """(length, value) of every key that `text[start:]` begins with, the shortest first."""
+        found: list[tuple[int, int]] = []
+        node = _children(self.units[0])
+        for index in range(start, len(text)):
+            node ^= text[index]
+            unit = self.units[node] if node < len(self.units) else 0
+            if unit & (_LEAF | 0xFF) != text[index]:
+                break
+            node ^= _children(unit)
+            if unit & _HAS_LEAF:
+                found.append((index + 1 - start, self.units[node] & ~_LEAF))
+        return found
+
+    def items(self) -> dict[bytes, int]:
+        """Every key and its value. Raises ValueError when nodes lead back to one another."""
+        found, waiting = {}, [(b"", _children(self.units[0]), False)]
+        visited = 0
+        while waiting:
+            visited += 1
+            if visited > len(self.units):
+                raise ValueError("the nodes of this double array form a circle")
+            prefix, base, has_leaf = waiting.pop()
+            if has_leaf:
+                found[prefix] = self.units[base] & ~_LEAF
+            for label in range(1, 256):
+                child = base ^ label
+                unit = self.units[child] if child < len(self.units) else 0
+                if unit & (_LEAF | 0xFF) == label:
+                    waiting.append((prefix + bytes([label]), child ^ _children(unit), bool(unit & _HAS_LEAF)))
+        return found
+
+
+def _children(unit: int) -> int:
+    return unit >> 10 << ((unit & 1 << 9) >> 6)

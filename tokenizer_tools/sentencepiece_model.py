@@ -1,0 +1,189 @@
+"""Rebuilds a byte-level BPE vocabulary as a SentencePiece model with the same ids, plus alias rows.
+
+With score = -rank SentencePiece's BPE equals GPT-2's inside a pre-token; spellings keep pieces from lying across
+a cut of the pre-tokenizer, and the normaliser's keys choose the spelling. docs/TOKENIZER.md tells the whole story.
+"""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+
+from tokenizer_tools.aliases import LockedTokens, alias_table, symbol_bytes
+from tokenizer_tools.boundaries import remove_crossings
+from tokenizer_tools.vocabulary import BYTE_SYMBOLS, BytePairVocabulary, bytes_to_symbols
+from tokenizer_tools.charsmap import compile_charsmap
+from tokenizer_tools.errors import TokenizerError
+from tokenizer_tools.keys import normalizer_keys
+from tokenizer_tools.spellings import Spellings, whole_characters
+from tokenizer_tools.symbols import choose_symbols
+
+MODES = ("T", "F")
+
+# ModelProto.SentencePiece.Type
+_NORMAL, _UNKNOWN, _CONTROL, _UNUSED = 1, 2, 3, 5
+# A piece that is never wanted gets a score below every rank: it can only be merged last, and then
+# SentencePiece takes pieces of type UNUSED apart again.
+_NEVER = -1e9
+
+
+@dataclass(frozen=True)
+class SentencePieceModel:
+    """A serialized ModelProto and what its ids mean.
+
+    Ids below `vocabulary_size` are the vocabulary's own; id vocabulary_size + i is an alias of alias_of[i].
+    Mode "T" takes raw text, mode "F" text mapped to GPT-2's byte alphabet. `crossings` counts pieces that can
+    still lie across a cut (0 for a vocabulary trained with GPT-2's regex), `unreachable` the tokens that
+    BPE never yields.
+    """
+
+    proto: bytes
+    vocabulary_size: int
+    alias_of: tuple[int, ...]
+    mode: str
+    keys: int
+    charsmap_bytes: int
+    crossings: int
+    unreachable: int
+
+    @property
+    def rows(self) -> int:
+        """Rows the embedding table needs."""
+        return self.vocabulary_size + len(self.alias_of)
+
+    def original_ids(self, ids: list[int]) -> list[int]:
+        """The same ids with each alias replaced by the id it stands for."""
+        size, alias_of = self.vocabulary_size, self.alias_of
+        return [index if index < size else alias_of[index - size] for index in ids]
+
+
+def build_sentencepiece(vocabulary: BytePairVocabulary, mode: str = "T") -> SentencePieceModel:
+    """The SentencePiece model of `vocabulary`; the same vocabulary gives the same bytes.
+
+    Raises TokenizerError for an unknown mode or a vocabulary the format cannot hold. A vocabulary whose
+    `deviations` are not empty is built as if it followed GPT-2's rules: measure it with report.compare.
+    """
+    if mode not in MODES:
+        raise TokenizerError(f"tokenizer mode {mode!r}; expected T (raw text) or F (byte-mapped text)")
+    ordinary = [index for index in range(len(vocabulary)) if index not in vocabulary.special_ids]
+    data = {index: vocabulary.token_bytes(index) for index in ordinary}
+    tokens = list(data.values())
+    spellings = Spellings(choose_symbols(mode, tokens), whole_characters(vocabulary) if mode == "T" else frozenset())
+    forms, crossings = remove_crossings(spellings, tokens)
+    reachable = _reachable(vocabulary, data)
+    locked = LockedTokens(vocabulary, spellings, forms)
+
+    pieces = _own_pieces(vocabulary, mode)
+    aliases = alias_table(vocabulary, spellings, forms, locked, reachable, pieces)
+    producible = spellings.whole if mode == "T" else None
+    rows = []
+    for index, piece in enumerate(pieces):
+        if index in vocabulary.special_ids:
+            rows.append(_piece(piece, 0.0, _CONTROL))
+        elif data[index] == b"\0":
+            # The unknown piece must be some id; a NUL byte is the only one that cannot be a piece anyway.
+            rows.append(_piece(piece, 0.0, _UNKNOWN))
+        elif index in reachable and piece in {form.encode() for form in forms[data[index]]}:
+            rows.append(_piece(piece, -1.0 - reachable[index], _NORMAL))
+        elif _can_be_met(piece, producible) or index not in reachable:
+            rows.append(_piece(piece, _NEVER, _UNUSED))
+        else:
+            rows.append(_piece(piece, -1.0 - reachable[index], _NORMAL))
+    rows += [_piece(alias.piece.encode(), -1.0 - reachable[alias.original], _NORMAL) for alias in aliases]
+
+    keys = normalizer_keys(spellings, locked.write)
+    charsmap = compile_charsmap(keys)
+    meaning = symbol_bytes(aliases, locked, spellings.symbols)
+    specs = _specs(vocabulary, pieces, len(rows), charsmap, _denormalizer_keys(meaning, mode))
+    return SentencePieceModel(b"".join(rows) + specs, len(vocabulary), tuple(alias.original for alias in aliases), mode,
+                              len(keys), len(charsmap), crossings, len(ordinary) - len(reachable))
+
+
+def _reachable(vocabulary: BytePairVocabulary, data: dict[int, bytes]) -> dict[int, int]:
+    """id -> rank of the merge that completes it, for the tokens that BPE of their own bytes yields.
+
+    SentencePiece merges any two neighbours whose concatenation is a piece, so a token that is never yielded
+    must not be mergeable. A single byte has rank -1.
+    """
+    found = {}
+    for index, token in data.items():
+        parts, rank = vocabulary.apply_merges(token)
+        if len(parts) == 1:
+            found[index] = rank
+    return found
+
+
+def _own_pieces(vocabulary: BytePairVocabulary, mode: str) -> list[bytes]:
+    """The pieces of the vocabulary's own ids: the token's bytes (mode T) or its byte-alphabet spelling (mode F)."""
+    pieces = []
+    for index, token in enumerate(vocabulary.tokens):
+        piece = vocabulary.token_bytes(index) if mode == "T" else token.encode()
+        if mode == "T" and 0 in piece:
+            piece = f"<nul:{index}>".encode()
+        pieces.append(piece)
+    repeated = len(pieces) - len(set(pieces))
+    if repeated:
+        raise TokenizerError(f"{repeated} token(s) have the same bytes as another one or as a special token; "
+                             "SentencePiece needs distinct pieces")
+    return pieces
+
+
+def _can_be_met(piece: bytes, whole: frozenset[int] | None) -> bool:
+    """Whether normalised text can contain this piece's characters (whole is None in mode F: always)."""
+    if whole is None:
+        return True
+    try:
+        return all(character < "\x80" or ord(character) in whole for character in piece.decode())
+    except UnicodeDecodeError:
+        return False
+
+
+def _denormalizer_keys(meaning: dict[str, bytes], mode: str) -> dict[bytes, bytes]:
+    """Private symbols back to bytes (mode T) or to GPT-2's byte alphabet (mode F)."""
+    return {symbol.encode(): data if mode == "T" else bytes_to_symbols(data).encode()
+            for symbol, data in sorted(meaning.items()) if data != b"\0"}
+
+
+def _piece(piece: bytes, score: float, kind: int) -> bytes:
+    """One `pieces` field of ModelProto, written at wire level: a token may be part of a character, which
+    protobuf's Python strings cannot hold but C++ reads as it is."""
+    message = b"\x0a" + _varint(len(piece)) + piece + b"\x15" + struct.pack("<f", score)
+    if kind != _NORMAL:  # the field's default, which SentencePiece's trainer leaves out too
+        message += b"\x18" + _varint(kind)
+    return b"\x0a" + _varint(len(message)) + message
+
+
+def _varint(number: int) -> bytes:
+    encoded = bytearray()
+    while number > 0x7F:
+        encoded.append(number & 0x7F | 0x80)
+        number >>= 7
+    encoded.append(number)
+    return bytes(encoded)
+
+
+def _specs(vocabulary: BytePairVocabulary, pieces: list[bytes], size: int, charsmap: bytes,
+           denormalizer: dict[bytes, bytes]) -> bytes:
+    """The trainer, normaliser and denormaliser specs of ModelProto."""
+    from sentencepiece import sentencepiece_model_pb2
+
+    model = sentencepiece_model_pb2.ModelProto()
+    trainer = model.trainer_spec
+    trainer.model_type = trainer.BPE
+    trainer.vocab_size = size
+    trainer.unk_id = vocabulary.ids[BYTE_SYMBOLS[0]]
+    trainer.unk_piece = pieces[trainer.unk_id].decode()
+    trainer.unk_surface = "\0"
+    end = vocabulary.end_of_text
+    trainer.bos_id = trainer.eos_id = -1 if end is None else end
+    if end is not None:
+        trainer.bos_piece = trainer.eos_piece = vocabulary.tokens[end]
+    trainer.pad_id = -1
+    trainer.control_symbols.extend(vocabulary.special_tokens)
+    model.normalizer_spec.name = "gpt2"
+    model.normalizer_spec.precompiled_charsmap = charsmap
+    model.denormalizer_spec.name = "gpt2_inverse"
+    model.denormalizer_spec.precompiled_charsmap = compile_charsmap(denormalizer)
+    for spec in (model.normalizer_spec, model.denormalizer_spec):
+        spec.add_dummy_prefix = spec.remove_extra_whitespaces = spec.escape_whitespaces = False
+    return model.SerializeToString(deterministic=True)

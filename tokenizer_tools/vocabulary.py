@@ -1,0 +1,147 @@
+"""A byte-level BPE vocabulary: the 256 bytes, the merges, the special tokens, and the reference encoder for them."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING, Iterator
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+
+END_OF_TEXT = "<|endoftext|>"
+
+# The pre-tokenizer regex of GPT-2 (openai/gpt-2, src/encoder.py); ByteLevel(use_regex=True) is the same.
+GPT2_PATTERN = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
+
+
+def _byte_alphabet() -> tuple[str, ...]:
+    """GPT-2's `bytes_to_unicode` as a tuple: printable bytes stand for themselves, the rest for U+0100 and up."""
+    printable = {*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)}
+    symbols, spare = [], 0x100
+    for byte in range(256):
+        symbols.append(chr(byte if byte in printable else spare))
+        spare += byte not in printable
+    return tuple(symbols)
+
+
+BYTE_SYMBOLS = _byte_alphabet()
+SYMBOL_BYTES = {symbol: byte for byte, symbol in enumerate(BYTE_SYMBOLS)}
+
+
+@dataclass(frozen=True)
+class BytePairVocabulary:
+    """Tokens in id order, written in GPT-2's byte alphabet, and the merges in rank order.
+
+    `special_tokens` are the tokens that no text becomes by merging (`<|endoftext|>`); they are written
+    as they are, not in the byte alphabet. `deviations` says in what the file asks for something else
+    than GPT-2's rules, and `tokenizer_json` is that file, if there was one.
+    """
+
+    tokens: tuple[str, ...]
+    merges: tuple[tuple[str, str], ...]
+    special_tokens: tuple[str, ...] = ()
+    deviations: tuple[str, ...] = ()
+    tokenizer_json: bytes | None = field(default=None, repr=False)
+
+    def __len__(self) -> int:
+        return len(self.tokens)
+
+    @cached_property
+    def ids(self) -> dict[str, int]:
+        return {token: index for index, token in enumerate(self.tokens)}
+
+    @cached_property
+    def special_ids(self) -> frozenset[int]:
+        return frozenset(self.ids[token] for token in self.special_tokens)
+
+    @cached_property
+    def ranks(self) -> dict[tuple[str, str], int]:
+        return {pair: rank for rank, pair in enumerate(self.merges)}
+
+    @property
+    def end_of_text(self) -> int | None:
+        """The id of `<|endoftext|>`, else of the first special token, else None."""
+        if END_OF_TEXT in self.special_tokens:
+            return self.ids[END_OF_TEXT]
+        return self.ids[self.special_tokens[0]] if self.special_tokens else None
+
+    def id_of_text(self, text: str) -> int | None:
+        """The id of the token that is exactly `text`, special or not; None if there is none."""
+        return self.ids[text] if text in self.special_tokens else self.ids.get(bytes_to_symbols(text.encode()))
+
+    def token_bytes(self, token_id: int) -> bytes:
+        """What this id decodes to. A special token decodes to its own text."""
+        token = self.tokens[token_id]
+        if token_id in self.special_ids:
+            return token.encode()
+        return symbols_to_bytes(token)
+
+    def decode(self, token_ids: list[int]) -> bytes:
+        return b"".join(map(self.token_bytes, token_ids))
+
+    def apply_merges(self, word: bytes) -> tuple[list[str], int]:
+        """BPE of one pre-token, and the rank of the last merge made (-1 when there was none)."""
+        parts, last = [BYTE_SYMBOLS[byte] for byte in word], -1
+        for parts, last in self.merge_steps(word):
+            pass
+        return parts, last
+
+    def merge_steps(self, word: bytes) -> Iterator[tuple[list[str], int]]:
+        """Yield (parts after the merge, rank of the merge), merge by merge, the lowest rank and the leftmost first."""
+        parts, ranks = [BYTE_SYMBOLS[byte] for byte in word], self.ranks
+        while len(parts) > 1:
+            rank, where = min((ranks.get(pair, len(ranks)), index) for index, pair in enumerate(zip(parts, parts[1:])))
+            if rank == len(ranks):
+                return
+            parts = [*parts[:where], parts[where] + parts[where + 1], *parts[where + 2:]]
+            yield parts, rank
+
+
+def symbols_to_bytes(token: str) -> bytes:
+    """A token in GPT-2's byte alphabet as the bytes it stands for."""
+    return bytes(SYMBOL_BYTES[symbol] for symbol in token)
+
+
+def bytes_to_symbols(data: bytes) -> str:
+    """Bytes in GPT-2's byte alphabet, as MediaPipe's BYTES_TO_UNICODE does to a prompt."""
+    return "".join(BYTE_SYMBOLS[byte] for byte in data)
+
+
+def reference_tokenizer(vocabulary: BytePairVocabulary) -> "Tokenizer":
+    """The Hugging Face tokenizer with these tokens: what every id is compared with.
+
+    A tokenizer.json that deviates from GPT-2's rules is taken as it is.
+    """
+    from tokenizers import Tokenizer
+
+    return Tokenizer.from_str(tokenizer_json(vocabulary).decode())
+
+
+def tokenizer_json(vocabulary: BytePairVocabulary) -> bytes:
+    """A Hugging Face tokenizer.json for LiteRT-LM and transformers; the same vocabulary gives the same bytes."""
+    if vocabulary.deviations and vocabulary.tokenizer_json is not None:
+        return vocabulary.tokenizer_json
+    byte_level = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": True}
+    document = {
+        "version": "1.0",
+        "truncation": None,
+        "padding": None,
+        "added_tokens": [
+            {"id": index, "content": vocabulary.tokens[index], "single_word": False, "lstrip": False, "rstrip": False,
+             "normalized": False, "special": True}
+            for index in sorted(vocabulary.special_ids)
+        ],
+        "normalizer": None,
+        "pre_tokenizer": byte_level,
+        "post_processor": None,
+        "decoder": byte_level,
+        "model": {
+            "type": "BPE", "dropout": None, "unk_token": None, "continuing_subword_prefix": None,
+            "end_of_word_suffix": None, "fuse_unk": False, "byte_fallback": False, "ignore_merges": False,
+            "vocab": vocabulary.ids,
+            "merges": [list(pair) for pair in vocabulary.merges],
+        },
+    }
+    return json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode()
