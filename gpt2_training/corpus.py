@@ -1,0 +1,87 @@
+"""A training text as documents, split into a part to learn from and a part held out.
+
+A document is one file. Whether it is held out depends only on its name, so the split is the same
+on every machine and stays disjoint when a file changes between two Python releases.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import sysconfig
+from dataclasses import dataclass
+from pathlib import Path
+
+from gpt2_training.errors import TrainingError
+
+STANDARD_LIBRARY = "python-stdlib"
+
+# Parts of the standard library that are data, not code one would want to complete (character
+# tables, generated documentation), or that many systems package apart (the test suites).
+_NOT_CODE = {"encodings", "pydoc_data", "site-packages", "dist-packages", "__pycache__", "test", "tests",
+             "idle_test", "lib-dynload", "lib2to3"}
+_NOT_CODE_FILES = {"entities.py", "__phello__.foo.py"}
+_NOT_CODE_PREFIXES = ("config-", "_sysconfigdata")
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """`train` and `held_out` are lists of documents; `fingerprint` is a SHA-256 over all of them."""
+
+    train: list[str]
+    held_out: list[str]
+    fingerprint: str
+
+    @property
+    def bytes(self) -> int:
+        return sum(len(text.encode()) for text in self.train + self.held_out)
+
+
+def read_corpus(source: str, held_out_share: float = 0.03) -> Corpus:
+    """Read `source`: a file, a folder of text files, or `python-stdlib`.
+
+    Of a folder, `held_out_share` of the files (chosen by a hash of the name) are held out; of a
+    single file, its end. Files that are not UTF-8 are passed over. Raises TrainingError when nothing
+    is left to train on or to hold out.
+    """
+    if source == STANDARD_LIBRARY:
+        root = Path(sysconfig.get_paths()["stdlib"])
+        files = [path for path in sorted(root.rglob("*.py")) if _is_library_code(path.relative_to(root))]
+    else:
+        root = Path(source)
+        if not root.exists():
+            raise TrainingError(f"no file or folder {source!r}; give a text file, a folder, or {STANDARD_LIBRARY!r}")
+        files = [root] if root.is_file() else [path for path in sorted(root.rglob("*")) if path.is_file()]
+
+    documents = {}
+    for path in files:
+        try:
+            text = path.read_text(encoding="utf-8")
+        except UnicodeDecodeError:
+            continue
+        if text.strip():
+            documents[path.relative_to(root).as_posix() if root.is_dir() else path.name] = text
+
+    if len(documents) == 1:
+        (text,) = documents.values()
+        cut = int(len(text) * (1 - held_out_share))
+        train, held_out = [text[:cut]], [text[cut:]]
+    else:
+        chosen = {name for name in documents if _is_held_out(name, held_out_share)}
+        train = [text for name, text in documents.items() if name not in chosen]
+        held_out = [documents[name] for name in sorted(chosen)]
+    if not any(train) or not any(held_out):
+        raise TrainingError(f"{source}: {len(documents)} readable text file(s), too little to train on and hold a part out")
+
+    digest = hashlib.sha256()
+    for name, text in documents.items():
+        digest.update(f"{name}\0{text}\0".encode())
+    return Corpus(train, held_out, digest.hexdigest())
+
+
+def _is_library_code(relative: Path) -> bool:
+    return not (_NOT_CODE & set(relative.parts[:-1]) or relative.name in _NOT_CODE_FILES
+                or any(part.startswith(_NOT_CODE_PREFIXES) for part in relative.parts))
+
+
+def _is_held_out(name: str, share: float) -> bool:
+    return int.from_bytes(hashlib.sha256(name.encode()).digest()[:4], "big") < share * 2**32

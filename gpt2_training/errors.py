@@ -1,0 +1,5 @@
+"""The error of this package."""
+
+
+class TrainingError(Exception):
+    """A text or a recipe that nothing can be trained on or with; the message says why and what to do."""

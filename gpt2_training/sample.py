@@ -1,0 +1,59 @@
+"""Text from a checkpoint in PyTorch, token by token."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Iterator
+
+import torch
+from tokenizers import Tokenizer
+from transformers import GPT2LMHeadModel
+
+from gpt2_training.vocabulary import END_OF_TEXT
+
+
+@dataclass(frozen=True)
+class Sampler:
+    """A model with its tokenizer. `start` is put before every prompt, and ends the text when written."""
+
+    model: GPT2LMHeadModel
+    tokenizer: Tokenizer
+    start: int
+
+
+def load_sampler(folder: Path) -> Sampler:
+    """Read a Hugging Face GPT-2 folder with a tokenizer.json. Raises FileNotFoundError when there is none."""
+    for name in ("config.json", "tokenizer.json"):
+        if not (folder / name).is_file():
+            raise FileNotFoundError(f"{folder} has no {name}; expected a checkpoint written by `task-bundler pretrain`")
+    model = GPT2LMHeadModel.from_pretrained(folder, dtype=torch.float32, use_safetensors=True).eval()
+    tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    return Sampler(model, tokenizer, tokenizer.token_to_id(END_OF_TEXT))
+
+
+@torch.inference_mode()
+def sample(sampler: Sampler, prompt: str, tokens: int, temperature: float = 0.8, top_k: int = 40, seed: int = 0) -> Iterator[str]:
+    """Yield the continuation of `prompt`, piece by piece, up to `tokens` tokens or the end-of-text token.
+
+    Temperature 0 is greedy. Older tokens are dropped when the model's context is full.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    ids = [sampler.start, *sampler.tokenizer.encode(prompt).ids]
+    context = sampler.model.config.n_positions
+    written: list[int] = []
+    shown = ""
+    for _ in range(tokens):
+        logits = sampler.model(torch.tensor([(ids + written)[-context:]])).logits[0, -1]
+        if temperature == 0:
+            token = int(logits.argmax())
+        else:
+            values, indices = (logits / temperature).topk(min(top_k, len(logits)))
+            token = int(indices[torch.multinomial(values.softmax(-1), 1, generator=generator)])
+        if token == sampler.start:
+            return
+        written.append(token)
+        text = sampler.tokenizer.decode(written)
+        if not text.endswith("\ufffd"):  # wait until a character's bytes are complete
+            yield text[len(shown):]
+            shown = text
