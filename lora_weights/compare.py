@@ -1,0 +1,115 @@
+"""LoRA at several ranks against full fine-tuning: the same model, text and steps, side by side."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Callable, Sequence
+
+import torch
+from tokenizers import Tokenizer
+from transformers import GPT2LMHeadModel
+
+from gpt2_training.corpus import Corpus
+from gpt2_training.pretrain import encode
+from gpt2_training.sample import Sampler, sample
+from gpt2_training.vocabulary import END_OF_TEXT
+from lora_weights.fine_tune import FineTuneConfig, Step, fine_tune
+from lora_weights.train import check_context, with_adapter
+
+
+@dataclass(frozen=True)
+class Compared:
+    """One way of fine-tuning. `rank` 0 is the whole model; `curve` is (step, held-out cross-entropy in nats)."""
+
+    name: str
+    rank: int
+    trainable_parameters: int
+    optimizer_bytes: int
+    seconds: float
+    perplexity: float
+    perplexity_standard_error: float
+    samples: dict[str, str]
+    curve: list[tuple[int, float]]
+
+
+def compare(model: GPT2LMHeadModel, tokenizer: Tokenizer, corpus: Corpus, ranks: Sequence[int], config: FineTuneConfig,
+            full_learning_rate: float, prompts: Sequence[str], sample_tokens: int = 48,
+            on_step: Callable[[str, Step], None] = lambda name, step: None) -> tuple[Compared, list[Compared]]:
+    """Fine-tune copies of `model`, whole and with an adapter of each rank; (the untouched model, the results).
+
+    `config` is that of every adapter but for the rank; the whole model is trained at `full_learning_rate`, because
+    what suits a few parameters breaks many. Samples continue `prompts` greedily.
+    """
+    check_context(model, config)
+    train, held_out = encode(tokenizer, corpus.train), encode(tokenizer, corpus.held_out)
+    base, results = None, []
+    for rank in (0, *ranks):
+        name = f"LoRA, rank {rank}" if rank else "full fine-tuning"
+        chosen = replace(config, rank=rank, **({} if rank else {"learning_rate": full_learning_rate}))
+        tuned = copy.deepcopy(model).requires_grad_(True)
+        tuned = with_adapter(tuned, chosen) if rank else tuned
+        if base is None:
+            texts = _samples(tuned, tokenizer, prompts, sample_tokens)
+        result = fine_tune(tuned, train, held_out, chosen, lambda step: on_step(name, step))
+        if base is None:
+            base = Compared("the model as it was", 0, 0, 0, 0.0, result.before.value, result.before.standard_error, texts, [])
+        curve = [(step.step, step.held_out) for step in result.steps if step.held_out is not None]
+        results.append(Compared(name, rank, result.trainable, result.optimizer_bytes, result.seconds, result.after.value,
+                                result.after.standard_error, _samples(tuned, tokenizer, prompts, sample_tokens), curve))
+    return base, results
+
+
+def _samples(model: torch.nn.Module, tokenizer: Tokenizer, prompts: Sequence[str], tokens: int) -> dict[str, str]:
+    model.eval()
+    sampler = Sampler(model, tokenizer, tokenizer.token_to_id(END_OF_TEXT))
+    return {prompt: "".join(sample(sampler, prompt, tokens, temperature=0)) for prompt in prompts}
+
+
+def comparison_record(base: Compared, results: Sequence[Compared]) -> dict:
+    """What `task-bundler lora compare` writes as comparison.json."""
+    return {"base": asdict(base), "results": [asdict(result) for result in results]}
+
+
+def comparison_table(base: Compared, results: Sequence[Compared]) -> str:
+    """The same as Markdown: a table, then what each one writes."""
+    lines = ["| | trainable parameters | optimizer state | seconds | held-out perplexity |", "|---|---|---|---|---|"]
+    for result in (base, *results):
+        lines.append(f"| {result.name} | {result.trainable_parameters:,} | {result.optimizer_bytes / 1e6:,.2f} MB | {result.seconds:.0f} | "
+                     f"{result.perplexity:.2f} ± {result.perplexity_standard_error:.2f} |")
+    for prompt in base.samples:
+        lines += ["", f"After `{prompt!r}`, greedily:"]
+        for result in (base, *results):
+            lines += ["", f"{result.name}:", "", "```", prompt + result.samples[prompt], "```"]
+    return "\n".join(lines) + "\n"
+
+
+def write_comparison_plot(base: Compared, results: Sequence[Compared], output: Path) -> None:
+    """Held-out loss over the steps, and over the number of trainable parameters, as SVG."""
+    import math
+
+    import matplotlib
+
+    matplotlib.use("svg")
+    matplotlib.rcParams["svg.hashsalt"] = "comparison"  # else ids in the file are random
+    from matplotlib import pyplot
+
+    figure, (over_steps, over_size) = pyplot.subplots(1, 2, figsize=(10, 4), sharey=True)
+    for result in results:
+        points = [(0, math.log(base.perplexity)), *result.curve]
+        over_steps.plot(*zip(*points), marker="o", markersize=3, label=result.name)
+        over_size.errorbar(result.trainable_parameters, math.log(result.perplexity), yerr=result.perplexity_standard_error / result.perplexity,
+                           marker="o", capsize=3)
+        over_size.annotate(result.name, (result.trainable_parameters, math.log(result.perplexity)), textcoords="offset points", xytext=(4, 6),
+                           fontsize=8)
+    over_steps.set_xlabel("step")
+    over_steps.set_ylabel("held-out cross-entropy, nats per token")
+    over_size.set_xlabel("trainable parameters")
+    over_size.set_xscale("log")
+    over_steps.legend()
+    for axes in (over_steps, over_size):
+        axes.grid(alpha=0.3)
+    figure.tight_layout()
+    figure.savefig(output, metadata={"Date": None})
+    pyplot.close(figure)

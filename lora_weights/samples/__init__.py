@@ -1,0 +1,1 @@
+"""The two adapters of the embedded sample, and the texts they are trained on."""

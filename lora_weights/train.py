@@ -1,0 +1,101 @@
+"""Train a LoRA adapter for a GPT-2 on any text, with transformers and peft; what is saved is an ordinary PEFT folder."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import shutil
+import warnings
+from dataclasses import asdict
+from pathlib import Path
+from typing import Callable
+
+import torch
+from tokenizers import Tokenizer
+from transformers import GPT2LMHeadModel
+
+from gpt2_training.corpus import Corpus
+from gpt2_training.pretrain import encode
+from lora_weights.errors import LoraError
+from lora_weights.fine_tune import STATE_FILE, FineTuneConfig, Step, fine_tune
+from lora_weights.peft_adapter import RECORD
+
+
+def train_adapter(model: GPT2LMHeadModel, tokenizer: Tokenizer, corpus: Corpus, output: Path, config: FineTuneConfig,
+                  on_step: Callable[[Step], None] = lambda step: None, *, base: str = "", base_fingerprint: str | None = None,
+                  licence: str | None = None, command: str = "", source: str = "") -> dict:
+    """Train an adapter of `model` (whose own weights stay as they are) and write it to `output`, a PEFT folder.
+
+    Training goes on from `output`.partial when that holds the state of the same recipe on the same text. Returns the
+    record, also saved in it as training.json: recipe, text, losses, held-out perplexity before and after, and the
+    fingerprint of the base. `base` is what the model is called, `licence` goes into the model card. Raises LoraError
+    when the text is too short or the model too small.
+    """
+    check_context(model, config)
+    partial = output.with_name(output.name + ".partial")
+    partial.mkdir(parents=True, exist_ok=True)
+    adapted = with_adapter(model, config)
+    train, held_out = encode(tokenizer, corpus.train), encode(tokenizer, corpus.held_out)
+    result = fine_tune(adapted, train, held_out, config, on_step, partial / STATE_FILE)
+    record = {
+        "command": command, "text": source, "text_sha256": corpus.fingerprint, "text_bytes": corpus.bytes, "train_tokens": len(train),
+        "held_out_tokens": result.after.tokens, "base": base, "base_fingerprint": base_fingerprint, "config": asdict(config),
+        "trainable_parameters": result.trainable, "seconds": round(result.seconds),
+        "held_out_perplexity_before": result.before.value, "held_out_perplexity_before_standard_error": result.before.standard_error,
+        "held_out_perplexity": result.after.value, "held_out_perplexity_standard_error": result.after.standard_error,
+        "versions": {"python": platform.python_version(), "torch": torch.__version__},
+        "curve": [asdict(step) for step in result.steps if step.held_out is not None or step.step % 10 == 0],
+    }
+    adapted.peft_config["default"].base_model_name_or_path = base
+    adapted.save_pretrained(partial)
+    # In place of PEFT's, which is a form to fill in.
+    (partial / "README.md").write_text(adapter_card(output.name, record, licence))
+    (partial / RECORD).write_text(json.dumps(record, indent=1) + "\n")
+    (partial / STATE_FILE).unlink(missing_ok=True)
+    if output.exists():
+        shutil.rmtree(output)
+    os.replace(partial, output)
+    return record
+
+
+def adapter_card(name: str, record: dict, licence: str | None) -> str:
+    """The folder's README.md, with the header that model hubs and `lora export` read."""
+    config = record["config"]
+    return f"""---
+base_model: {record["base"]}
+library_name: peft
+{f"license: {licence}" if licence else "# license: not stated"}
+---
+
+# {name}
+
+A LoRA adapter of rank {config["rank"]} for {record["base"]}: {record["trainable_parameters"]:,} parameters beside {", ".join(config["targets"])}.
+
+| | |
+|---|---|
+| text | {record["text"]} |
+| training | {config["steps"]} steps of {config["batch"]} × {config["context"]} tokens, seed {config["seed"]} |
+| held-out perplexity without it | {record["held_out_perplexity_before"]:.2f} ± {record["held_out_perplexity_before_standard_error"]:.2f} |
+| held-out perplexity with it | {record["held_out_perplexity"]:.2f} ± {record["held_out_perplexity_standard_error"]:.2f} |
+
+    {record["command"]}
+"""
+
+
+def check_context(model: GPT2LMHeadModel, config: FineTuneConfig) -> None:
+    """Raise LoraError if the model has fewer positions than the config's context."""
+    if config.context > model.config.n_positions:
+        raise LoraError(f"--context {config.context}: the model has {model.config.n_positions} positions; give that many or fewer")
+
+
+def with_adapter(model: GPT2LMHeadModel, config: FineTuneConfig):
+    """`model` with a new adapter in place, only that trainable; from the config's seed. Returns peft's model around it."""
+    from peft import LoraConfig, get_peft_model
+
+    torch.manual_seed(config.seed)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that fan_in_fan_out is set for Conv1D, which is right
+        return get_peft_model(model, LoraConfig(
+            task_type="CAUSAL_LM", r=config.rank, lora_alpha=2 * config.rank if config.alpha is None else config.alpha,
+            target_modules=list(config.targets), lora_dropout=config.dropout, use_rslora=config.rslora, fan_in_fan_out=True))

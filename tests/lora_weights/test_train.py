@@ -1,0 +1,124 @@
+"""Training: the adapter learns and the base stays, resuming repeats nothing, and the comparison compares like with like."""
+
+import json
+
+import pytest
+import torch
+from tiny_gpt2 import VOCABULARY
+
+from bundler.checkpoint import open_checkpoint
+from bundler.cli import run
+from gpt2_training.corpus import Corpus
+from gpt2_training.vocabulary import train_vocabulary
+from lora_weights import fine_tune as loop
+from lora_weights.compare import compare, comparison_table, write_comparison_plot
+from lora_weights.errors import LoraError
+from lora_weights.fine_tune import FineTuneConfig
+from lora_weights.peft_adapter import read_peft
+from lora_weights.train import train_adapter
+
+TEXT = "The keeper wrote: the sea is calm, the light is lit. " * 120
+CONFIG = FineTuneConfig(threads=1, rank=4, steps=12, batch=2, context=24, warmup=2, evaluate_every=4, learning_rate=2e-2)
+CORPUS = Corpus([TEXT], [TEXT[:2000]], "fingerprint")
+
+
+@pytest.fixture(scope="module")
+def tokenizer():
+    return train_vocabulary([TEXT], VOCABULARY)
+
+
+@pytest.fixture
+def model(tiny_checkpoint):
+    return open_checkpoint(tiny_checkpoint).reference_model()
+
+
+def test_the_adapter_learns_and_the_base_stays(model, tokenizer, tmp_path, tiny_checkpoint):
+    steps = []
+    record = train_adapter(model, tokenizer, CORPUS, tmp_path / "sea", CONFIG, steps.append, base="tiny", base_fingerprint="ab", licence="mit",
+                           command="c", source="s")
+    assert record["held_out_perplexity"] < 0.8 * record["held_out_perplexity_before"]
+    assert [step.step for step in steps] == list(range(1, 13)) and [step.step for step in steps if step.held_out] == [4, 8]
+    assert all(step.loss > 0 and step.tokens_per_second > 0 for step in steps)
+    adapter = read_peft(tmp_path / "sea", 2)
+    assert adapter.base_fingerprint == "ab" and adapter.rank == 4 and adapter.alpha == 8 and adapter.licence == "mit"
+    assert json.loads((tmp_path / "sea" / "training.json").read_text()) == json.loads(json.dumps(record))
+    fresh = open_checkpoint(tiny_checkpoint).reference_model().state_dict()
+    for name, tensor in model.state_dict().items():
+        if "lora_" not in name:
+            assert torch.equal(tensor, fresh[name.replace(".base_layer", "")])
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["sea"]
+
+
+def test_an_interrupted_training_goes_on_to_the_same_bytes(model, tokenizer, tmp_path, tiny_checkpoint):
+    def other():
+        return open_checkpoint(tiny_checkpoint).reference_model()
+
+    config = FineTuneConfig(**{**vars(CONFIG), "dropout": 0.1})
+    train_adapter(model, tokenizer, CORPUS, tmp_path / "whole" / "sea", config)
+
+    class Stop(Exception):
+        pass
+
+    seen = []
+
+    def stop(step):
+        seen.append(step.step)
+        if step.step == 7:
+            raise Stop
+
+    with pytest.raises(Stop):
+        train_adapter(other(), tokenizer, CORPUS, tmp_path / "halves" / "sea", config, stop)
+    assert not (tmp_path / "halves" / "sea").exists()
+    train_adapter(other(), tokenizer, CORPUS, tmp_path / "halves" / "sea", config, lambda step: seen.append(step.step))
+    assert seen == [*range(1, 8), *range(5, 13)]  # from the state saved after step 4
+    file = "adapter_model.safetensors"
+    assert (tmp_path / "whole" / "sea" / file).read_bytes() == (tmp_path / "halves" / "sea" / file).read_bytes()
+
+
+def test_another_recipe_does_not_take_up_the_state(tmp_path):
+    state = tmp_path / "state.pt"
+    torch.save({"key": "other"}, state)
+    assert loop._resume(state, "key", [], None) == (0, [], 0.0)
+
+
+@pytest.mark.parametrize("config, corpus, named", [
+    (FineTuneConfig(context=97), CORPUS, "--context 97: the model has 96 positions"),
+    (FineTuneConfig(context=24), Corpus(["a b c"], [TEXT], ""), "to train on"),
+    (FineTuneConfig(context=24), Corpus([TEXT], ["a b c"], ""), "to hold out"),
+])
+def test_texts_and_contexts_that_do_not_fit(model, tokenizer, tmp_path, config, corpus, named):
+    with pytest.raises(LoraError, match=named):
+        train_adapter(model, tokenizer, corpus, tmp_path / "sea", config)
+    assert not (tmp_path / "sea").exists()
+
+
+def test_the_comparison(model, tokenizer, tmp_path):
+    base, results = compare(model, tokenizer, CORPUS, (1, 4), CONFIG, 2e-2, ["The "], sample_tokens=6)
+    assert [result.name for result in results] == ["full fine-tuning", "LoRA, rank 1", "LoRA, rank 4"]
+    full, one, four = results
+    assert full.trainable_parameters == sum(parameter.numel() for parameter in model.parameters())
+    # A and B of c_attn and c_proj, in two layers; Adam keeps two numbers for each parameter, and a step count per tensor.
+    assert one.trainable_parameters == 2 * (32 + 96 + 32 + 32) and four.trainable_parameters == 4 * one.trainable_parameters
+    assert one.optimizer_bytes == 8 * one.trainable_parameters + 4 * 8
+    assert all(result.perplexity < base.perplexity and result.samples.keys() == {"The "} for result in results)
+    table = comparison_table(base, results)
+    assert table.count("\n|") == 5 and "LoRA, rank 4" in table
+    write_comparison_plot(base, results, tmp_path / "a.svg")
+    first = (tmp_path / "a.svg").read_bytes()
+    write_comparison_plot(base, results, tmp_path / "a.svg")
+    assert (tmp_path / "a.svg").read_bytes() == first
+
+
+def test_the_commands(tiny_checkpoint, tmp_path, capsys):
+    (tmp_path / "text.txt").write_text(TEXT * 8)
+    common = [str(tiny_checkpoint), str(tmp_path / "text.txt"), "--steps", "3", "--batch", "1", "--context", "32", "--threads", "1", "--json", "--quiet"]
+    assert run(["lora", "train", *common, "-o", str(tmp_path / "sea"), "--rank", "2"]) == 0
+    record = json.loads(capsys.readouterr().out)
+    assert record["config"]["rank"] == 2 and len(record["base_fingerprint"]) == 64
+    assert run(["lora", "train", *common, "-o", str(tmp_path / "sea")]) == 2 and "--force" in capsys.readouterr().err
+    assert run(["lora", "compare", *common, "-o", str(tmp_path / "comparison"), "--ranks", "2", "-p", "The "]) == 0
+    assert len(json.loads(capsys.readouterr().out)["results"]) == 2
+    assert sorted(path.name for path in (tmp_path / "comparison").iterdir()) == ["comparison.json", "comparison.md", "comparison.svg"]
+    assert run(["lora", "info", str(tmp_path / "sea"), "--json", "--quiet"]) == 0
+    facts = json.loads(capsys.readouterr().out)
+    assert facts["rank"] == 2 and len(facts["delta_norms"]) == 2 and facts["delta_norms"][0]["o"] > 0
