@@ -1,0 +1,127 @@
+"""Every recipe on one checkpoint: bytes per parameter, and the distance from PyTorch on a text.
+
+On the embedded sample, with the held-out part of the text it was trained on (the default):
+
+    python benchmarks/recipes.py gpt2_training/sample
+
+Sizes alone, of a model with random weights:
+
+    python benchmarks/recipes.py /tmp/gpt2-124M --tokens 0
+
+Perplexity and KL divergence are in nats, over the next-token distributions of `--tokens` tokens, each context
+starting anew with the start token. The figures with ± are standard errors of the mean.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import tempfile
+from pathlib import Path
+
+import numpy as np
+from rich.console import Console
+from rich.progress import track
+from rich.table import Table
+
+from bundler.plan import BuildOptions, plan_build
+from bundler.convert import convert_fp32
+from bundler.errors import OptionError
+from bundler.gpt2 import TokenRows, load_exportable
+from bundler.native_output import quiet
+from bundler.quantize import RECIPES, check_recipe, quantize
+from bundler.reference import Reference
+from bundler.tflite_runner import TFLiteGPT2
+from bundler.verify import verification_text
+from gpt2_training.corpus import STANDARD_LIBRARY, read_corpus
+from tokenizer_tools.vocabulary import reference_tokenizer
+
+
+def log_softmax(logits: np.ndarray) -> np.ndarray:
+    shifted = logits.astype(np.float64) - logits.max(axis=1, keepdims=True)
+    return shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
+
+
+def measure(model: TFLiteGPT2, expected: list[np.ndarray], blocks: list[list[int]]) -> dict:
+    """Figures of `model` over `blocks` of tokens, against PyTorch's logits of the same."""
+    kl, same, losses, difference, moved = [], [], [], 0.0, []
+    for reference, ids in zip(expected, track(blocks, transient=True, console=Console(stderr=True))):
+        model.reset()
+        found = np.stack([model.decode(token)[:reference.shape[1]] for token in ids])
+        p, q = log_softmax(reference), log_softmax(found)
+        kl.append((np.exp(p) * (p - q)).sum(1))
+        same.append(reference.argmax(1) == found.argmax(1))
+        following = ids[1:]
+        losses.append(-q[np.arange(len(following)), following])
+        moved.append((np.exp(q) - np.exp(p))[np.arange(len(following)), following])
+        difference = max(difference, float(np.abs(reference - found).max()))
+    kl, same, losses, moved = map(np.concatenate, (kl, same, losses, moved))
+    error = lambda values: float(values.std() / np.sqrt(len(values)))  # noqa: E731
+    perplexity = float(np.exp(losses.mean()))
+    return {"tokens": len(kl), "perplexity": perplexity, "perplexity_error": perplexity * error(losses),
+            "mean_kl": float(kl.mean()), "mean_kl_error": error(kl), "kl_99.9%": float(np.quantile(kl, 0.999)),
+            "same_top": float(same.mean()), "same_top_error": error(same.astype(float)),
+            "rms_delta_p": float(np.sqrt((moved**2).mean())), "max_logit_difference": difference}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("model")
+    parser.add_argument("--tokens", type=int, default=8192, help="0: sizes only")
+    parser.add_argument("--text", type=Path, help="instead of the held-out part of the Python standard library")
+    parser.add_argument("--recipes", default=",".join(RECIPES))
+    parser.add_argument("--json", action="store_true")
+    arguments = parser.parse_args()
+
+    with tempfile.TemporaryDirectory() as folder:
+        folder = Path(folder)
+        plan = plan_build(BuildOptions(arguments.model, folder / "out"))
+        checkpoint, context = plan.checkpoint, plan.signatures.context
+        tokenizer = reference_tokenizer(plan.vocabulary)
+        parameters = sum(int(np.prod(shape)) for shape in checkpoint.architecture.tensor_shapes().values())
+        convert_fp32(load_exportable(checkpoint, context, TokenRows(len(plan.vocabulary))), plan.signatures, folder / "fp32.tflite")
+
+        start = plan.vocabulary.id_of_text(plan.start_token)
+        text = arguments.text.read_text() if arguments.text else "\n".join(read_corpus(STANDARD_LIBRARY).held_out)
+        ids = tokenizer.encode(text).ids[:arguments.tokens]
+        blocks = [[start, *ids[i:i + context - 1]] for i in range(0, len(ids), context - 1)]
+        expected = []
+        if blocks:
+            reference = Reference(checkpoint, len(plan.vocabulary))
+            expected = [reference.logits(block) for block in blocks]
+            del reference
+        results = {}
+        for recipe in arguments.recipes.split(","):
+            path = folder / f"{recipe}.tflite"
+            try:
+                check_recipe(recipe, checkpoint.architecture)
+            except OptionError as error:
+                Console(stderr=True).print(str(error))
+                continue
+            if recipe != "fp32":
+                calibration = [[start, *tokenizer.encode(verification_text()).ids[i * 150:(i + 1) * 150]] for i in range(4)]
+                quantize(folder / "fp32.tflite", recipe, path, calibration)
+            results[recipe] = {"bytes": path.stat().st_size, "bytes_per_parameter": path.stat().st_size / parameters}
+            if blocks:
+                with quiet():
+                    model = TFLiteGPT2(path)
+                results[recipe] |= measure(model, expected, blocks)
+            if recipe != "fp32":
+                path.unlink()
+
+    table = Table("recipe", "bytes/parameter", "perplexity", "mean KL", "99.9 % KL", "RMS Δp", "same top", "max |Δlogit|",
+                  title=f"{arguments.model}, {parameters:,} parameters")
+    for recipe, figures in results.items():
+        row = [recipe, f"{figures['bytes_per_parameter']:.3f}"]
+        if blocks:
+            row += [f"{figures['perplexity']:.3f} ± {figures['perplexity_error']:.3f}", f"{figures['mean_kl']:.2e} ± {figures['mean_kl_error']:.0e}",
+                    f"{figures['kl_99.9%']:.2e}", f"{figures['rms_delta_p']:.2%}",
+                    f"{figures['same_top']:.2%} ± {figures['same_top_error']:.2%}", f"{figures['max_logit_difference']:.2e}"]
+        table.add_row(*row)
+    Console(stderr=True, width=140).print(table)
+    if arguments.json:
+        print(json.dumps({"model": arguments.model, "parameters": parameters, "recipes": results}, indent=1))
+
+
+if __name__ == "__main__":
+    main()

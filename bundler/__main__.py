@@ -1,0 +1,5 @@
+"""`python -m bundler` is `task-bundler`."""
+
+from bundler.cli import main
+
+main()

@@ -1,0 +1,74 @@
+"""task-bundler build"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from bundler.console import Terminal, terminal_options
+
+
+def _lengths(context: click.Context, parameter: click.Parameter, value: str | None) -> tuple[int, ...] | None:
+    if value is None:
+        return None
+    try:
+        return tuple(int(part) for part in value.split(","))
+    except ValueError:
+        raise click.BadParameter(f"{value!r}; expected whole numbers with commas, such as 32,256") from None
+
+
+def _ranks(context: click.Context, parameter: click.Parameter, value: str | None) -> tuple[int, ...]:
+    return _lengths(context, parameter, value) or ()
+
+
+@click.command("build")
+@click.argument("model")
+@click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="Folder to write.")
+@click.option("--name", help="Name of the bundle files. [default: the output folder's name]")
+@click.option("--quant", "recipe", default="int8", show_default=True,
+              help="fp32, fp16, int8, int8-weight-only, int4-block32, int4-block128 or int8-static.")
+@click.option("--context", type=int, help="Tokens the KV cache holds. Less takes less memory. [default: the model's positions]")
+@click.option("--prefill", callback=_lengths, metavar="N,…", help="Lengths of prefill chunks. [default: a short and a long one]")
+@click.option("--start-token", help="[default: the checkpoint's, else <|endoftext|>]")
+@click.option("--stop-token", "stop_tokens", multiple=True, help="May be given several times. [default: the checkpoint's, else <|endoftext|>]")
+@click.option("--tokenizer", type=click.Path(path_type=Path), help="Folder of the vocabulary, if it is not beside the weights.")
+@click.option("--tokenizer-mode", type=click.Choice(["T", "F"]), default="T", show_default=True,
+              help="T: raw text, for every runtime. F: MediaPipe maps bytes first, fewer alias rows.")
+@click.option("--revision", help="Branch, tag or commit of a hub model.")
+@click.option("--calibration", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="Text for int8-static.")
+@click.option("--lora-ranks", callback=_ranks, metavar="R,…", help="Ranks of adapters the bundles take; 16 or 32 has to be one. [default: the adapters']")
+@click.option("--adapter", "adapters", multiple=True, type=click.Path(exists=True, file_okay=False, path_type=Path),
+              help="PEFT folder to export with the bundles, proven. May be given several times.")
+@click.option("--packer", type=click.Choice(["own", "mediapipe"]), default="own", show_default=True,
+              help="Who writes the .task; mediapipe needs the package mediapipe 0.10.35.")
+@click.option("--force", is_flag=True, help="Replace an output that exists.")
+@click.option("--dry-run", is_flag=True, help="Check everything that can be checked without building.")
+@terminal_options
+def command(terminal: Terminal, dry_run: bool, **options) -> None:
+    """Build NAME.task and NAME.litertlm from a GPT-2 checkpoint, and verify both against PyTorch.
+
+    MODEL is a Hugging Face folder, a hub id (owner/name or owner/name@revision), or nanoGPT's ckpt.pt.
+
+    Example: task-bundler build gpt2_training/sample -o out/sample
+    """
+    from bundler.native_output import quiet
+
+    with terminal.stage("Loading PyTorch and the converter"), quiet():
+        from bundler.build import build
+        from bundler.plan import BuildOptions, plan_build
+        from bundler.gate_table import gate_table
+        from bundler.verify import Gate
+
+    options = BuildOptions(**options)
+    if dry_run:
+        plan = plan_build(options)
+        terminal.say(f"{plan.checkpoint.source.name}: {options.recipe}, context {plan.signatures.context}, "
+                     f"prefill {', '.join(map(str, plan.signatures.prefill))}, would write {options.output}")
+        terminal.result({"name": plan.name, "context": plan.signatures.context, "prefill": list(plan.signatures.prefill)})
+        return
+    manifest = build(options, terminal.stage)
+    terminal.say(gate_table(f"{manifest['name']}, {manifest['recipe']}", [Gate(**gate) for gate in manifest["verification"]]))
+    for container in ("task", "litertlm"):
+        terminal.say(f"{options.output}/{manifest['name']}.{container}, {manifest['bytes'][container]:,} bytes")
+    terminal.result(manifest)

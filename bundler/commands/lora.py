@@ -1,0 +1,248 @@
+"""task-bundler lora: adapters"""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import click
+
+from bundler.console import Terminal, terminal_options
+from bundler.errors import OptionError
+
+PATH = click.Path(path_type=Path)
+
+
+def _refuse_existing(output: Path, force: bool) -> None:
+    if output.exists() and not force:
+        raise OptionError(f"{output} exists; add --force to replace it, or give another --output")
+
+
+def _numbers(context: click.Context, parameter: click.Parameter, value: str) -> tuple[int, ...]:
+    try:
+        return tuple(int(part) for part in value.split(","))
+    except ValueError:
+        raise click.BadParameter(f"{value!r}; expected whole numbers with commas, such as 4,16") from None
+
+
+@click.group("lora", context_settings={"help_option_names": ["-h", "--help"]})
+def command() -> None:
+    """Adapters: export for swapping, merge, train, compare, look inside."""
+
+
+@command.command("export")
+@click.argument("adapter", type=PATH)
+@click.option("--bundle", required=True, type=PATH, help="Output folder of a build with --lora-ranks, or its .task.")
+@click.option("--against", "model", help="The checkpoint the bundle was made from; the adapter is proven against it.")
+@click.option("-o", "--output", required=True, type=PATH, help="File to write.")
+@click.option("--rank", type=int, help="One of the bundle's. [default: the one that serves both its files]")
+@click.option("--tokenizer", type=PATH, help="Folder of the vocabulary, if it is not beside the weights.")
+@click.option("--skip-gates", is_flag=True, help="Write it unproven. When the bundle passed with another adapter, and time matters.")
+@click.option("--force", is_flag=True, help="Replace an output that exists.")
+@terminal_options
+def export(terminal: Terminal, adapter: Path, bundle: Path, model: str | None, output: Path, rank: int | None, tokenizer: Path | None,
+           skip_gates: bool, force: bool) -> None:
+    """Write the PEFT folder ADAPTER as a file that MediaPipe and LiteRT-LM load beside a finished bundle.
+
+    Example: task-bundler lora export lora_weights/samples/pirate --bundle out/sample --against gpt2_training/sample -o pirate.tflite
+    """
+    from bundler.native_output import quiet
+
+    _refuse_existing(output, force)
+    if not skip_gates and not model:
+        raise OptionError("--against is missing: give the checkpoint, so that the adapter can be proven to act; or --skip-gates")
+    with quiet():
+        from bundler.export_adapter import check_adapter, open_lora_bundles, prepare_adapter, write_adapter
+
+    bundles = open_lora_bundles(bundle)
+    file = prepare_adapter(adapter, bundles, rank)
+    gates = []
+    if not skip_gates:
+        from bundler.gate_table import gate_table
+
+        gates = check_adapter(adapter, file, bundles, model, tokenizer=tokenizer, stage=terminal.stage)
+        terminal.say(gate_table(file.header.name, gates))
+    size = write_adapter(file, output)
+    terminal.say(f"{output}: rank {file.header.rank}, {size:,} bytes{'' if gates else ', not verified'}")
+    terminal.result({"file": str(output), "bytes": size, **asdict(file.header), "verified": bool(gates), "gates": [gate.as_dict() for gate in gates]})
+
+
+@command.command("merge")
+@click.argument("base")
+@click.argument("adapter", type=PATH)
+@click.option("-o", "--output", required=True, type=PATH, help=".task to write, or folder for a checkpoint.")
+@click.option("--tokenizer", type=PATH, help="Folder of the vocabulary, if it is not beside the weights.")
+@click.option("--force", is_flag=True, help="Replace an output that exists.")
+@terminal_options
+def merge(terminal: Terminal, base: str, adapter: Path, output: Path, tokenizer: Path | None, force: bool) -> None:
+    """Add ADAPTER to the weights of BASE: a finished .task, or a checkpoint (folder or hub id).
+
+    Into a .task go PEFT folders and adapter files; no engine needs to know of LoRA to run the result. Into a
+    checkpoint goes whatever PEFT can save, also what an adapter file cannot carry (DoRA, MLP, biases).
+
+    Example: task-bundler lora merge out/sample/sample.task lora_weights/samples/pirate -o pirate.task
+    """
+    _refuse_existing(output, force)
+    if Path(base).is_file() and Path(base).suffix not in (".pt", ".pth"):
+        from bundler.bundle_file import open_bundle
+        from bundler.lora_manifest import base_of_bundle
+        from bundler.merge_bundle import adapter_for_merging, merge_into_bundle
+
+        with terminal.stage(f"Merging {adapter.name} into {Path(base).name}"):
+            file = adapter_for_merging(adapter, base_of_bundle(open_bundle(Path(base))))
+            result = merge_into_bundle(Path(base), file, output)
+        terminal.say(f"{output}: {file.header.name} in {result['matrices']} matrices")
+        terminal.result({"file": str(output), "name": file.header.name, **result})
+        return
+    from bundler.native_output import quiet
+
+    with terminal.stage("Loading PyTorch"), quiet():
+        from bundler.merge_checkpoint_folder import merge_checkpoint_folder
+    with terminal.stage(f"Merging {adapter.name} into {base}"), quiet():
+        merge_checkpoint_folder(base, adapter, output, tokenizer=tokenizer)
+    terminal.say(f"{output}: a checkpoint with {adapter.name} in its weights")
+    terminal.result({"folder": str(output), "name": adapter.name})
+
+
+def _training_options(function):
+    for option in reversed((
+            click.option("--steps", default=300, show_default=True),
+            click.option("--batch", default=8, show_default=True, help="Sequences in a step."),
+            click.option("--context", default=128, show_default=True, help="Tokens of a sequence."),
+            click.option("--learning-rate", default=2e-3, show_default=True),
+            click.option("--warmup", default=20, show_default=True, help="Steps until the learning rate is reached."),
+            click.option("--dropout", default=0.0, show_default=True, help="Helpful when a small text is read many times."),
+            click.option("--evaluate-every", default=50, show_default=True, help="Steps between held-out losses and saved states."),
+            click.option("--seed", default=1, show_default=True),
+            click.option("--threads", default=0, show_default=True, help="0 leaves it to PyTorch."),
+            click.option("--tokenizer", type=PATH, help="Folder of the vocabulary, if it is not beside the weights."),
+            click.option("--force", is_flag=True, help="Replace an output that exists."))):
+        function = option(function)
+    return function
+
+
+def _opened(model: str, tokenizer: Path | None):
+    """The model in PyTorch, its tokenizer, and its fingerprint."""
+    from bundler.checkpoint import open_checkpoint
+    from bundler.lora_facts import weights_fingerprint
+    from tokenizer_tools.bpe import read_vocabulary
+    from tokenizer_tools.vocabulary import reference_tokenizer
+
+    checkpoint = open_checkpoint(model, tokenizer=tokenizer)
+    vocabulary = read_vocabulary(checkpoint.folder)
+    return checkpoint.reference_model(), reference_tokenizer(vocabulary), weights_fingerprint(checkpoint)
+
+
+@command.command("train")
+@click.argument("model")
+@click.argument("text")
+@click.option("-o", "--output", required=True, type=PATH, help="PEFT folder to write; its name is the adapter's.")
+@click.option("--rank", default=8, show_default=True, type=click.IntRange(1))
+@click.option("--alpha", type=float, help="Strength: deltas are scaled by alpha / rank. [default: twice the rank]")
+@click.option("--targets", default="attn.c_attn,attn.c_proj", show_default=True, help="Modules. Others than these two cannot be exported.")
+@click.option("--licence", help="Of the adapter, for its model card: an SPDX name such as apache-2.0.")
+@click.option("--rslora", is_flag=True, help="Scale by alpha / sqrt(rank). Helpful for large ranks.")
+@_training_options
+@terminal_options
+def train(terminal: Terminal, model: str, text: str, output: Path, tokenizer: Path | None, force: bool, targets: str,
+          licence: str | None, **recipe) -> None:
+    """Train an adapter of the checkpoint MODEL on TEXT: a file, a folder, or python-stdlib.
+
+    A part is held out, and its perplexity reported before and after. Stopped training goes on from its last
+    saved state when the same command is given again.
+
+    Example: task-bundler lora train gpt2_training/sample out/texts/pirate.txt -o out/pirate
+    """
+    import math
+
+    from bundler.native_output import quiet
+
+    _refuse_existing(output, force)
+    with terminal.stage("Loading PyTorch"), quiet():
+        from gpt2_training.corpus import read_corpus
+        from lora_weights.fine_tune import FineTuneConfig, Step
+        from lora_weights.train import train_adapter
+
+        opened, vocabulary, fingerprint = _opened(model, tokenizer)
+    config = FineTuneConfig(targets=tuple(targets.split(",")), **recipe)
+    with terminal.bar("training", total=config.steps) as advance:
+        held_out = [""]
+
+        def show(step: Step) -> None:
+            if step.held_out is not None:
+                held_out[0] = f", held-out perplexity {math.exp(step.held_out):.2f}"
+            advance(completed=step.step, description=f"loss {step.loss:.3f}, {step.tokens_per_second:,.0f} tokens/s{held_out[0]}")
+
+        record = train_adapter(opened, vocabulary, read_corpus(text), output, config, show, base=model,
+                               base_fingerprint=fingerprint, licence=licence, command=" ".join(map(shlex.quote, ["task-bundler", *sys.argv[1:]])), source=text)
+    terminal.say(f"{output}: {record['trainable_parameters']:,} trained parameters; held-out perplexity "
+                 f"{record['held_out_perplexity_before']:.2f} before, {record['held_out_perplexity']:.2f} "
+                 f"± {record['held_out_perplexity_standard_error']:.2f} after")
+    terminal.result({key: value for key, value in record.items() if key != "curve"})
+
+
+@command.command("compare")
+@click.argument("model")
+@click.argument("text")
+@click.option("-o", "--output", required=True, type=PATH, help="Folder for comparison.md, .json and .svg.")
+@click.option("--ranks", default="1,4,16", show_default=True, callback=_numbers, metavar="R,…")
+@click.option("--full-learning-rate", default=3e-4, show_default=True, help="Of full fine-tuning.")
+@click.option("-p", "--prompt", "prompts", multiple=True, help="Continued by each; may be given several times. [default: \"def \"]")
+@_training_options
+@terminal_options
+def compare(terminal: Terminal, model: str, text: str, output: Path, tokenizer: Path | None, force: bool, ranks: tuple[int, ...],
+            full_learning_rate: float, prompts: tuple[str, ...], **recipe) -> None:
+    """Fine-tune MODEL on TEXT fully and with LoRA at several ranks, and show what each costs and gives.
+
+    Example: task-bundler lora compare gpt2_training/sample out/texts/pirate.txt -o out/comparison
+    """
+    import json
+
+    from bundler.native_output import quiet
+
+    _refuse_existing(output, force)
+    with terminal.stage("Loading PyTorch"), quiet():
+        from gpt2_training.corpus import read_corpus
+        from lora_weights.compare import compare, comparison_record, comparison_table, write_comparison_plot
+        from lora_weights.fine_tune import FineTuneConfig
+
+        opened, vocabulary, _ = _opened(model, tokenizer)
+    config = FineTuneConfig(**recipe)
+    order = ["full fine-tuning", *(f"LoRA, rank {rank}" for rank in ranks)]
+    with terminal.bar("training", total=config.steps * len(order)) as advance:
+        base, results = compare(
+            opened, vocabulary, read_corpus(text), ranks, config, full_learning_rate, prompts or ("def ",),
+            on_step=lambda name, step: advance(completed=order.index(name) * config.steps + step.step, description=f"{name}, loss {step.loss:.3f}"))
+    output.mkdir(parents=True, exist_ok=True)
+    record = {"model": model, "text": text, "config": asdict(replace(config, rank=0)), "full_learning_rate": full_learning_rate,
+              **comparison_record(base, results)}
+    (output / "comparison.json").write_text(json.dumps(record, indent=1) + "\n")
+    table = comparison_table(base, results)
+    (output / "comparison.md").write_text(table)
+    write_comparison_plot(base, results, output / "comparison.svg")
+    terminal.say(table, markup=False)
+    terminal.result(record)
+
+
+@command.command("info")
+@click.argument("adapter", type=PATH)
+@terminal_options
+def info(terminal: Terminal, adapter: Path) -> None:
+    """Show what is in ADAPTER, an adapter file or a PEFT folder, and how much it changes in each layer.
+
+    Example: task-bundler lora info out/sample/adapters/pirate.tflite
+    """
+    from rich.table import Table
+
+    from lora_weights.describe import describe_adapter
+
+    facts = describe_adapter(adapter)
+    norms = facts.pop("delta_norms")
+    terminal.say(", ".join(f"{name} {value}" for name, value in facts.items() if value is not None))
+    table = Table("layer", *norms[0], title="Frobenius norm of each delta", title_justify="left")
+    for layer, row in enumerate(norms):
+        table.add_row(str(layer), *(f"{value:.3g}" for value in row.values()))
+    terminal.say(table)
+    terminal.result({**facts, "delta_norms": norms})

@@ -1,0 +1,104 @@
+"""task-bundler run"""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+
+import click
+
+from bundler.console import Terminal, terminal_options
+from bundler.errors import BundleError
+from lora_weights.errors import LoraError
+
+
+@click.command("run")
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option("-p", "--prompt", help="Text to continue. Without it: an interactive session, or standard input.")
+@click.option("-n", "--max-tokens", default=128, show_default=True, type=click.IntRange(1), help="Tokens to write at most.")
+@click.option("--temperature", default=0.8, show_default=True, help="0 is greedy.")
+@click.option("--top-k", default=40, show_default=True)
+@click.option("--top-p", default=1.0, show_default=True)
+@click.option("--seed", type=int, help="Makes sampling repeatable.")
+@click.option("--context", type=click.IntRange(2), help="Tokens of prompt and output together. [default: the file's]")
+@click.option("--adapter", type=click.Path(path_type=Path), help="Adapter file to use; /adapter FILE swaps in an interactive session.")
+@click.option("--show-tokens", is_flag=True, help="Print the prompt's token ids, as this file's tokenizer gives them, and stop.")
+@terminal_options
+def command(terminal: Terminal, file: Path, prompt: str | None, max_tokens: int, temperature: float, top_k: int,
+            top_p: float, seed: int | None, context: int | None, adapter: Path | None, show_tokens: bool) -> None:
+    """Continue a text with a .task or .litertlm FILE in LiteRT-LM, on this machine's CPU, streaming.
+
+    Example: task-bundler run out/sample/sample.litertlm -p "def "
+    """
+    from bundler.litertlm_engine import Sampling, open_engine
+
+    sampling = Sampling(temperature, top_k, top_p, seed)
+    interactive = prompt is None and sys.stdin.isatty()
+    if prompt is None and not interactive:
+        prompt = sys.stdin.read()
+    with open_engine(file, max_tokens=context) as engine:
+        if adapter:
+            engine.check_adapter(adapter)
+        if interactive:
+            _converse(terminal, engine, max_tokens, sampling, adapter)
+            return
+        if show_tokens:
+            ids = engine.tokenize(prompt)
+            terminal.result({"prompt": prompt, "ids": ids, "start_token": engine.start_token_id})
+            if not terminal.as_json:
+                click.echo(" ".join(map(str, ids)))
+            return
+        result = _complete(terminal, engine, prompt, max_tokens, sampling, adapter)
+        terminal.result({"file": str(file), "adapter": adapter and str(adapter), "prompt": prompt, **result})
+
+
+def _complete(terminal: Terminal, engine, prompt: str, max_tokens: int, sampling, adapter: Path | None) -> dict:
+    started, first, text = time.perf_counter(), None, ""
+    if not terminal.as_json:
+        click.echo(prompt, nl=False)
+    for piece in engine.generate(prompt, max_tokens, sampling, adapter):
+        first = first or time.perf_counter()
+        text += piece
+        if not terminal.as_json:
+            click.echo(piece, nl=False)
+            sys.stdout.flush()
+    ended = time.perf_counter()
+    if not terminal.as_json:
+        click.echo()
+    tokens = len(engine.tokenize(text))
+    figures = {"prompt_tokens": len(engine.tokenize(prompt)) + (engine.start_token_id is not None), "tokens": tokens,
+               "seconds_to_first": round((first or ended) - started, 4),
+               "tokens_per_second": round(max(tokens - 1, 0) / max(ended - (first or ended), 1e-9), 1)}
+    terminal.say(f"[dim]{figures['prompt_tokens']} tokens in, {tokens} out; first after {figures['seconds_to_first'] * 1000:.0f} ms, "
+                 f"then {figures['tokens_per_second']:.0f} tokens/s[/]")
+    return {"text": text, **figures}
+
+
+def _converse(terminal: Terminal, engine, max_tokens: int, sampling, adapter: Path | None) -> None:
+    terminal.say("Type a text to continue; /adapter FILE swaps the adapter, /adapter alone goes back to the base; an empty line or Ctrl-D ends.")
+    while True:
+        try:
+            prompt = input("> ")
+        except (EOFError, KeyboardInterrupt):
+            return
+        if not prompt.strip():
+            return
+        if prompt.split()[0] == "/adapter":
+            adapter = _swap(terminal, engine, prompt.removeprefix("/adapter").strip(), adapter)
+        else:
+            _complete(terminal, engine, prompt, max_tokens, sampling, adapter)
+
+
+def _swap(terminal: Terminal, engine, name: str, current: Path | None) -> Path | None:
+    """The adapter to go on with; the current one if the named one cannot be used."""
+    chosen = Path(name).expanduser() if name else None
+    try:
+        if chosen:
+            engine.check_adapter(chosen)
+        seconds = engine.swap_seconds(chosen)
+    except (BundleError, LoraError) as error:
+        terminal.say(f"{error}; going on with {current or 'the base'}", markup=False)
+        return current
+    terminal.say(f"[dim]{chosen or 'the base'} from now on, after {seconds * 1000:.0f} ms[/]")
+    return chosen

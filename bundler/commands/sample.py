@@ -1,0 +1,40 @@
+"""task-bundler sample"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import click
+
+from bundler.console import Terminal, terminal_options
+
+
+@click.command("sample")
+@click.argument("folder", type=click.Path(path_type=Path))
+@click.option("-p", "--prompt", default="def ", show_default=True)
+@click.option("-n", "--max-tokens", default=128, show_default=True, type=click.IntRange(1))
+@click.option("--temperature", default=0.8, show_default=True, type=click.FloatRange(0), help="0 is greedy.")
+@click.option("--top-k", default=40, show_default=True, type=click.IntRange(1))
+@click.option("--seed", default=0, show_default=True)
+@terminal_options
+def command(terminal: Terminal, folder: Path, prompt: str, max_tokens: int, temperature: float, top_k: int, seed: int) -> None:
+    """Continue a text with a checkpoint FOLDER in PyTorch: what the bundle made from it should write too.
+
+    Example: task-bundler sample gpt2_training/sample -p "class Stack:"
+    """
+    from bundler.native_output import quiet
+
+    with quiet():
+        from gpt2_training.sample import load_sampler, sample
+
+        sampler = load_sampler(folder)
+    text = ""
+    for piece in sample(sampler, prompt, max_tokens, temperature, top_k, seed):
+        if not terminal.as_json:
+            click.echo((prompt if not text else "") + piece, nl=False)
+            sys.stdout.flush()
+        text += piece
+    if not terminal.as_json:
+        click.echo()
+    terminal.result({"prompt": prompt, "text": text})

@@ -1,0 +1,35 @@
+"""task-bundler verify"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from bundler.console import Terminal, terminal_options
+from bundler.errors import VerificationError
+
+
+@click.command("verify")
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option("--against", "model", required=True, help="The checkpoint: a folder, a hub id, or nanoGPT's ckpt.pt.")
+@click.option("--tokenizer", type=click.Path(path_type=Path), help="Folder of the vocabulary, if it is not beside the weights.")
+@click.option("--revision", help="Branch, tag or commit of a hub model.")
+@click.option("--quant", "recipe", help="Hold it to this recipe's limits. [default: what the bundle says or looks like]")
+@terminal_options
+def command(terminal: Terminal, file: Path, model: str, tokenizer: Path | None, revision: str | None, recipe: str | None) -> None:
+    """Hold a .task or .litertlm FILE against the checkpoint it was made from. Exit code 3 if a gate fails.
+
+    Example: task-bundler verify out/sample/sample.task --against gpt2_training/sample
+    """
+    from bundler.native_output import quiet
+
+    with terminal.stage("Loading PyTorch"), quiet():
+        from bundler.gate_table import gate_table
+        from bundler.verify_bundle import verify_bundle
+
+    gates = verify_bundle(file, model, tokenizer=tokenizer, revision=revision, recipe=recipe, stage=terminal.stage)
+    terminal.say(gate_table(str(file), gates))
+    terminal.result({"file": str(file), "passed": all(gate.passed for gate in gates), "gates": [gate.as_dict() for gate in gates]})
+    if failed := [gate for gate in gates if not gate.passed]:
+        raise VerificationError("; ".join(f"{gate.name}: {gate.found}" for gate in failed))

@@ -1,0 +1,98 @@
+"""What a build says about itself: manifest.json, the bundle's own MANIFEST entry, MODEL_CARD.md, SHA256SUMS."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Sequence
+
+if TYPE_CHECKING:
+    from bundler.plan import Plan
+    from bundler.gpt2 import TokenRows
+    from bundler.verify import Gate
+    from tokenizer_tools.sentencepiece_model import SentencePieceModel
+
+FORMAT = 1
+# The packages that decide the bytes of a bundle.
+TOOLS = ("task-bundler", "torch", "litert-torch", "ai-edge-quantizer", "tokenizers", "sentencepiece")
+
+
+def bundle_manifest(plan: Plan, recipe: str, pieces: SentencePieceModel, rows: TokenRows) -> dict:
+    """What decided the bundle's bytes, and the alias table. No time, no path: the same inputs give the same manifest."""
+    source, architecture = plan.checkpoint.source, plan.checkpoint.architecture
+    return {
+        "format": FORMAT,
+        "name": plan.name,
+        "source": {"kind": source.kind, "name": source.name, "revision": source.revision, "files": source.hashes()},
+        "architecture": {"layers": architecture.layers, "heads": architecture.heads, "width": architecture.width,
+                         "inner": architecture.inner, "positions": architecture.positions,
+                         "vocabulary": architecture.vocabulary, "tied_head": architecture.tied_head,
+                         "activation": architecture.activation},
+        "recipe": recipe,
+        "context": plan.signatures.context,
+        "prefill": list(plan.signatures.prefill),
+        "start_token": plan.start_token,
+        "stop_tokens": list(plan.stop_tokens),
+        "tokenizer": {"mode": pieces.mode, "vocabulary": len(plan.vocabulary), "rows": rows.count,
+                      "sha256": hashlib.sha256(pieces.proto).hexdigest(), "alias_of": list(pieces.alias_of)},
+        "tools": {name: version(name) for name in TOOLS},
+    }
+
+
+def folder_manifest(bundle: dict, sizes: dict[str, int], gates: Sequence[Gate], verified: bool) -> dict:
+    """The bundle's manifest, the sizes in bytes, and the verification's results."""
+    return {**bundle, "bytes": sizes, "verified": verified, "verification": [_rounded(gate.as_dict()) for gate in gates]}
+
+
+def write_documents(folder: Path, name: str, manifest: dict) -> None:
+    """Write manifest.json, MODEL_CARD.md, and last SHA256SUMS over every file of the folder."""
+    (folder / "manifest.json").write_text(json.dumps(manifest, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    (folder / "MODEL_CARD.md").write_text(_model_card(name, manifest), encoding="utf-8")
+    lines = []
+    for path in sorted(folder.rglob("*")):
+        if path.is_file():
+            with open(path, "rb") as file:
+                lines.append(f"{hashlib.file_digest(file, 'sha256').hexdigest()}  {path.relative_to(folder).as_posix()}\n")
+    (folder / "SHA256SUMS").write_text("".join(lines))
+
+
+def _rounded(value):
+    """Figures to three digits: what is beyond is noise of the machine that measured."""
+    if isinstance(value, float):
+        return float(f"{value:.3g}")
+    if isinstance(value, dict):
+        return {key: _rounded(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_rounded(item) for item in value]
+    return value
+
+
+def _model_card(name: str, manifest: dict) -> str:
+    source, architecture = manifest["source"], manifest["architecture"]
+    revision = f" at revision {source['revision']}" if source["revision"] else ""
+    checks = "\n".join(f"| {gate['name']} | {'passed' if gate['passed'] else 'FAILED'} | {gate['found']} |"
+                       for gate in manifest["verification"])
+    return f"""# {name}
+
+A GPT-2 of {architecture['layers']} layers, width {architecture['width']}, for on-device use, made from {source['name']}{revision}.
+
+| | |
+|---|---|
+| weights | {manifest['recipe']} |
+| context | {manifest['context']} tokens, prefill in chunks of {' or '.join(map(str, manifest['prefill']))} |
+| start token | `{manifest['start_token']}` |
+| stop tokens | {', '.join(f'`{token}`' for token in manifest['stop_tokens'])} |
+| tokenizer | {manifest['tokenizer']['vocabulary']} tokens, {len(manifest['tokenizer']['alias_of'])} alias rows |
+| `{name}.task` | {manifest['bytes']['task']:,} bytes, for MediaPipe's LLM Inference API |
+| `{name}.litertlm` | {manifest['bytes']['litertlm']:,} bytes, for LiteRT-LM |
+
+It completes text; it does not chat. The licence and the limits of the original checkpoint apply to it.
+
+## Verification against the original checkpoint
+
+| check | result | found |
+|---|---|---|
+{checks}
+"""

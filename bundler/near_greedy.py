@@ -1,0 +1,72 @@
+"""Is a text that an engine wrote the greedy one, up to ties?
+
+An engine returns text, not logits. Where two tokens are nearly equally likely, a rounding decides
+between them, and everything after differs: comparing texts says nothing there. So the text is
+followed token by token through the reference: it passes if at every step the reference's own logit
+of the token written is within `slack` of its best.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Callable, Sequence
+
+import numpy as np
+
+REPLACEMENT = "\ufffd"
+
+
+@dataclass(frozen=True)
+class Path:
+    """The tokens that spell a text, and the largest distance of one of their logits from the best."""
+
+    ids: tuple[int, ...]
+    largest_gap: float
+
+
+def find_path(text: str, next_logits: Callable[[list[int]], np.ndarray], decode: Callable[[list[int]], str],
+              slack: float, count: int, stop: frozenset[int]) -> Path | None:
+    """The most likely way to have written `text` with at most `slack` lost at any step, or None.
+
+    `next_logits` gives the reference's logits after the tokens written so far; `count` is how many tokens
+    the engine was asked for: a shorter text must end where a token of `stop` was within reach.
+    The search gives up after looking at 32 * count steps: a text that needs more is not nearly greedy.
+    Bytes that are no UTF-8 are compared as one replacement character a run, because decoders write
+    different numbers of them.
+    """
+    goal, steps_left = _comparable(text), 32 * count
+
+    def follow(ids: list[int], gap: float) -> Path | None:
+        written = _comparable(decode(ids))
+        if len(ids) == count:
+            return Path(tuple(ids), gap) if written == goal else None
+        nonlocal steps_left
+        steps_left -= 1
+        if steps_left < 0:
+            return None
+        logits = next_logits(ids)
+        best = float(logits.max())
+        reachable = np.flatnonzero(logits >= best - slack)
+        for token in reachable[np.argsort(-logits[reachable], kind="stable")].tolist():
+            lost = max(gap, best - float(logits[token]))
+            if token in stop:
+                if written == goal:
+                    return Path(tuple(ids), lost)
+                continue
+            # An incomplete character at the end decodes to replacements that later bytes may mend.
+            if goal.startswith(_comparable(decode([*ids, token])).rstrip(REPLACEMENT)):
+                if found := follow([*ids, token], lost):
+                    return found
+        return None
+
+    return follow([], 0.0)
+
+
+def common_prefix(one: Sequence, other: Sequence) -> int:
+    """How many leading items two sequences share."""
+    return next((i for i, (a, b) in enumerate(zip(one, other)) if a != b), min(len(one), len(other)))
+
+
+def _comparable(text: str) -> str:
+    return re.sub(f"{REPLACEMENT}+", REPLACEMENT, text)

@@ -1,0 +1,56 @@
+"""The gates, on a finished bundle file."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+from bundler.bundle_file import Bundle, open_bundle
+from bundler.checkpoint import open_checkpoint
+from bundler.errors import BundleError
+from bundler.quantize import RECIPES, recipe_of
+from bundler.verify import BundleTokenizer, Gate, Stage, Subject, sentencepiece_tokenizer, silent, verify
+from tokenizer_tools.bpe import read_vocabulary
+from tokenizer_tools.vocabulary import BytePairVocabulary, reference_tokenizer
+
+
+def verify_bundle(path: Path, model: str, *, tokenizer: Path | None = None, revision: str | None = None, recipe: str | None = None,
+                  stage: Stage = silent) -> list[Gate]:
+    """Hold a .task or .litertlm file against the checkpoint `model`; see verify.verify for the gates.
+
+    `recipe` names the limits to hold it to; None takes what the bundle says or looks like. Raises BundleError
+    when the file or the checkpoint cannot be used at all; a gate that fails is in the result.
+    """
+    bundle = open_bundle(path)
+    checkpoint = open_checkpoint(model, tokenizer=tokenizer, revision=revision)
+    vocabulary = read_vocabulary(checkpoint.folder)
+    with tempfile.TemporaryDirectory(prefix="task-bundler-verify-") as folder:
+        tflite = Path(folder) / "model.tflite"
+        with open(tflite, "wb") as file:
+            for chunk in bundle.model.chunks():
+                file.write(chunk)
+        recipe = recipe or bundle.manifest.get("recipe") or recipe_of(tflite)
+        if recipe not in RECIPES:
+            raise BundleError(f"{path}: made in the recipe {recipe!r}, which is not known; give --quant with one of {', '.join(RECIPES)}")
+        start = token_id(bundle, bundle.start_token, vocabulary)
+        stop = frozenset(token_id(bundle, token, vocabulary) for token in bundle.stop_tokens)
+        return verify(Subject(tflite, (path,), recipe, bundle_tokenizer(bundle, vocabulary), start, stop), checkpoint, stage)
+
+
+def token_id(bundle: Bundle, token: str | int | None, vocabulary: BytePairVocabulary) -> int:
+    id_ = vocabulary.id_of_text(token) if isinstance(token, str) else token
+    if id_ is None or not 0 <= id_ < len(vocabulary):
+        raise BundleError(f"{bundle.path}: its start or stop token {token!r} is no token of the checkpoint's vocabulary; "
+                          "the engine would take it for text. Build the bundle again with a token that is one")
+    return id_
+
+
+def bundle_tokenizer(bundle: Bundle, vocabulary: BytePairVocabulary) -> BundleTokenizer:
+    reference = reference_tokenizer(vocabulary)
+    if bundle.sentencepiece is not None:
+        facts = bundle.manifest.get("tokenizer", {})
+        return sentencepiece_tokenizer(reference, bundle.sentencepiece, tuple(facts.get("alias_of", ())), facts.get("mode") == "F")
+    from tokenizers import Tokenizer
+
+    own = Tokenizer.from_str(bundle.tokenizer_json.decode())
+    return BundleTokenizer(reference, lambda text: own.encode(text, add_special_tokens=False).ids)
