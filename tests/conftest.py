@@ -1,0 +1,39 @@
+"""A tiny GPT-2 with random weights and a vocabulary of its own, and bundles made from it."""
+
+import pytest
+import torch
+from hypothesis import settings
+from tiny_gpt2 import VOCABULARY, write_tiny_checkpoint
+
+torch.set_num_threads(1)  # tiny tensors: a second thread costs more than it brings
+settings.register_profile("project", deadline=None)  # time is no property of the code; the machine may be busy
+settings.load_profile("project")
+
+
+@pytest.fixture(scope="session")
+def tiny_checkpoint(tmp_path_factory):
+    return write_tiny_checkpoint(tmp_path_factory.mktemp("checkpoint") / "tiny")
+
+
+@pytest.fixture(scope="session")
+def tiny_tflite(tiny_checkpoint, tmp_path_factory):
+    """The tiny checkpoint converted in fp32 with two alias rows: (path, exportable model, checkpoint)."""
+    from bundler.checkpoint import open_checkpoint
+    from bundler.convert import Signatures, convert_fp32
+    from bundler.gpt2 import TokenRows, load_exportable
+
+    checkpoint = open_checkpoint(tiny_checkpoint)
+    model = load_exportable(checkpoint, 96, TokenRows(VOCABULARY, (7, 9)))
+    path = tmp_path_factory.mktemp("tflite") / "fp32.tflite"
+    convert_fp32(model, Signatures(96, (8, 32)), path)
+    return path, model, checkpoint
+
+
+@pytest.fixture(scope="session")
+def tiny_bundle(tiny_checkpoint, tmp_path_factory):
+    """A verified int8 build of the tiny checkpoint: (output folder, manifest)."""
+    from bundler.build import build
+    from bundler.plan import BuildOptions
+
+    output = tmp_path_factory.mktemp("bundle") / "tiny"
+    return output, build(BuildOptions(str(tiny_checkpoint), output))
