@@ -1,0 +1,45 @@
+package dev.taskbundler.core.catalogue
+
+import dev.taskbundler.core.adapter.AdapterHeader
+import dev.taskbundler.core.bundle.BundleManifest
+import dev.taskbundler.core.bundle.LlmParameters
+import java.io.File
+
+/** A whole, checked file in the app's storage. */
+sealed interface Stored {
+    /** SHA-256 of the file; of a merged copy, of the two it was made of. */
+    val id: String
+    val name: String
+    val file: File
+
+    /** In bytes. */
+    val size: Long
+}
+
+data class StoredBundle(
+    override val id: String,
+    override val name: String,
+    override val file: File,
+    override val size: Long,
+    val parameters: LlmParameters,
+    /** Null for bundles of other makers: they run, but take no adapters here. */
+    val manifest: BundleManifest?,
+) : Stored
+
+data class StoredAdapter(
+    override val id: String,
+    override val name: String,
+    override val file: File,
+    override val size: Long,
+    val header: AdapterHeader,
+) : Stored
+
+/** A bundle with an adapter merged in, made here. Can be made again, so an app may delete it to get room. */
+data class MergedCopy(
+    override val id: String,
+    override val name: String,
+    override val file: File,
+    override val size: Long,
+    val bundleId: String,
+    val adapterId: String,
+) : Stored
