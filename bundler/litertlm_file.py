@@ -21,6 +21,7 @@ from litert_lm_builder import litertlm_header_schema_py_generated as schema
 from bundler.atomic_file import replacing
 from bundler.errors import BundleError
 from bundler.file_section import FileSection
+from bundler.flatbuffer import Damaged, Flatbuffer, Table
 from bundler.llm_metadata import LlmMetadata
 
 MODEL_SECTION, LLM_METADATA_SECTION = "TFLiteModel", "LlmMetadataProto"
@@ -29,11 +30,14 @@ HF_TOKENIZER_SECTION, SENTENCEPIECE_SECTION = "HF_Tokenizer_Zlib", "SP_Tokenizer
 BASE_FINGERPRINT = "base_fingerprint"
 PREFILL_DECODE = "tf_lite_prefill_decode"  # the model_type under which the engine looks for an LLM
 
-_HEADER_LIMIT = 1 << 20  # bytes; real headers take about one kilobyte
+HEADER_LIMIT = 1 << 20  # bytes; real headers take about one kilobyte
 _TOKENIZER_LIMIT = 1 << 28  # bytes a compressed tokenizer may unfold to; GPT-2's takes 1.4 MB
 _METADATA_LIMIT = 1 << 20  # bytes
 _TYPE_NAMES = {number: name for name, number in vars(schema.AnySectionDataType).items() if isinstance(number, int)}
 _VALUE_TYPES = {number: name for name, number in vars(schema.VData).items() if isinstance(number, int)}
+# Types of values in key-value pairs -> the code of their number in a struct. Slots are those of litertlm_header_schema.fbs.
+_NUMBERS = {"Bool": "?", "UInt8": "B", "Int8": "b", "UInt16": "H", "Int16": "h", "UInt32": "I", "Int32": "i", "Float32": "f", "UInt64": "Q",
+            "Int64": "q", "Double": "d"}
 
 
 @dataclass(frozen=True)
@@ -171,16 +175,15 @@ def read_litertlm(path: Path) -> LitertLmFile:
                 raise BundleError(f"{path}: format version {'.'.join(map(str, version))}; expected "
                                   f"{core.LITERTLM_MAJOR_VERSION}.x; use a release of task-bundler made for it")
             header_size = header_end - core.HEADER_BEGIN_BYTE_OFFSET
-            if not 0 < header_size <= _HEADER_LIMIT or header_end > file_size:
+            if not 0 < header_size <= HEADER_LIMIT or header_end > file_size:
                 raise _damaged(path, f"a header said to end at byte {header_end} of {file_size}")
             header = stream.read(header_size)
     except OSError as error:
         raise BundleError(f"{path}: cannot be read ({error.strerror or error}); expected a .litertlm file; check the path") from error
     try:
-        system_metadata, sections = _parse_header(header)
-    # The flatbuffers reader does not check what it follows; these are what hostile offsets make it raise.
-    except (struct.error, ValueError, TypeError, IndexError, AttributeError, OverflowError, KeyError) as error:
-        raise _damaged(path, f"a header that cannot be read ({error or type(error).__name__})") from error
+        system_metadata, sections = parse_header(header)
+    except Damaged as damage:
+        raise _damaged(path, f"a header that cannot be read ({damage})") from damage
     end = header_end
     for section in sorted(sections, key=lambda section: section.offset):
         if section.offset < end or section.size < 0:
@@ -207,38 +210,27 @@ def _pairs(pairs: Mapping[str, str]) -> list[schema.KeyValuePairT]:
             for key, value in pairs.items()]
 
 
-def _parse_header(header: bytes) -> tuple[dict, list[LitertLmSection]]:
-    root = schema.LiteRTLMMetaData.GetRootAs(header, 0)
-    system, listed = root.SystemMetadata(), root.SectionMetadata()
+def parse_header(header: bytes) -> tuple[dict, list[LitertLmSection]]:
+    """The file's key-value pairs and its sections as the header's flatbuffer has them, in any order and place. Raises Damaged."""
+    root = Flatbuffer(header).root()
+    system, listed = root.table(0), root.table(1)
     if listed is None:
-        raise ValueError("no list of sections")
+        raise Damaged("no list of sections")
     sections = []
-    for index in range(_count(listed.ObjectsLength(), header)):
-        item = listed.Objects(index)
-        begin = item.BeginOffset()
-        sections.append(LitertLmSection(_TYPE_NAMES.get(item.DataType(), f"type {item.DataType()}"), begin,
-                                        item.EndOffset() - begin, _read_pairs(item.Items, item.ItemsLength(), header)))
-    return _read_pairs(system.Entries, system.EntriesLength(), header) if system else {}, sections
+    for item in listed.tables(0):
+        begin, end, type = item.number(1, "Q"), item.number(2, "Q"), item.number(3, "B")
+        sections.append(LitertLmSection(_TYPE_NAMES.get(type, f"type {type}"), begin, end - begin, _read_pairs(item.tables(0))))
+    return _read_pairs(system.tables(0)) if system else {}, sections
 
 
-def _read_pairs(get, length: int, header: bytes) -> dict[str, str | int | float | bool]:
+def _read_pairs(tables: Iterable[Table]) -> dict[str, str | int | float | bool]:
     pairs = {}
-    for index in range(_count(length, header)):
-        pair = get(index)
-        if (union := pair.Value()) is None or (kind := _VALUE_TYPES.get(pair.ValueType(), "NONE")) == "NONE":
+    for pair in tables:
+        value, kind = pair.table(2), _VALUE_TYPES.get(pair.number(1, "B"))
+        if value is None or kind not in (*_NUMBERS, "StringValue"):
             continue  # a value type of a later schema: nothing we could show
-        value = getattr(schema, kind)()
-        value.Init(union.Bytes, union.Pos)
-        plain = value.Value()
-        pairs[pair.Key().decode()] = plain.decode() if isinstance(plain, bytes) else plain
+        pairs[pair.text(0)] = value.text(0) if kind == "StringValue" else value.number(0, _NUMBERS[kind])
     return pairs
-
-
-def _count(length: int, header: bytes) -> int:
-    # Every element takes four bytes at least: a larger count is a lie that would keep us busy for hours.
-    if length > len(header) // 4:
-        raise ValueError(f"a list of {length} elements in {len(header)} bytes")
-    return length
 
 
 def _chunks(source: Path) -> Iterable[bytes]:

@@ -1,0 +1,73 @@
+"""What an examination results in: facts about a file, and findings."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from bundler.doctor.catalogue import SEVERITIES, Entry, catalogue
+
+_SHOWN = 300  # characters of a finding's text: names in hostile files can have megabytes
+
+
+@dataclass(frozen=True)
+class Finding:
+    """`where`: the entry, signature or tensor; empty for the whole file. `found`: what was found there, a clause.
+
+    The rest (severity, engines, what they say, how to mend it) is the catalogue's, by `code`.
+    """
+
+    code: str
+    where: str
+    found: str
+
+    def __post_init__(self) -> None:
+        assert self.code in catalogue(), self.code
+        for name in ("where", "found"):
+            object.__setattr__(self, name, _printable(getattr(self, name)))
+
+    @property
+    def entry(self) -> Entry:
+        return catalogue()[self.code]
+
+    @property
+    def severity(self) -> str:
+        return self.entry.severity
+
+    def as_dict(self) -> dict[str, Any]:
+        entry = self.entry
+        return {"code": self.code, "severity": entry.severity, "where": self.where, "found": self.found, "meaning": entry.meaning,
+                "engines": list(entry.engines), "says": entry.says, "mend": entry.mend}
+
+
+@dataclass
+class Report:
+    """`kind`: .task, .litertlm, .tflite, adapter, tokenizer or unknown. `facts`: what could be read, ready for JSON."""
+
+    path: Path
+    kind: str
+    size: int
+    facts: dict[str, Any] = field(default_factory=dict)
+    findings: list[Finding] = field(default_factory=list)
+
+    @property
+    def errors(self) -> list[Finding]:
+        return [finding for finding in self.findings if finding.severity == "error"]
+
+    def sort(self) -> None:
+        """Errors first; the order in which they were found otherwise, each once."""
+        unique = dict.fromkeys(self.findings)
+        self.findings = sorted(unique, key=lambda finding: SEVERITIES.index(finding.severity))
+
+    def as_dict(self) -> dict[str, Any]:
+        """One JSON object: file, kind, bytes, the facts, and findings with everything the catalogue says about them."""
+        return {"file": str(self.path), "kind": self.kind, "bytes": self.size, **self.facts,
+                "findings": [finding.as_dict() for finding in self.findings],
+                "counts": {severity: sum(finding.severity == severity for finding in self.findings) for severity in SEVERITIES}}
+
+
+def _printable(text: str) -> str:
+    """Without control characters, which could drive a terminal, and of bounded length."""
+    shown = text if len(text) <= _SHOWN else text[:_SHOWN] + "…"
+    return "".join(character if character.isprintable() else f"\\x{ord(character):02x}" for character in shown)
