@@ -6,6 +6,7 @@ Exit codes: 0 ok, 1 failure, 2 usage, 3 verification failed.
 from __future__ import annotations
 
 import importlib
+import os
 import sys
 
 import click
@@ -47,7 +48,10 @@ def task_bundler() -> None:
 
 
 def main() -> None:
-    sys.exit(run(sys.argv[1:]))
+    code = run(sys.argv[1:])
+    sys.stderr.flush()
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # native libraries take leave there
+    sys.exit(code)
 
 
 def run(arguments: list[str]) -> int:

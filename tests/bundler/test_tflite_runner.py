@@ -37,5 +37,5 @@ def test_a_full_context_is_refused(tiny_tflite):
 def test_a_file_that_is_no_model_is_refused(tmp_path):
     path = tmp_path / "model.tflite"
     path.write_bytes(b"not a flatbuffer")
-    with pytest.raises(BundleError, match="TFLite interpreter refuses"):
+    with pytest.raises(BundleError, match="LiteRT refuses"):
         TFLiteGPT2(path)
