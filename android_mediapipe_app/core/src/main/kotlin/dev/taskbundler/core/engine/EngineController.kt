@@ -1,0 +1,303 @@
+package dev.taskbundler.core.engine
+
+import dev.taskbundler.core.writing.CompletionEvent
+import dev.taskbundler.core.writing.CompletionState
+import dev.taskbundler.core.writing.Transition
+import dev.taskbundler.core.writing.firstListed
+import dev.taskbundler.core.writing.transition
+import java.util.concurrent.CancellationException
+import java.util.concurrent.atomic.AtomicLong
+
+/**
+ * Opens, asks, stops and closes engines without breaking their rules.
+ *
+ * Functions may be called from any thread and return at once; all work is done on [thread], where [observer] is told of it.
+ * The rules: one engine at a time, the old one closed before the next is opened; a session that answers is neither closed
+ * nor asked, only cancelled, and what was wished meanwhile waits for its end; adapter ranks never on the CPU; an engine
+ * that never ends is left alone for good. Around each step that has been seen to kill the process, [marker] is set.
+ */
+class EngineController(
+    private val opener: EngineOpener,
+    private val thread: SerialThread,
+    private val observer: EngineObserver,
+    private val marker: LoadMarker,
+    private val patience: Patience = Patience(),
+    private val nanos: () -> Long = System::nanoTime,
+) {
+    private val ids = AtomicLong()
+
+    // All that follows is touched on [thread] only.
+    private var state = CompletionState.IDLE
+    private var options: EngineOptions? = null
+    private var engine: TextEngine? = null
+    private var idleSession: TextSession? = null
+    private var run: Run? = null
+    private var stuck: Run? = null
+    private var next: (() -> Unit)? = null
+    private var hasWritten = false
+
+    /** Open a bundle; a running answer is stopped and an open engine closed first. One that is open already stays. */
+    fun open(options: EngineOptions) = whenFree {
+        if (engine == null || this.options != options || state != CompletionState.READY) openNow(options) else observer.onState(state)
+    }
+
+    /** Ask for a continuation; returns the number that its events will bear. */
+    fun generate(request: GenerationRequest): Long {
+        val id = ids.incrementAndGet()
+        thread.post { generateNow(id, request) }
+        return id
+    }
+
+    /** Stop the running answer, if there is one; what was written stays. */
+    fun stop() = thread.post { stopNow(EndReason.STOPPED) }
+
+    /**
+     * Close the engine, do [job] (which merges an adapter into a copy), and open what it returns.
+     *
+     * A CancellationException from [job] leads to IDLE, any other exception to FAILED.
+     */
+    fun merge(job: () -> EngineOptions) = whenFree { mergeNow(job) }
+
+    fun close() = whenFree {
+        closeEngine()
+        move(CompletionEvent.CLOSE)
+    }
+
+    private fun whenFree(action: () -> Unit) = thread.post {
+        if (run == null) {
+            if (stuck !=
+                null
+            ) {
+                refuse(null, RefusalReason.ENGINE_STUCK, "The engine has not ended its answer. Close the app and open it again.")
+            } else {
+                action()
+            }
+        } else {
+            next = action
+            stopNow(EndReason.STOPPED)
+        }
+    }
+
+    private fun openNow(options: EngineOptions) {
+        refusal(options)?.let { return observer.onRefused(null, it) }
+        closeEngine()
+        move(CompletionEvent.LOAD)
+        load(options)
+    }
+
+    private fun load(options: EngineOptions) {
+        marker.begin(options, "open")
+        try {
+            engine = opener.open(options)
+        } catch (cause: Throwable) {
+            return fail(failureOf(cause, "Opening ${options.modelPath}"))
+        } finally {
+            marker.end()
+        }
+        this.options = options
+        hasWritten = false
+        move(CompletionEvent.LOADED)
+    }
+
+    private fun mergeNow(job: () -> EngineOptions) {
+        closeEngine()
+        move(CompletionEvent.MERGE)
+        val merged = try {
+            job()
+        } catch (_: CancellationException) {
+            return move(CompletionEvent.CANCELLED)
+        } catch (cause: Throwable) {
+            return fail(failureOf(cause, "Merging"))
+        }
+        refusal(merged)?.let { return fail(EngineFailure(FailureKind.UNKNOWN, "Merging", it.message)) }
+        move(CompletionEvent.MERGED)
+        load(merged)
+    }
+
+    private fun generateNow(id: Long, request: GenerationRequest) {
+        val options = this.options
+        val engine = this.engine
+        if (state == CompletionState.GENERATING || state == CompletionState.STOPPING) {
+            return refuse(id, RefusalReason.BUSY, "An answer is still being written. Stop it first.")
+        }
+        if (options == null || engine == null || state != CompletionState.READY) {
+            return refuse(id, RefusalReason.NO_MODEL, "No bundle is open. Choose one first.")
+        }
+        refusal(options, request.sampling, request.adapterPath)?.let { return observer.onRefused(id, it) }
+        val started = try {
+            closeIdleSession()
+            engine.newSession(request.sampling, request.adapterPath).also { idleSession = it }
+        } catch (cause: Throwable) {
+            return fail(failureOf(cause, "Beginning a session"), id)
+        }
+        val run = Run(id, request, started, options, engine.stripsLeadingSpace, nanos)
+        firstListed(run.window.prompt, request.words)?.let {
+            return refuse(id, RefusalReason.LISTED_WORD, "The text has “$it”, which is on the word list. Change the text or the list.", it)
+        }
+        if (run.window.prompt.isBlank()) {
+            return refuse(
+                id,
+                RefusalReason.NOTHING_TO_CONTINUE,
+                "There is no text to continue. Write a few words first.",
+            )
+        }
+        start(run)
+    }
+
+    private fun start(run: Run) {
+        this.run = run
+        idleSession = null
+        move(CompletionEvent.GENERATE)
+        // The first answer compiles kernels and fills the cache: it has killed apps that had opened well.
+        if (!hasWritten) marker.begin(run.options, "first answer")
+        watch(run)
+        try {
+            run.session.generate(run.window.prompt, ToThread(run))
+        } catch (cause: Throwable) {
+            onError(run, cause)
+        }
+    }
+
+    private inner class ToThread(private val run: Run) : PieceListener {
+        override fun onPiece(text: String) = thread.post { this@EngineController.onPiece(run, text) }
+
+        override fun onDone() = thread.post { this@EngineController.onDone(run) }
+
+        override fun onError(cause: Throwable) = thread.post { this@EngineController.onError(run, cause) }
+    }
+
+    private fun onPiece(run: Run, text: String) {
+        if (this.run !== run) return
+        survived()
+        show(run, run.push(text))
+        if (run.isLongEnough()) stopNow(EndReason.LIMIT)
+    }
+
+    private fun onDone(run: Run) {
+        if (stuck === run) return releaseStuck()
+        if (this.run !== run) return
+        survived()
+        show(run, run.finish())
+        val completion = run.completion()
+        retire(run)
+        move(CompletionEvent.FINISHED)
+        observer.onFinished(run.id, completion)
+        next?.let {
+            next = null
+            it()
+        }
+    }
+
+    private fun onError(run: Run, cause: Throwable) {
+        if (stuck === run) return releaseStuck()
+        if (this.run !== run) return
+        survived()
+        show(run, run.finish())
+        retire(run)
+        fail(failureOf(cause, "Writing"), run.id)
+        next?.let {
+            next = null
+            it()
+        }
+    }
+
+    private fun stopNow(reason: EndReason) {
+        val run = this.run ?: return
+        if (state != CompletionState.GENERATING) return
+        run.reason = reason
+        run.stopAsked = nanos()
+        move(CompletionEvent.STOP)
+        try {
+            run.session.cancel()
+        } catch (cause: Throwable) {
+            // It may still end by itself; if not, the watchdog sees to it.
+            observer.onLog("Asking the engine to stop failed: $cause")
+        }
+    }
+
+    private fun watch(run: Run) {
+        run.watchdog = thread.postDelayed(patience.step) {
+            if (this.run !== run) return@postDelayed
+            when {
+                state == CompletionState.GENERATING && run.isSilent(patience) -> stopNow(EndReason.SILENT)
+                state == CompletionState.STOPPING && run.millisSinceStop() > patience.stop -> return@postDelayed giveUp(run)
+            }
+            watch(run)
+        }
+    }
+
+    /** Closing an engine in the middle of an answer throws or crashes: nothing of it is touched again. */
+    private fun giveUp(run: Run) {
+        stuck = run
+        this.run = null
+        next = null
+        survived()
+        show(run, run.finish())
+        move(CompletionEvent.FAIL)
+        val message = "The engine did not end its answer ${patience.stop} ms after it was asked to."
+        observer.onFailed(run.id, EngineFailure(FailureKind.NOT_ANSWERING, "Writing", message))
+    }
+
+    private fun releaseStuck() {
+        idleSession = stuck?.session
+        stuck = null
+        observer.onLog("The engine ended its answer after all, and is closed.")
+        closeEngine()
+    }
+
+    private fun retire(run: Run) {
+        run.watchdog()
+        // Closed before the next session or with the engine, not here: the engine's thread may still be in the call that said «done».
+        idleSession = run.session
+        this.run = null
+    }
+
+    private fun survived() {
+        if (hasWritten) return
+        hasWritten = true
+        marker.end()
+    }
+
+    private fun show(run: Run, text: String) {
+        if (text.isNotEmpty()) observer.onText(run.id, text)
+    }
+
+    private fun fail(failure: EngineFailure, id: Long? = null) {
+        closeEngine()
+        move(CompletionEvent.FAIL)
+        observer.onFailed(id, failure)
+    }
+
+    private fun closeIdleSession() {
+        val session = idleSession
+        idleSession = null
+        session?.close()
+    }
+
+    private fun closeEngine() {
+        val old = engine
+        engine = null
+        options = null
+        for (step in listOf({ closeIdleSession() }, { old?.close() })) {
+            try {
+                step()
+            } catch (cause: Throwable) {
+                observer.onLog("Closing the engine failed: $cause")
+            }
+        }
+    }
+
+    private fun refuse(id: Long?, reason: RefusalReason, message: String, detail: String = "") =
+        observer.onRefused(id, Refusal(reason, detail, message))
+
+    private fun move(event: CompletionEvent) {
+        when (val to = transition(state, event)) {
+            is Transition.To -> {
+                state = to.state
+                observer.onState(state)
+            }
+
+            is Transition.Refused -> observer.onLog("$event has no place in ${to.state}")
+        }
+    }
+}
