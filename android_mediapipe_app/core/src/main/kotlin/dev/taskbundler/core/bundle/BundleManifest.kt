@@ -19,6 +19,8 @@ data class LoraFacts(
     val ranks: List<Int>,
     /** SHA-256 of the adapter file that is merged in, or null. */
     val mergedAdapter: String?,
+    /** Where the attention matrices lie; null if nothing can be merged. */
+    val tensors: List<MappedTensor>?,
     /** Why nothing can be merged into this bundle, or null. */
     val unmergeable: String?,
 )

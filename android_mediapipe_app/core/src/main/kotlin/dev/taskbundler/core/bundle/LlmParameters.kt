@@ -1,6 +1,10 @@
 package dev.taskbundler.core.bundle
 
-/** What a `.task` tells an engine in its entry METADATA: MediaPipe's message LlmParameters. */
+/**
+ * What a `.task` tells an engine in its entry METADATA: MediaPipe's message LlmParameters.
+ *
+ * The start token is text or an id. [bytesToUnicode]: text is mapped to GPT-2's printable alphabet before it is cut into tokens.
+ */
 data class LlmParameters(
     val startToken: String? = null,
     val startTokenId: Int? = null,

@@ -1,0 +1,52 @@
+package dev.taskbundler.core.adapter
+
+import dev.taskbundler.core.bundle.LoraFacts
+import dev.taskbundler.core.findings.Finding
+import dev.taskbundler.core.findings.FindingCode
+
+/** Why an adapter does not fit the base that [facts] are of, or null if it does. [adapter] and [bundle] are what the sentence calls them. */
+fun baseProblem(header: AdapterHeader, facts: LoraFacts, adapter: String, bundle: String): Finding? {
+    for ((what, found, expected) in listOf(Triple("width", header.width, facts.width), Triple("layers", header.layers, facts.layers))) {
+        if (found != expected) {
+            return Finding(
+                FindingCode.APP_ADAPTER_OTHER_SHAPE,
+                mapOf("what" to what, "found" to found, "expected" to expected, "adapter" to adapter, "bundle" to bundle),
+                "$adapter is for a model with $what $found, $bundle has $expected; choose the bundle it was trained on",
+            )
+        }
+    }
+    if (header.baseFingerprint != null && facts.baseFingerprint != null && header.baseFingerprint != facts.baseFingerprint) {
+        return Finding(
+            FindingCode.APP_ADAPTER_OTHER_BASE,
+            mapOf("found" to header.baseFingerprint, "expected" to facts.baseFingerprint, "adapter" to adapter, "bundle" to bundle),
+            "$adapter was trained on other weights (fingerprint ${header.baseFingerprint.take(16)}…) than those of $bundle " +
+                "(${facts.baseFingerprint.take(16)}…); choose the bundle it was trained on",
+        )
+    }
+    if (header.queryScale != facts.queryScale) {
+        return Finding(
+            FindingCode.APP_ADAPTER_OTHER_SHAPE,
+            mapOf(
+                "what" to "query_scale",
+                "found" to header.queryScale[0],
+                "expected" to facts.queryScale[0],
+                "adapter" to adapter,
+                "bundle" to bundle,
+            ),
+            "$adapter was exported for attention scores scaled by ${header.queryScale[0]}, $bundle scales them by ${facts.queryScale[0]}; " +
+                "export it again for this bundle",
+        )
+    }
+    return null
+}
+
+/** Why an engine with LoRA support cannot take the adapter beside the weights, or null: its rank has no signatures. */
+fun rankProblem(header: AdapterHeader, facts: LoraFacts, adapter: String, bundle: String): Finding? {
+    if (header.rank in facts.ranks) return null
+    val ranks = facts.ranks.joinToString().ifEmpty { "none" }
+    return Finding(
+        FindingCode.APP_ADAPTER_RANK_UNSUPPORTED,
+        mapOf("rank" to header.rank, "ranks" to ranks, "adapter" to adapter, "bundle" to bundle),
+        "$adapter has rank ${header.rank}, $bundle takes adapters of rank $ranks beside its weights; merge it instead, or build with --lora-ranks ${header.rank}",
+    )
+}
