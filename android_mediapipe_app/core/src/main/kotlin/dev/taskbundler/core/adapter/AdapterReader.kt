@@ -37,11 +37,15 @@ private const val MOST_ELEMENTS = 1 shl 14
  *
  * Throws FindingException for anything that `task-bundler lora export` would not have written. [name] is what messages call the file.
  */
-fun readAdapter(file: File, name: String = file.name): AdapterFile = FileBytes(file).use { bytes ->
+fun readAdapter(file: File, name: String = file.name): AdapterFile = reading(file, name) { AdapterFile(file, it.header(), it.tensors()) }
+
+/** What an adapter file says about itself, quickly: its tensors are not looked at. Throws FindingException as [readAdapter] does. */
+fun readAdapterHeader(file: File, name: String = file.name): AdapterHeader = reading(file, name) { it.header() }
+
+private fun <T> reading(file: File, name: String, read: (AdapterReader) -> T): T = FileBytes(file).use { bytes ->
     if (bytes.size > LARGEST) unreadable(name, "has ${bytes.size} bytes; an adapter file has at most $LARGEST")
-    val reader = AdapterReader(bytes, name)
     try {
-        AdapterFile(file, reader.header(), reader.tensors())
+        read(AdapterReader(bytes, name))
     } catch (error: EOFException) {
         unreadable(name, "leads outside of itself (${error.message})", error)
     } catch (error: FlatbufferException) {
@@ -114,8 +118,8 @@ private class AdapterReader(private val bytes: FileBytes, private val name: Stri
         if (missing.isNotEmpty()) {
             refuse(
                 FindingCode.ADAPTER_TENSOR_MISSING,
-                "$name lacks ${missing.size} of ${expected.size} tensors, first ${missing[0]}; an engine would use undefined memory in their place; " +
-                    "export the adapter again",
+                "$name lacks ${missing.size} of ${expected.size} tensors, first ${missing[0]}; an engine would use undefined memory in " +
+                    "their place; export the adapter again",
                 "tensor" to missing[0],
             )
         }
@@ -159,12 +163,9 @@ private class AdapterReader(private val bytes: FileBytes, private val name: Stri
 
     private fun data(buffer: FlatTable): FlatVector = buffer.vector(BufferField.DATA, 1) ?: throw FlatbufferException("a buffer without data")
 
-    private fun limited(list: FlatVector): FlatVector = if (list.size >
-        MOST_ELEMENTS
-    ) {
-        throw FlatbufferException("a list of ${list.size} elements")
-    } else {
-        list
+    private fun limited(list: FlatVector): FlatVector {
+        if (list.size > MOST_ELEMENTS) throw FlatbufferException("a list of ${list.size} elements")
+        return list
     }
 }
 

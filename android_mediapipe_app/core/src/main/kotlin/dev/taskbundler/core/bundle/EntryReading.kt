@@ -25,7 +25,7 @@ fun TaskFile.read(name: String, limit: Int): ByteArray {
 }
 
 /** Read an entry through. Throws FindingException if its CRC-32 is wrong; [read] is told how many bytes were read at a time. */
-fun TaskFile.check(name: String, cancel: CancelSignal, read: (Int) -> Unit) {
+fun TaskFile.checkEntry(name: String, cancel: CancelSignal, read: (Int) -> Unit) {
     val entry = usable(name)
     checkCrc(entry, FileBytes(file, entry.offset, entry.size).use { crcOf(it, cancel, read) })
 }

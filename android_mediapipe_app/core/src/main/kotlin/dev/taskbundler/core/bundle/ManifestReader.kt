@@ -81,11 +81,11 @@ private fun mappedTensor(entry: JsonValue, width: Int): MappedTensor? {
     val block = entry["block"]?.int() ?: return null
     val scales = entry["scales"]?.long()
     val data = entry["data"]?.long() ?: return null
-    val placed = data in 0..FARTHEST && (scales == null || scales in 0..FARTHEST) && (scales == null) == type.isFloat
+    val placed = data in 0..FARTHEST && (scales ?: 0) in 0..FARTHEST && (scales == null) == type.isFloat
     val scaleGiven = scales != null || entry["scales"] == null || entry["scales"] == JsonNull
-    val blocks = if (type.isFloat) block == 0 else block == 0 || block > 0 && width % block == 0
+    val blocks = block == 0 || (!type.isFloat && block > 0 && width % block == 0)
     // An odd row of int4 would share a byte with the next.
-    val whole = type != WeightType.INT4 || width % 2 == 0 && block % 2 == 0
+    val whole = type != WeightType.INT4 || (width % 2 == 0 && block % 2 == 0)
     if (!placed || !scaleGiven || !blocks || !whole || entry["shape"]?.array?.map { it.int() } != listOf(width, width)) return null
     return MappedTensor(entry["layer"]?.int() ?: return null, entry["projection"]?.text ?: return null, type, width, data, scales, block)
 }

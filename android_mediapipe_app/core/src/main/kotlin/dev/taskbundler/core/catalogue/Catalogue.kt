@@ -1,9 +1,26 @@
 package dev.taskbundler.core.catalogue
 
+import dev.taskbundler.core.adapter.baseProblem
+import dev.taskbundler.core.adapter.rankProblem
+import dev.taskbundler.core.adapter.readAdapter
+import dev.taskbundler.core.adapter.readAdapterHeader
+import dev.taskbundler.core.bundle.checkEntry
+import dev.taskbundler.core.bundle.checkModel
+import dev.taskbundler.core.bundle.openBundle
 import dev.taskbundler.core.findings.Finding
+import dev.taskbundler.core.findings.FindingCode
+import dev.taskbundler.core.findings.FindingException
+import dev.taskbundler.core.findings.refuse
+import dev.taskbundler.core.merge.mergeIntoBundle
+import dev.taskbundler.core.merge.mergeProblem
 import dev.taskbundler.core.progress.CancelSignal
 import dev.taskbundler.core.progress.Progress
 import java.io.File
+import java.io.IOException
+
+private const val BUNDLES = "bundles"
+private const val ADAPTERS = "adapters"
+private const val MERGED = "merged"
 
 /**
  * The bundles, adapters and merged copies below [root], a folder that belongs to this class alone.
@@ -11,18 +28,25 @@ import java.io.File
  * A file is listed only when it is whole and was checked. One instance per folder; its functions may be called from any
  * thread, and long ones from a background thread. All throw FindingException with a sentence for the user.
  */
-class Catalogue(private val root: File, private val freeSpace: (File) -> Long = File::getUsableSpace) {
+class Catalogue(root: File, freeSpace: (File) -> Long = File::getUsableSpace) {
+    private val storage = Storage(root, freeSpace)
+
     /** Remove what an import, merge or deletion that was cut off has left. To be called at start, before all else. */
-    fun clearLeftovers(): Unit = TODO()
+    fun clearLeftovers() = storage.clearLeftovers()
 
-    fun bundles(): List<StoredBundle> = TODO()
+    fun bundles(): List<StoredBundle> = storage.list(BUNDLES).mapNotNull { (id, file) -> bundle(id, file) as? StoredBundle }
 
-    fun adapters(): List<StoredAdapter> = TODO()
+    fun adapters(): List<StoredAdapter> = storage.list(ADAPTERS).mapNotNull { (id, file) -> adapter(id, file) as? StoredAdapter }
 
-    fun merged(): List<MergedCopy> = TODO()
+    fun merged(): List<MergedCopy> = storage.list(MERGED).map { (id, file) -> mergedCopy(id, file) }
+
+    /** What can only be deleted: files that something damaged after they were put here. */
+    fun damaged(): List<DamagedFile> =
+        (storage.list(BUNDLES).map { (id, file) -> bundle(id, file) } + storage.list(ADAPTERS).map { (id, file) -> adapter(id, file) })
+            .filterIsInstance<DamagedFile>()
 
     /** Bytes that the file system has left for this app. */
-    fun freeBytes(): Long = TODO()
+    fun freeBytes(): Long = storage.freeBytes()
 
     /**
      * Copy what [source] offers, check it, and list it: a [StoredBundle] or a [StoredAdapter], told apart by content.
@@ -30,19 +54,107 @@ class Catalogue(private val root: File, private val freeSpace: (File) -> Long = 
      * A file that is there already is returned as it is. With [sums], the copy must have the hash listed for its name.
      * Throws CancellationException when [cancel] is asked for.
      */
-    fun import(source: ImportSource, sums: Sha256Sums? = null, progress: Progress = Progress.NONE, cancel: CancelSignal = CancelSignal()): Stored =
-        TODO()
+    fun import(source: ImportSource, sums: Sha256Sums? = null, progress: Progress = Progress.NONE, cancel: CancelSignal = CancelSignal()): Stored {
+        storage.needRoom(source.size ?: 0)
+        val (file, filled) = storage.put { folder ->
+            val copy = File(folder, "copy")
+            val hash = copyIn(source, copy, storage, progress, cancel)
+            checkHash(source.name, hash, sums)
+            val kind = kindOf(copy, source.name)
+            val named = File(folder, fileName(source.name, kind.suffix))
+            storage.writing(0) { if (!copy.renameTo(named)) throw IOException("cannot rename $copy to $named") }
+            when (kind) {
+                FileKind.BUNDLE -> checkBundle(named, cancel)
+                FileKind.ADAPTER -> readAdapter(named)
+            }
+            Filled(if (kind == FileKind.BUNDLE) BUNDLES else ADAPTERS, hash, kind to hash)
+        }
+        val (kind, hash) = filled
+        return if (kind == FileKind.BUNDLE) bundle(hash, file) else adapter(hash, file)
+    }
 
-    /** Why [adapter] cannot be used with [bundle], or null if it can. */
-    fun misfit(adapter: StoredAdapter, bundle: StoredBundle): Finding? = TODO()
+    /** Why [adapter] cannot be merged into [bundle], or null if it can. */
+    fun misfit(adapter: StoredAdapter, bundle: StoredBundle): Finding? =
+        bundle.mergeProblem ?: bundle.manifest?.lora?.let { baseProblem(adapter.header, it, adapter.name, bundle.name) }
+
+    /** Why an engine with LoRA support cannot be given [adapter] beside the weights of [bundle], or null if it can. */
+    fun nativeMisfit(adapter: StoredAdapter, bundle: StoredBundle): Finding? {
+        val facts = bundle.manifest?.lora ?: return bundle.mergeProblem
+        return baseProblem(adapter.header, facts, adapter.name, bundle.name) ?: rankProblem(adapter.header, facts, adapter.name, bundle.name)
+    }
 
     /** A finished copy of [bundle] with [adapter] merged in, if there is one. */
-    fun mergedCopy(bundle: StoredBundle, adapter: StoredAdapter): MergedCopy? = TODO()
+    fun mergedCopy(bundle: StoredBundle, adapter: StoredAdapter): MergedCopy? {
+        val id = mergedId(bundle.id, adapter.id)
+        return storage.find(MERGED, id)?.let { mergedCopy(id, it) }
+    }
 
     /** The same, made if there is none. Takes as much room as [bundle]. Throws CancellationException when [cancel] is asked for. */
-    fun merge(bundle: StoredBundle, adapter: StoredAdapter, progress: Progress = Progress.NONE, cancel: CancelSignal = CancelSignal()): MergedCopy =
-        TODO()
+    fun merge(bundle: StoredBundle, adapter: StoredAdapter, progress: Progress = Progress.NONE, cancel: CancelSignal = CancelSignal()): MergedCopy {
+        mergedCopy(bundle, adapter)?.let { return it }
+        misfit(adapter, bundle)?.let { throw FindingException(it) }
+        for (item in listOf(bundle, adapter)) if (!item.file.exists()) gone(item)
+        storage.needRoom(bundle.size)
+        val id = mergedId(bundle.id, adapter.id)
+        val (file, _) = storage.put { folder ->
+            val output =
+                File(folder, "${bundle.name.removeSuffix(FileKind.BUNDLE.suffix)}+${adapter.name.removeSuffix(FileKind.ADAPTER.suffix)}.task")
+            storage.writing(bundle.size) {
+                mergeIntoBundle(openBundle(bundle.file), readAdapter(adapter.file), adapter.id, output, progress, cancel)
+            }
+            // Deleted meanwhile: then nobody wants the copy any more.
+            for (item in listOf(bundle, adapter)) if (!item.file.exists()) gone(item)
+            Filled(MERGED, id, Unit)
+        }
+        return mergedCopy(id, file)
+    }
 
     /** Delete a file, and with a bundle or an adapter the merged copies made of it. */
-    fun delete(item: Stored): Unit = TODO()
+    fun delete(item: Stored) {
+        if (item !is MergedCopy) {
+            for (copy in merged()) if (item.id == copy.bundleId || item.id == copy.adapterId) storage.delete(MERGED, copy.id)
+        }
+        storage.delete(kindFolder(item), item.id)
+    }
+
+    private fun kindFolder(item: Stored): String = item.file.parentFile!!.parentFile!!.name
+
+    private fun bundle(id: String, file: File): Stored = readable(id, file) {
+        val bundle = openBundle(file)
+        StoredBundle(id, file.name, file, file.length(), bundle.parameters, bundle.manifest, mergeProblem(bundle, file.name))
+    }
+
+    private fun adapter(id: String, file: File): Stored = readable(id, file) {
+        StoredAdapter(id, file.name, file, file.length(), readAdapterHeader(file))
+    }
+
+    private fun readable(id: String, file: File, read: () -> Stored): Stored = try {
+        read()
+    } catch (error: FindingException) {
+        DamagedFile(id, file.name, file, file.length(), error.finding)
+    } catch (error: IOException) {
+        DamagedFile(id, file.name, file, file.length(), goneFinding(file.name, error))
+    }
+
+    private fun mergedCopy(id: String, file: File): MergedCopy =
+        MergedCopy(id, file.name, file, file.length(), id.substringBefore('-'), id.substringAfter('-'))
+
+    private fun mergedId(bundle: String, adapter: String) = "$bundle-$adapter"
+
+    private fun gone(item: Stored): Nothing = goneFinding(item.name, null).let { throw FindingException(it) }
+
+    private fun goneFinding(name: String, error: IOException?) = Finding(
+        FindingCode.APP_ITEM_GONE,
+        mapOf("name" to name),
+        "$name is not there any more${error?.let { " (${it.message})" }.orEmpty()}; import it again",
+    )
+}
+
+private fun checkBundle(file: File, cancel: CancelSignal) {
+    val bundle = openBundle(file)
+    checkModel(bundle.task)
+    for (entry in bundle.task.entries) {
+        if (entry.compressed) refuse(FindingCode.ENTRY_COMPRESSED, "${entry.name} in ${file.name} is compressed; build the bundle again")
+        bundle.task.checkEntry(entry.name, cancel) {}
+    }
 }

@@ -3,6 +3,7 @@ package dev.taskbundler.core.catalogue
 import dev.taskbundler.core.adapter.AdapterHeader
 import dev.taskbundler.core.bundle.BundleManifest
 import dev.taskbundler.core.bundle.LlmParameters
+import dev.taskbundler.core.findings.Finding
 import java.io.File
 
 /** A whole, checked file in the app's storage. */
@@ -24,6 +25,8 @@ data class StoredBundle(
     val parameters: LlmParameters,
     /** Null for bundles of other makers: they run, but take no adapters here. */
     val manifest: BundleManifest?,
+    /** Why nothing can be merged into it, or null. */
+    val mergeProblem: Finding?,
 ) : Stored
 
 data class StoredAdapter(
@@ -43,3 +46,7 @@ data class MergedCopy(
     val bundleId: String,
     val adapterId: String,
 ) : Stored
+
+/** A file that was whole when it was put here, and is not any more: [problem] says why. Of no use but to be deleted. */
+data class DamagedFile(override val id: String, override val name: String, override val file: File, override val size: Long, val problem: Finding) :
+    Stored
