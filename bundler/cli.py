@@ -21,6 +21,7 @@ COMMANDS = {
     "build": "bundler.commands.build",
     "run": "bundler.commands.run",
     "verify": "bundler.commands.verify",
+    "doctor": "bundler.commands.doctor",
     "tokenizer": "bundler.commands.tokenizer",
     "lora": "bundler.commands.lora",
     "pretrain": "bundler.commands.pretrain",

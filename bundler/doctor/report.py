@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from bundler.doctor.catalogue import SEVERITIES, Entry, catalogue
 
+_LONGEST = 4096  # characters of a text among the facts
 _SHOWN = 300  # characters of a finding's text: names in hostile files can have megabytes
 
 
@@ -25,7 +27,7 @@ class Finding:
     def __post_init__(self) -> None:
         assert self.code in catalogue(), self.code
         for name in ("where", "found"):
-            object.__setattr__(self, name, _printable(getattr(self, name)))
+            object.__setattr__(self, name, printable(getattr(self, name)))
 
     @property
     def entry(self) -> Entry:
@@ -62,12 +64,27 @@ class Report:
 
     def as_dict(self) -> dict[str, Any]:
         """One JSON object: file, kind, bytes, the facts, and findings with everything the catalogue says about them."""
-        return {"file": str(self.path), "kind": self.kind, "bytes": self.size, **self.facts,
+        return {"file": str(self.path), "kind": self.kind, "bytes": self.size, **_plain(self.facts),
                 "findings": [finding.as_dict() for finding in self.findings],
                 "counts": {severity: sum(finding.severity == severity for finding in self.findings) for severity in SEVERITIES}}
 
 
-def _printable(text: str) -> str:
+def _plain(value: Any, depth: int = 8) -> Any:
+    """`value` as JSON can hold it, whatever a hostile file put into it: bounded depth and length, no lone surrogates, no NaN."""
+    if depth == 0:
+        return "…"
+    if isinstance(value, dict):
+        return {str(_plain(name)): _plain(item, depth - 1) for name, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item, depth - 1) for item in value]
+    if isinstance(value, str):
+        return value[:_LONGEST].encode("utf-8", "replace").decode()
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    return value
+
+
+def printable(text: str) -> str:
     """Without control characters, which could drive a terminal, and of bounded length."""
     shown = text if len(text) <= _SHOWN else text[:_SHOWN] + "…"
     return "".join(character if character.isprintable() else f"\\x{ord(character):02x}" for character in shown)

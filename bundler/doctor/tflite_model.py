@@ -15,6 +15,7 @@ from bundler.flatbuffer import Damaged, Flatbuffer, Table
 
 IDENTIFIER, AT = b"TFL3", slice(4, 8)
 _MOST_DIMENSIONS = 16  # TFLite's kernels end at 8
+_MOST_SIGNATURES = 256  # real models have a dozen
 _SHOWN = 3  # examples of one kind of defect
 
 # Bits of a value of the types whose buffers have a fixed size.
@@ -98,7 +99,8 @@ class Buffer:
 
 @dataclass
 class Model:
-    """`damage`: what is wrong in it although it can be read, such as an operator with an input that is not there."""
+    """`damage`: what points to something that is not there, although the rest can be read. `missized`: constants with more or
+    fewer bytes than their shape takes. `inside` and `outside`: every buffer as the flatbuffer's data, and as a place in the file."""
 
     description: str
     graphs: tuple[Graph, ...]
@@ -108,6 +110,7 @@ class Model:
     inside: tuple[Buffer, ...] = ()
     outside: tuple[Buffer, ...] = ()
     damage: list[str] = field(default_factory=list)
+    missized: list[str] = field(default_factory=list)
 
     def tensor(self, signature: Signature, index: int) -> Tensor:
         return self.graphs[signature.graph].tensors[index]
@@ -146,11 +149,17 @@ def read_model(data) -> Model:
         outside.append(Buffer(entry.number(1, "Q"), entry.number(2, "Q"), True))
     # TFLite's rule: an offset of 0 or 1 means that the data, if any, is in the buffer itself.
     buffers = tuple(within if beyond.offset <= 1 else beyond for within, beyond in zip(inside, outside))
+    places = {(place.offset, place.size) for place in (*inside, *outside) if place.size}
+    if sum(size for _, size in places) > buffer.size and all(offset + size <= buffer.size for offset, size in places):
+        raise Damaged("buffers that share their bytes and are together longer than the file")
     metadata = {entry.text(0): entry.number(1, "I") for entry in root.tables(6)}
     signatures = [Signature(entry.text(2), entry.number(4, "I"), _tensor_map(entry.tables(0)), _tensor_map(entry.tables(1)))
                   for entry in root.tables(7)]
+    if len(signatures) > _MOST_SIGNATURES:
+        raise Damaged(f"{len(signatures)} signatures")
     model = Model(root.text(3), graphs, tuple(signatures), buffers, metadata, tuple(inside), tuple(outside))
     model.damage = _misplaced_buffers(model, buffer.size) + _bad_indices(model)
+    model.missized = _missized(model)
     model.signatures = tuple(signature for signature in signatures if _is_sound(model, signature))
     return model
 
@@ -199,7 +208,7 @@ def _misplaced_buffers(model: Model, size: int) -> list[str]:
 
 
 def _bad_indices(model: Model) -> list[str]:
-    """Indices that point to nothing, and constants with another size than their shape has."""
+    """Indices that point to nothing."""
     found = []
     for number, graph in enumerate(model.graphs):
         count, here = len(graph.tensors), f"graph {number}"
@@ -208,14 +217,17 @@ def _bad_indices(model: Model) -> list[str]:
         found += [f"{here} uses tensor {index} of {count}" for index in bad[:_SHOWN]]
         bad = [tensor for tensor in graph.tensors if tensor.buffer >= len(model.buffers)]
         found += [f"{here}: tensor {tensor.name} has buffer {tensor.buffer} of {len(model.buffers)}" for tensor in bad[:_SHOWN]]
-        bad = [tensor for tensor in graph.tensors if tensor.buffer < len(model.buffers) and (size := model.buffers[tensor.buffer].size)
-               and tensor.bytes is not None and tensor.bytes != size]
-        found += [f"{here}: {tensor.name}, {tensor}, takes {tensor.bytes} bytes, its buffer has {model.buffers[tensor.buffer].size}"
-                  for tensor in bad[:_SHOWN]]
         bad = [tensor for tensor in graph.tensors if (scheme := tensor.quantization) and scheme.block and not 0 <= scheme.scales_tensor < count]
         found += [f"{here}: the scales of {tensor.name} are tensor {tensor.quantization.scales_tensor} of {count}" for tensor in bad[:_SHOWN]]
     bad = [signature for signature in model.signatures if not _is_sound(model, signature)]
     return found + [f"signature {signature.key} names a graph or tensors that are not there" for signature in bad[:_SHOWN]]
+
+
+def _missized(model: Model) -> list[str]:
+    constants = ((tensor, model.buffers[tensor.buffer].size) for graph in model.graphs for tensor in graph.tensors
+                 if tensor.buffer < len(model.buffers))
+    bad = [(tensor, size) for tensor, size in constants if size and tensor.bytes not in (None, size)]
+    return [f"{tensor.name}, {tensor}, takes {tensor.bytes} bytes, its buffer has {size}" for tensor, size in bad[:_SHOWN]]
 
 
 def _is_sound(model: Model, signature: Signature) -> bool:

@@ -1,0 +1,80 @@
+"""Our own MANIFEST entry in a `.task`, held against the rest of the bundle; and what can be told of other makers."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Any
+
+from bundler.doctor.prompt_tokens import PromptTokens
+from bundler.doctor.report import Finding
+from bundler.doctor.signatures import LlmShape
+from bundler.manifest import FORMAT
+from lora_weights.errors import LoraError
+from lora_weights.tensor_map import map_from_json
+
+MANIFEST = "MANIFEST"
+LIMIT = 1 << 23  # bytes; GPT-2 XL's alias table and map of tensors take 60 kB
+_MOST_VALUES = 1_000_000
+
+
+def read_manifest(data: bytes) -> dict[str, Any] | Finding:
+    """The manifest of a format known here, or the finding that it is none."""
+    if data.count(b",") + data.count(b"[") + data.count(b"{") > _MOST_VALUES:
+        return Finding("manifest-unreadable", MANIFEST, f"more than {_MOST_VALUES} values")
+    try:
+        manifest = json.loads(data)
+    except (ValueError, RecursionError) as error:
+        return Finding("manifest-unreadable", MANIFEST, f"{type(error).__name__}: {error}")
+    if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
+        return Finding("manifest-unreadable", MANIFEST, f"format {manifest.get('format') if isinstance(manifest, dict) else None!r}; expected {FORMAT}")
+    return manifest
+
+
+def check_manifest(manifest: dict[str, Any], tokenizer: bytes | None, tokens: PromptTokens | None, shape: LlmShape | None, rows: int | None,
+                   ranks: tuple[int, ...], model_bytes: int) -> list[Finding]:
+    """Whether what the manifest says is what the other entries are. None: that entry could not be read."""
+    found = []
+
+    def hold(name: str, said: Any, is_: Any) -> None:
+        if said != is_:
+            found.append(Finding("manifest-contradicts", MANIFEST, f"it says {name} {said!r}, the bundle has {is_!r}"))
+
+    facts = manifest.get("tokenizer") if isinstance(manifest.get("tokenizer"), dict) else {}
+    if tokenizer is not None:
+        hold("tokenizer sha256", facts.get("sha256"), hashlib.sha256(tokenizer).hexdigest())
+    if tokens is not None:
+        hold("start token", manifest.get("start_token"), tokens.start)
+        hold("stop tokens", manifest.get("stop_tokens"), list(tokens.stops))
+    if shape is not None:
+        hold("prefill lengths", manifest.get("prefill"), list(shape.prefill))
+        # The context has a finding of its own: max-tokens-over-context.
+        if isinstance(manifest.get("context"), int) and shape.context and manifest["context"] < shape.context:
+            hold("context", manifest["context"], shape.context)
+        if rows is not None:
+            hold("embedding rows", facts.get("rows"), rows)
+    lora = manifest.get("lora")
+    if isinstance(lora, dict) and shape is not None:
+        hold("LoRA ranks", lora.get("ranks"), list(ranks))
+        if "tensors" in lora and (wrong := _broken_map(lora, shape.layers, model_bytes)):
+            found.append(Finding("manifest-contradicts", MANIFEST, wrong))
+    return found
+
+
+def _broken_map(lora: dict[str, Any], layers: int, model_bytes: int) -> str:
+    """What is wrong with the map of tensors that merging goes by."""
+    width = lora.get("width")
+    if lora.get("layers") != layers or type(width) is not int or not 0 < width < 1 << 20 or not isinstance(lora["tensors"], list):
+        return f"its map of tensors is for {lora.get('layers')!r} layers of width {width!r}, the model has {layers}"
+    try:
+        map_from_json(lora["tensors"], layers, width, model_bytes)
+    except (LoraError, KeyError, TypeError, ValueError, OverflowError) as error:
+        return f"its map of tensors: {error}"
+    return ""
+
+
+def provenance_of_manifest(manifest: dict[str, Any]) -> dict[str, Any]:
+    """Who made the bundle from what, for people and JSON."""
+    lora = manifest.get("lora") if isinstance(manifest.get("lora"), dict) else {}
+    return {"maker": "task-bundler", **{name: manifest.get(name) for name in ("name", "recipe", "source", "tools")},
+            "base_fingerprint": lora.get("base_fingerprint"), "merged_adapter": lora.get("merged_adapter")}

@@ -1,0 +1,106 @@
+"""The Hugging Face tokenizer.json inside a `.litertlm`: what is in it, and whether the tokenizers library would load it.
+
+It is not given to that library, which compiles whatever regex the file holds; its structure is checked instead.
+"""
+
+from __future__ import annotations
+
+import json
+import zlib
+from typing import Any
+
+from bundler.doctor.report import Finding
+from bundler.doctor.tokenizer_facts import TokenizerFacts
+from tokenizer_tools.vocabulary import SYMBOL_BYTES
+
+LIMIT = 1 << 26  # bytes, packed and unfolded; the largest known ones have half of that
+_MOST_VALUES = 4_000_000  # values in the JSON: as many take half a gigabyte and a second; the largest known have two million
+_MODELS = ("BPE", "Unigram", "WordPiece", "WordLevel")
+
+
+def unfold(section: bytes, where: str) -> bytes | Finding:
+    """The JSON in a HF_Tokenizer_Zlib section: eight bytes of size, then zlib's format; never more than LIMIT."""
+    size, unfolder = int.from_bytes(section[:8], "little"), zlib.decompressobj()
+    if size > LIMIT:
+        return Finding("tokenizer-unreadable", where, f"{len(section)} bytes that claim to unfold to {size}; expected at most {LIMIT}")
+    try:
+        text = unfolder.decompress(section[8:], size + 1)  # one byte more shows a wrong size
+    except zlib.error as error:
+        return Finding("tokenizer-unreadable", where, f"it does not unfold: {error}")
+    if len(text) != size or not unfolder.eof:
+        return Finding("tokenizer-unreadable", where, f"it is said to unfold to {size} bytes, and does not")
+    return text
+
+
+def read_tokenizer_json(text: bytes, where: str) -> TokenizerFacts | Finding:
+    """The facts, or the finding that says why it cannot be read."""
+    if text.count(b",") + text.count(b"[") + text.count(b"{") > _MOST_VALUES:
+        return Finding("tokenizer-unreadable", where, f"more than {_MOST_VALUES} values")
+    try:
+        return _facts(json.loads(text))
+    except RecursionError:
+        return Finding("tokenizer-unreadable", where, "lists nested without end")
+    except (ValueError, TypeError, AttributeError, KeyError) as error:
+        return Finding("tokenizer-unreadable", where, f"{type(error).__name__}: {error}")
+
+
+def _facts(tokenizer: dict[str, Any]) -> TokenizerFacts:
+    model = _expect(_expect(tokenizer, dict, "the whole").get("model"), dict, "model")
+    kind = model.get("type", "BPE")
+    if kind not in _MODELS:
+        raise ValueError(f"model of type {kind!r}; expected one of {', '.join(_MODELS)}")
+    if kind == "Unigram":
+        vocabulary = {_expect(entry[0], str, "a piece"): index for index, entry in enumerate(_expect(model.get("vocab"), list, "model.vocab"))}
+    else:
+        vocabulary = _expect(model.get("vocab"), dict, "model.vocab")
+    added = {_expect(entry["content"], str, "an added token"): entry["id"] for entry in _expect(tokenizer.get("added_tokens") or [], list, "added_tokens")}
+    if bad := [index for index in (*vocabulary.values(), *added.values()) if type(index) is not int or not 0 <= index < 1 << 32]:
+        raise ValueError(f"the id {bad[0]!r}")
+    merges = _expect(model.get("merges", []), list, "model.merges") if kind == "BPE" else []
+    _check_merges(merges, vocabulary)
+    if not vocabulary and not added:
+        raise ValueError("no tokens")
+    ids: dict[bytes, int] = {}
+    byte_level = _is_byte_level(tokenizer)
+    for token, index in (*vocabulary.items(), *added.items()):
+        ids[_token_bytes(token) if byte_level and token not in added else token.encode("utf-8", "replace")] = index
+    size = max((*vocabulary.values(), *added.values())) + 1
+    special = sorted(token for token, index in added.items())
+    shown = {"kind": "Hugging Face", "algorithm": kind, "pieces": len(set(vocabulary.values()) | set(added.values())), "merges": len(merges),
+             "added_tokens": {token: added[token] for token in special[:32]}, "byte_alphabet": byte_level,
+             "normalizer": _type(tokenizer.get("normalizer")), "pre_tokenizer": _type(tokenizer.get("pre_tokenizer"))}
+    return TokenizerFacts("Hugging Face", size, ids, shown)
+
+
+def _expect(value: Any, kind: type, name: str) -> Any:
+    if not isinstance(value, kind):
+        raise ValueError(f"{name} is {type(value).__name__}, not {kind.__name__}")
+    return value
+
+
+def _check_merges(merges: list, vocabulary: dict[str, int]) -> None:
+    """What the library refuses: a merge of, or to, something that is not in the vocabulary."""
+    for number, merge in enumerate(merges):
+        parts = merge.split(" ") if isinstance(merge, str) else merge
+        if not isinstance(parts, list) or len(parts) != 2 or not all(isinstance(part, str) for part in parts):
+            raise ValueError(f"merge {number} is {merge!r}; expected two tokens")
+        if unknown := next((part for part in (*parts, "".join(parts)) if part not in vocabulary), None):
+            raise ValueError(f"merge {number} needs the token {unknown!r}, which is not in the vocabulary")
+
+
+def _is_byte_level(tokenizer: dict[str, Any]) -> bool:
+    return "ByteLevel" in _type(tokenizer.get("pre_tokenizer")) or "ByteLevel" in _type(tokenizer.get("decoder"))
+
+
+def _type(part: Any) -> str:
+    """The type of a component and of those it is a sequence of."""
+    if not isinstance(part, dict):
+        return ""
+    parts = next((part[name] for name in ("pretokenizers", "normalizers", "decoders") if isinstance(part.get(name), list)), [])
+    return " ".join([str(part.get("type", ""))[:40], *(str(inner.get("type", ""))[:40] for inner in parts[:8] if isinstance(inner, dict))])
+
+
+def _token_bytes(token: str) -> bytes:
+    if all(character in SYMBOL_BYTES for character in token):
+        return bytes(SYMBOL_BYTES[character] for character in token)
+    return token.encode("utf-8", "replace")
