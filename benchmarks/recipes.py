@@ -26,42 +26,16 @@ from rich.table import Table
 
 from bundler.plan import BuildOptions, plan_build
 from bundler.convert import convert_fp32
+from bundler.divergence import compare_rows, divergence
 from bundler.errors import OptionError
 from bundler.gpt2 import TokenRows, load_exportable
 from bundler.native_output import quiet
 from bundler.quantize import RECIPES, check_recipe, quantize
 from bundler.reference import Reference
 from bundler.tflite_runner import TFLiteGPT2
-from bundler.verify import verification_text
+from bundler.verification_text import verification_text
 from gpt2_training.corpus import STANDARD_LIBRARY, read_corpus
 from tokenizer_tools.vocabulary import reference_tokenizer
-
-
-def log_softmax(logits: np.ndarray) -> np.ndarray:
-    shifted = logits.astype(np.float64) - logits.max(axis=1, keepdims=True)
-    return shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
-
-
-def measure(model: TFLiteGPT2, expected: list[np.ndarray], blocks: list[list[int]]) -> dict:
-    """Figures of `model` over `blocks` of tokens, against PyTorch's logits of the same."""
-    kl, same, losses, difference, moved = [], [], [], 0.0, []
-    for reference, ids in zip(expected, track(blocks, transient=True, console=Console(stderr=True))):
-        model.reset()
-        found = np.stack([model.decode(token)[:reference.shape[1]] for token in ids])
-        p, q = log_softmax(reference), log_softmax(found)
-        kl.append((np.exp(p) * (p - q)).sum(1))
-        same.append(reference.argmax(1) == found.argmax(1))
-        following = ids[1:]
-        losses.append(-q[np.arange(len(following)), following])
-        moved.append((np.exp(q) - np.exp(p))[np.arange(len(following)), following])
-        difference = max(difference, float(np.abs(reference - found).max()))
-    kl, same, losses, moved = map(np.concatenate, (kl, same, losses, moved))
-    error = lambda values: float(values.std() / np.sqrt(len(values)))  # noqa: E731
-    perplexity = float(np.exp(losses.mean()))
-    return {"tokens": len(kl), "perplexity": perplexity, "perplexity_error": perplexity * error(losses),
-            "mean_kl": float(kl.mean()), "mean_kl_error": error(kl), "kl_99.9%": float(np.quantile(kl, 0.999)),
-            "same_top": float(same.mean()), "same_top_error": error(same.astype(float)),
-            "rms_delta_p": float(np.sqrt((moved**2).mean())), "max_logit_difference": difference}
 
 
 def main() -> None:
@@ -105,7 +79,9 @@ def main() -> None:
             if blocks:
                 with quiet():
                     model = TFLiteGPT2(path)
-                results[recipe] |= measure(model, expected, blocks)
+                results[recipe] |= divergence(
+                    compare_rows(reference, model.along(ids)[:, :reference.shape[1]], ids[1:])
+                    for reference, ids in zip(expected, track(blocks, transient=True, console=Console(stderr=True)))).as_dict()
             if recipe != "fp32":
                 path.unlink()
 
@@ -115,7 +91,7 @@ def main() -> None:
         row = [recipe, f"{figures['bytes_per_parameter']:.3f}"]
         if blocks:
             row += [f"{figures['perplexity']:.3f} ± {figures['perplexity_error']:.3f}", f"{figures['mean_kl']:.2e} ± {figures['mean_kl_error']:.0e}",
-                    f"{figures['kl_99.9%']:.2e}", f"{figures['rms_delta_p']:.2%}",
+                    f"{figures['kl_999']:.2e}", f"{figures['rms_delta_p']:.2%}",
                     f"{figures['same_top']:.2%} ± {figures['same_top_error']:.2%}", f"{figures['max_logit_difference']:.2e}"]
         table.add_row(*row)
     Console(stderr=True, width=140).print(table)

@@ -7,8 +7,10 @@ from pathlib import Path
 
 from bundler.build_lora import export_adapters, verify_lora
 from bundler.bundle_file import MANIFEST
+from bundler.bundle_tokenizer import BundleTokenizer, sentencepiece_tokenizer
 from bundler.convert import Signatures, convert_checkpoint
 from bundler.errors import VerificationError
+from bundler.gate import Stage, silent
 from bundler.gpt2 import TokenRows
 from bundler.isolated import run_isolated
 from bundler.litertlm_file import BASE_FINGERPRINT, write_litertlm
@@ -21,7 +23,8 @@ from bundler.plan import BuildOptions, Plan, plan_build
 from bundler.quantize import RECIPES, quantize
 from bundler.report import weight_bytes, write_report
 from bundler.task_file import METADATA, MODEL, TOKENIZER, write_task
-from bundler.verify import BundleTokenizer, Stage, Subject, sentencepiece_tokenizer, silent, token_gate, verification_text, verify
+from bundler.verification_text import verification_text
+from bundler.verify import Subject, token_gate, verify
 from tokenizer_tools.report import MismatchReport, compare
 from tokenizer_tools.sentencepiece_model import SentencePieceModel, build_sentencepiece
 from tokenizer_tools.vocabulary import reference_tokenizer, tokenizer_json

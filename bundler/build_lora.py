@@ -16,7 +16,8 @@ from lora_weights.peft_adapter import read_peft
 
 if TYPE_CHECKING:
     from bundler.lora_gates import Variant
-    from bundler.verify import Gate, Stage, Subject
+    from bundler.gate import Gate, Stage
+    from bundler.verify import Subject
 
 ZERO = "zero"
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from bundler.errors import BundleError
 from bundler.file_section import FileSection
-from bundler.litertlm_file import read_litertlm
+from bundler.litertlm_file import ALIASES, MODEL_SECTION, PREFILL_DECODE, SENTENCEPIECE_SECTION, LitertLmFile, read_litertlm
 from bundler.task_file import MODEL, TOKENIZER, read_task
 
 MANIFEST = "MANIFEST"  # our own entry in the .task, after MediaPipe's three; engines pass over it
@@ -17,7 +17,11 @@ MANIFEST = "MANIFEST"  # our own entry in the .task, after MediaPipe's three; en
 @dataclass(frozen=True)
 class Bundle:
     """`model` is the TFLite part, in place; one of `sentencepiece` and `tokenizer_json` is there; `manifest` is empty
-    in bundles of other makers and in a .litertlm. Tokens are text or ids, as the file has them."""
+    in bundles of other makers and in a .litertlm. Tokens are text or ids, as the file has them.
+
+    `byte_mapped`: MediaPipe maps text to GPT-2's byte alphabet before SentencePiece. `alias_of`: id vocabulary + i of the
+    SentencePiece model is another name of token alias_of[i].
+    """
 
     path: Path
     model: FileSection
@@ -26,6 +30,8 @@ class Bundle:
     start_token: str | int | None
     stop_tokens: tuple[str | int, ...]
     manifest: dict
+    byte_mapped: bool = False
+    alias_of: tuple[int, ...] = ()
 
 
 def open_bundle(path: Path) -> Bundle:
@@ -49,7 +55,8 @@ def _open_task(path: Path) -> Bundle:
             raise BundleError(f"{path}: its {MANIFEST} entry is no JSON ({error}); build the bundle again") from error
     start = parameters.start_token if parameters.start_token is not None else parameters.start_token_id
     return Bundle(path, task.section(MODEL), task.read_entry(TOKENIZER), None, start,
-                  (*parameters.stop_tokens, *parameters.stop_token_ids), manifest)
+                  (*parameters.stop_tokens, *parameters.stop_token_ids), manifest, parameters.bytes_to_unicode,
+                  tuple(manifest.get("tokenizer", {}).get("alias_of", ())))
 
 
 def _open_litertlm(path: Path) -> Bundle:
@@ -57,4 +64,16 @@ def _open_litertlm(path: Path) -> Bundle:
     metadata = file.llm_metadata()
     stops = tuple(token for token in metadata.stop_tokens if isinstance(token, (int, str)))
     start = metadata.start_token if isinstance(metadata.start_token, (int, str)) else None
-    return Bundle(path, file.model(), None, file.tokenizer_json(), start, stops, {})
+    pieces = file.find(SENTENCEPIECE_SECTION)
+    if pieces is None:
+        return Bundle(path, file.model(), None, file.tokenizer_json(), start, stops, {})
+    return Bundle(path, file.model(), file.bytes_of(pieces).read(), None, start, stops, {}, alias_of=_aliases(file))
+
+
+def _aliases(file: LitertLmFile) -> tuple[int, ...]:
+    """The alias table that `repack` leaves in the model's section."""
+    noted = file.find(MODEL_SECTION, PREFILL_DECODE).metadata.get(ALIASES, "[]")
+    try:
+        return tuple(int(id_) for id_ in json.loads(noted))
+    except (TypeError, ValueError, RecursionError) as error:
+        raise BundleError(f"{file.path}: its {ALIASES} is {str(noted)[:60]!r} ({error}); expected a list of token ids; repack the bundle") from error

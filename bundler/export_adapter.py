@@ -18,7 +18,7 @@ from lora_weights.errors import LoraError
 from lora_weights.peft_adapter import read_peft
 
 if TYPE_CHECKING:
-    from bundler.verify import Gate, Stage
+    from bundler.gate import Gate, Stage
 
 
 @dataclass(frozen=True)

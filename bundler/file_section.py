@@ -23,6 +23,12 @@ class FileSection:
     size: int
     name: str = "section"
 
+    @classmethod
+    def whole(cls, path: Path) -> FileSection:
+        """All of a file. Raises BundleError if it cannot be read."""
+        with _opened(Path(path)) as stream:
+            return cls(Path(path), 0, stream.seek(0, io.SEEK_END), str(path))
+
     def open(self) -> BinaryIO:
         """The bytes as a seekable read-only file that begins at 0 and ends at `size`; close it after use."""
         return io.BufferedReader(_Window(self.path, self.offset, self.size), CHUNK)

@@ -6,7 +6,7 @@ from typing import Sequence
 
 from rich.table import Table
 
-from bundler.verify import Gate
+from bundler.gate import Gate
 
 
 def gate_table(title: str, gates: Sequence[Gate]) -> Table:

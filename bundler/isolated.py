@@ -50,12 +50,17 @@ def run_isolated(what: str, function: Callable[..., None], *arguments: Any) -> N
         raise error
 
 
-def _child(log: Path, sender: Connection, parent: int, function: Callable[..., None], arguments: tuple) -> None:
+def die_with_parent(parent: int) -> None:
+    """For the start of a worker process: the kernel ends it when its parent, of that process id, is gone, and Ctrl-C is the parent's to handle."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
         if os.getppid() != parent:
             os._exit(1)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent, which ends this process
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def _child(log: Path, sender: Connection, parent: int, function: Callable[..., None], arguments: tuple) -> None:
+    die_with_parent(parent)
     output = os.open(log, os.O_WRONLY | os.O_CREAT)
     os.dup2(output, 1)
     os.dup2(output, 2)

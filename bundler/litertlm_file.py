@@ -28,6 +28,7 @@ MODEL_SECTION, LLM_METADATA_SECTION = "TFLiteModel", "LlmMetadataProto"
 HF_TOKENIZER_SECTION, SENTENCEPIECE_SECTION = "HF_Tokenizer_Zlib", "SP_Tokenizer"
 # Our own key of the model's section: which base adapters have to be of. Engines pass over keys they do not know.
 BASE_FINGERPRINT = "base_fingerprint"
+ALIASES = "alias_of"  # JSON, in the model's section beside a SentencePiece model with alias ids: see tokenizer_tools/aliases.py
 PREFILL_DECODE = "tf_lite_prefill_decode"  # the model_type under which the engine looks for an LLM
 
 HEADER_LIMIT = 1 << 20  # bytes; real headers take about one kilobyte
@@ -112,11 +113,11 @@ class LitertLmFile:
         return section
 
 
-def write_litertlm(path: Path, model: Path | bytes, metadata: LlmMetadata, *, tokenizer_json: Path | bytes | None = None,
+def write_litertlm(path: Path, model: Path | bytes | FileSection, metadata: LlmMetadata, *, tokenizer_json: Path | bytes | None = None,
                    sentencepiece: Path | bytes | None = None, model_metadata: Mapping[str, str] | None = None) -> None:
     """Write a `.litertlm` file whose bytes are a function of the arguments alone.
 
-    `model` is a TFLite file, streamed through; give one of `tokenizer_json` (Hugging Face; exact, compressed here) and
+    `model` is a TFLite file, or one inside another file, streamed through; give one of `tokenizer_json` (Hugging Face; exact, compressed here) and
     `sentencepiece`. `model_metadata` adds text pairs to the model's section. The file's uuid is a hash of the sections,
     so two different files never share one; no time is written. Raises BundleError; `path` is then as it was.
     """
@@ -124,7 +125,7 @@ def write_litertlm(path: Path, model: Path | bytes, metadata: LlmMetadata, *, to
         raise BundleError(f"{path}: {'no tokenizer' if tokenizer_json is None else 'two tokenizers'} given; "
                           "a .litertlm holds one; give tokenizer_json or sentencepiece")
     if tokenizer_json is not None:
-        json = _all_bytes(tokenizer_json)
+        json = b"".join(_chunks(tokenizer_json))
         tokenizer = (HF_TOKENIZER_SECTION, {}, len(json).to_bytes(8, "little") + zlib.compress(json))
     else:
         tokenizer = (SENTENCEPIECE_SECTION, {}, sentencepiece)
@@ -138,7 +139,7 @@ def write_litertlm(path: Path, model: Path | bytes, metadata: LlmMetadata, *, to
         for type, pairs, source in planned:
             begin = -(-end // core.BLOCK_SIZE) * core.BLOCK_SIZE
             stream.seek(begin)
-            for chunk in [source] if isinstance(source, bytes) else _chunks(source):
+            for chunk in _chunks(source):
                 stream.write(chunk)
                 digest.update(chunk)
             end = stream.tell()
@@ -233,16 +234,10 @@ def _read_pairs(tables: Iterable[Table]) -> dict[str, str | int | float | bool]:
     return pairs
 
 
-def _chunks(source: Path) -> Iterable[bytes]:
-    try:
-        size = Path(source).stat().st_size
-    except OSError as error:
-        raise BundleError(f"{source}: cannot be read ({error.strerror or error}); expected a file to bundle; check the path") from error
-    return FileSection(Path(source), 0, size, str(source)).chunks()
-
-
-def _all_bytes(source: Path | bytes) -> bytes:
-    return source if isinstance(source, bytes) else b"".join(_chunks(source))
+def _chunks(source: Path | bytes | FileSection) -> Iterable[bytes]:
+    if isinstance(source, bytes):
+        return [source]
+    return (FileSection.whole(source) if isinstance(source, Path) else source).chunks()
 
 
 def _damaged(path: Path, found: str) -> BundleError:

@@ -13,9 +13,14 @@ from typing import Sequence
 
 import numpy as np
 
+from bundler.bundle_tokenizer import BundleTokenizer, Ids
 from bundler.checkpoint import Checkpoint
+from bundler.divergence import compare_logits
+from bundler.engine_gates import Expected, completions, text_gate
 from bundler.file_section import FileSection
+from bundler.gate import Gate, Stage, silent
 from bundler.litertlm_engine import open_engine
+from bundler.logit_gates import TEXT_TOKENS, logit_gates
 from bundler.lora_layout import unconsumed_inputs
 from bundler.merge_bundle import merge_into_bundle
 from bundler.native_output import quiet
@@ -24,8 +29,7 @@ from bundler.quantize import RECIPES
 from bundler.task_file import MODEL, read_task
 from bundler.tflite_reference import TFLiteReference
 from bundler.tflite_runner import TFLiteGPT2
-from bundler.verify import (ENGINE_TOKENS, TEXT_TOKENS, BundleTokenizer, Gate, Ids, Stage, compare_logits, logit_gates, silent, text_gate,
-                            verification_text)
+from bundler.verification_text import verification_text
 from lora_weights.adapter import Base, tensor_name
 from lora_weights.adapter_file import AdapterFile, adapter_file, encode_adapter, zero_adapter
 from lora_weights.peft_adapter import read_peft
@@ -206,8 +210,8 @@ def _swap_gate(subject: LoraSubject, reference: PeftReference, folders: Sequence
                 return written[-1]
 
             writer = _writer(reference.use(index), variant.open(None if index is None else adapters[index]), subject)
-            gate = text_gate("base" if index is None else folders[index].name, complete, writer, subject.tokenizer, subject.start,
-                             subject.stop, context, min(ENGINE_TOKENS, context // 4), max(slack))
+            expected = Expected(writer, subject.tokenizer, subject.start, subject.stop, context, max(slack))
+            gate = text_gate("base" if index is None else folders[index].name, completions(complete, expected), expected)
             texts.append([gate.name, written])
             if not gate.passed:
                 wrong.append(f"{gate.name}: {gate.found}")
@@ -232,7 +236,7 @@ def _merge_gates(subject: LoraSubject, reference: PeftReference, folder: Path, i
         runner = TFLiteGPT2(model)
         parity = _as_in_pytorch(name, runner, reference.use(index), subject, ids)
         tokens = [subject.start, *ids.bundle[:min(TEXT_TOKENS, runner.context - 1)]]
-        beside, inside = (_along(one, tokens)[:, :subject.tokenizer.vocabulary] for one in (subject.variants[0].open(file), runner))
+        beside, inside = (one.along(tokens)[:, :subject.tokenizer.vocabulary] for one in (subject.variants[0].open(file), runner))
     kl = compare_logits(beside, inside)["mean_kl"]
     # Weights of four bits are rounded a second time, by as much as the first.
     limit = RECIPES[subject.recipe].mean_kl if subject.recipe.startswith("int4") else MERGED_KL
@@ -240,12 +244,7 @@ def _merge_gates(subject: LoraSubject, reference: PeftReference, folder: Path, i
                           f"mean KL divergence {kl:.2g} nats (at most {limit:g})", {"mean_kl": kl})]
     if not subject.engine_reads_task:
         return gates
+    expected = Expected(_writer(reference, runner, subject), subject.tokenizer, subject.start, subject.stop, runner.context, _slack(parity))
     with open_engine(merged) as engine:
-        gates.append(text_gate(f"LiteRT-LM, {name}: greedy text", engine.complete, _writer(reference, runner, subject), subject.tokenizer,
-                               subject.start, subject.stop, runner.context, min(ENGINE_TOKENS, runner.context // 4), _slack(parity)))
+        gates.append(text_gate(f"LiteRT-LM, {name}: greedy text", completions(engine.complete, expected), expected))
     return gates
-
-
-def _along(model: TFLiteGPT2, tokens: Sequence[int]) -> np.ndarray:
-    model.reset()
-    return np.stack([model.decode(token) for token in tokens])

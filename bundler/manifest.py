@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Sequence
 if TYPE_CHECKING:
     from bundler.plan import Plan
     from bundler.gpt2 import TokenRows
-    from bundler.verify import Gate
+    from bundler.gate import Gate
     from tokenizer_tools.sentencepiece_model import SentencePieceModel
 
 FORMAT = 1

@@ -103,10 +103,10 @@ class TaskFile:
                               "copy or download the file again")
 
 
-def write_task(path: Path, entries: Mapping[str, Path | bytes], *, zip64_from: int = ZIP64_FROM) -> None:
+def write_task(path: Path, entries: Mapping[str, Path | bytes | FileSection], *, zip64_from: int = ZIP64_FROM) -> None:
     """Write a `.task` file whose bytes are a function of the entries alone.
 
-    `entries`: name -> a file to stream or the bytes themselves, in order: TF_LITE_PREFILL_DECODE, TOKENIZER_MODEL,
+    `entries`: name -> a file, or a part of one, to stream, or the bytes themselves, in order: TF_LITE_PREFILL_DECODE, TOKENIZER_MODEL,
     METADATA, then any others. Memory does not grow with them. Sizes and offsets of `zip64_from` bytes and more use
     ZIP64 fields. Raises BundleError for a missing, misplaced or ill-named entry and an unreadable source; `path` is
     then as it was.
@@ -175,9 +175,11 @@ def write_crc(stream: BinaryIO, name: str, crc: int) -> None:
         stream.write(crc.to_bytes(4, "little"))
 
 
-def _write_entry(stream: BinaryIO, name: str, source: Path | bytes, zip64_from: int) -> bytes:
+def _write_entry(stream: BinaryIO, name: str, source: Path | bytes | FileSection, zip64_from: int) -> bytes:
     """Write padding, local header and data; return the entry's record for the directory."""
-    size = len(source) if isinstance(source, bytes) else _file_size(source)
+    if isinstance(source, Path):
+        source = FileSection.whole(source)
+    size = len(source) if isinstance(source, bytes) else source.size
     zip64 = size >= zip64_from
     header_size = len(_local_header(name, 0, 0, zip64))
     # Zeros go before the header, 1 to 4 of them: MediaPipe's writer does not skip a whole word of padding, and its
@@ -186,7 +188,7 @@ def _write_entry(stream: BinaryIO, name: str, source: Path | bytes, zip64_from: 
     offset = stream.tell() + padding
     stream.write(bytes(padding + header_size))
     crc = 0
-    for chunk in [source] if isinstance(source, bytes) else FileSection(source, 0, size, str(source)).chunks():
+    for chunk in [source] if isinstance(source, bytes) else source.chunks():
         crc = zlib.crc32(chunk, crc)
         stream.write(chunk)
     end = stream.tell()
@@ -194,14 +196,6 @@ def _write_entry(stream: BinaryIO, name: str, source: Path | bytes, zip64_from: 
     stream.write(_local_header(name, crc, size, zip64))
     stream.seek(end)
     return _central_header(name, crc, size, offset, zip64_from)
-
-
-def _file_size(source: Path) -> int:
-    try:
-        with open(source, "rb") as stream:
-            return stream.seek(0, 2)
-    except OSError as error:
-        raise BundleError(f"{source}: cannot be read ({error.strerror or error}); expected a file to bundle; check the path") from error
 
 
 def _local_header(name: str, crc: int, size: int, zip64: bool) -> bytes:

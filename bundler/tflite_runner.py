@@ -114,6 +114,11 @@ class TFLiteGPT2:
         self._call("decode", np.array([[token]], np.int32), 1)
         return self._outputs["decode"]["logits"].read(self.rows, np.float32)
 
+    def along(self, tokens: Sequence[int]) -> np.ndarray:
+        """float32 [len(tokens), rows]: from an empty cache, row i predicts the token after tokens[i]."""
+        self.reset()
+        return np.stack([self.decode(token) for token in tokens])
+
     def greedy(self, prompt: Sequence[int], count: int) -> list[int]:
         """The `count` most likely tokens one after another, from an empty cache."""
         self.reset()

@@ -1,22 +1,26 @@
-"""The gates, on a finished bundle file."""
+"""The gates, on a finished bundle file, whoever made it."""
 
 from __future__ import annotations
 
 import tempfile
 from pathlib import Path
+from typing import Sequence
 
 from bundler.bundle_file import Bundle, open_bundle
+from bundler.bundle_tokenizer import BundleTokenizer, sentencepiece_tokenizer
 from bundler.checkpoint import open_checkpoint
 from bundler.errors import BundleError
+from bundler.gate import Bar, Gate, Stage, silent, silent_bar
 from bundler.quantize import RECIPES, recipe_of
-from bundler.verify import BundleTokenizer, Gate, Stage, Subject, sentencepiece_tokenizer, silent, verify
+from bundler.verify import LITERTLM, Subject, verify, verify_text
 from tokenizer_tools.bpe import read_vocabulary
 from tokenizer_tools.vocabulary import BytePairVocabulary, reference_tokenizer
 
 
 def verify_bundle(path: Path, model: str, *, tokenizer: Path | None = None, revision: str | None = None, recipe: str | None = None,
-                  stage: Stage = silent) -> list[Gate]:
-    """Hold a .task or .litertlm file against the checkpoint `model`; see verify.verify for the gates.
+                  engines: tuple[str, ...] = (LITERTLM,), texts: Sequence[Path] = (), stage: Stage = silent,
+                  bar: Bar = silent_bar) -> list[Gate]:
+    """Hold a .task or .litertlm file against the checkpoint `model`; see verify.verify and verify.verify_text for the gates.
 
     `recipe` names the limits to hold it to; None takes what the bundle says or looks like. Raises BundleError
     when the file or the checkpoint cannot be used at all; a gate that fails is in the result.
@@ -32,12 +36,15 @@ def verify_bundle(path: Path, model: str, *, tokenizer: Path | None = None, revi
         recipe = recipe or bundle.manifest.get("recipe") or recipe_of(tflite)
         if recipe not in RECIPES:
             raise BundleError(f"{path}: made in the recipe {recipe!r}, which is not known; give --quant with one of {', '.join(RECIPES)}")
-        start = token_id(bundle, bundle.start_token, vocabulary)
+        start = None if bundle.start_token is None else token_id(bundle, bundle.start_token, vocabulary)
         stop = frozenset(token_id(bundle, token, vocabulary) for token in bundle.stop_tokens)
-        return verify(Subject(tflite, (path,), recipe, bundle_tokenizer(bundle, vocabulary), start, stop), checkpoint, stage)
+        subject = Subject(tflite, (path,), recipe, bundle_tokenizer(bundle, vocabulary), start, stop, engines)
+        gates = verify(subject, checkpoint, stage)
+        return [*gates, verify_text(subject, checkpoint, texts, bar)] if texts else gates
 
 
-def token_id(bundle: Bundle, token: str | int | None, vocabulary: BytePairVocabulary) -> int:
+def token_id(bundle: Bundle, token: str | int, vocabulary: BytePairVocabulary) -> int:
+    """The id of a start or stop token. Raises BundleError for one that is none of the vocabulary."""
     id_ = vocabulary.id_of_text(token) if isinstance(token, str) else token
     if id_ is None or not 0 <= id_ < len(vocabulary):
         raise BundleError(f"{bundle.path}: its start or stop token {token!r} is no token of the checkpoint's vocabulary; "
@@ -46,10 +53,10 @@ def token_id(bundle: Bundle, token: str | int | None, vocabulary: BytePairVocabu
 
 
 def bundle_tokenizer(bundle: Bundle, vocabulary: BytePairVocabulary) -> BundleTokenizer:
+    """The tokenizer inside the bundle beside the vocabulary's own."""
     reference = reference_tokenizer(vocabulary)
     if bundle.sentencepiece is not None:
-        facts = bundle.manifest.get("tokenizer", {})
-        return sentencepiece_tokenizer(reference, bundle.sentencepiece, tuple(facts.get("alias_of", ())), facts.get("mode") == "F")
+        return sentencepiece_tokenizer(reference, bundle.sentencepiece, bundle.alias_of, bundle.byte_mapped)
     from tokenizers import Tokenizer
 
     own = Tokenizer.from_str(bundle.tokenizer_json.decode())

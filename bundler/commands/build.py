@@ -58,7 +58,7 @@ def command(terminal: Terminal, dry_run: bool, **options) -> None:
         from bundler.build import build
         from bundler.plan import BuildOptions, plan_build
         from bundler.gate_table import gate_table
-        from bundler.verify import Gate
+        from bundler.gate import Gate
 
     options = BuildOptions(**options)
     if dry_run:

@@ -11,7 +11,7 @@ from bundler.gpt2 import TokenRows, load_exportable
 from bundler.quantize import RECIPES, quantize, recipe_of
 from bundler.reference import Reference
 from bundler.tflite_runner import TFLiteGPT2
-from bundler.verify import compare_logits
+from bundler.divergence import compare_logits
 
 IDS = [399, *np.random.default_rng(1).integers(0, 399, 50).tolist()]
 # Bytes a weight of the linear layers takes; in int4 with the fp16 scale of its block.

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from bundler import task_file
 from bundler.errors import BundleError
 from bundler.file_section import FileSection
+from bundler.file_section import FileSection
 from bundler.metadata import LlmParameters
 from bundler.task_file import METADATA, MODEL, TOKENIZER, TaskEntry, read_task, write_task
 
@@ -122,11 +123,10 @@ def test_the_bundle_is_on_disk_before_it_has_its_name(tmp_path, monkeypatch):
     assert calls[:2] == ["fsync", "rename"]
 
 
-def test_a_source_that_shrinks_while_it_is_copied(tmp_path, monkeypatch):
+def test_a_source_that_shrinks_while_it_is_copied(tmp_path):
     (tmp_path / "model").write_bytes(b"short")
-    monkeypatch.setattr(task_file, "_file_size", lambda source: 9)
     with pytest.raises(BundleError, match="ends 4 bytes early"):
-        write_task(tmp_path / "a.task", bundle(tmp_path / "model"))
+        write_task(tmp_path / "a.task", bundle(FileSection(tmp_path / "model", 0, 9)))
     assert not (tmp_path / "a.task").exists()
 
 

@@ -4,15 +4,15 @@ import dataclasses
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from tiny_gpt2 import VOCABULARY, write_tiny_checkpoint
 
+from bundler.bundle_tokenizer import BundleTokenizer, Ids
 from bundler.errors import BundleError
+from bundler.logit_gates import logit_gates
 from bundler.reference import Reference
 from bundler.task_file import METADATA, MODEL, TOKENIZER, read_task, write_task
 from bundler.tflite_runner import TFLiteGPT2
-from bundler.verify import BundleTokenizer, Ids, compare_logits, logit_gates, tokenizer_gate
+from bundler.verify import tokenizer_gate
 from bundler.verify_bundle import verify_bundle
 from tokenizer_tools.bpe import read_vocabulary
 from tokenizer_tools.vocabulary import reference_tokenizer
@@ -28,7 +28,8 @@ def test_a_good_model_passes(tiny_tflite):
     path, _, checkpoint = tiny_tflite
     gates = logit_gates(TFLiteGPT2(path), Reference(checkpoint, VOCABULARY), "fp32", Ids(IDS, IDS), 399)
     assert not failed(gates)
-    assert [gate.figures.get("prompt_tokens") for gate in gates] == [33, 70, None]  # one chunk; several, as far as there is room
+    # One chunk; several, as far as there is room; all but the last position.
+    assert [gate.figures.get("prompt_tokens") for gate in gates] == [33, 70, 96, None]
 
 
 class Broken(TFLiteGPT2):
@@ -80,27 +81,11 @@ def test_a_tokenizer_that_differs_is_counted(tiny_checkpoint):
     assert bad.original([3, VOCABULARY + 5]) == [3, -1]  # an id no alias table explains is no token
 
 
-@given(st.integers(0, 2**32 - 1), st.floats(0.01, 10))
-def test_compared_logits_agree_with_torch(seed, noise):
-    import torch
-
-    generator = np.random.default_rng(seed)
-    expected = generator.normal(size=(5, 11)).astype(np.float32) * 3
-    found = expected + generator.normal(size=(5, 11)).astype(np.float32) * noise
-    figures = compare_logits(expected, found)
-    kl = torch.nn.functional.kl_div(torch.tensor(found).double().log_softmax(1), torch.tensor(expected).double().log_softmax(1),
-                                    log_target=True, reduction="none").sum(1)
-    assert figures["mean_kl"] == pytest.approx(kl.mean().item(), rel=1e-6, abs=1e-9)
-    assert figures["largest_kl"] == pytest.approx(kl.max().item(), rel=1e-6, abs=1e-9)
-    assert compare_logits(expected, expected + 5) == pytest.approx(
-        {"mean_kl": 0, "largest_kl": 0, "same_top": 1, "max_logit_difference": 5}, abs=1e-5)
-
-
 @pytest.mark.parametrize("container", ["task", "litertlm"])
 def test_a_finished_bundle_passes(tiny_bundle, tiny_checkpoint, container):
     gates = verify_bundle(tiny_bundle[0] / f"tiny.{container}", str(tiny_checkpoint))
     assert not failed(gates)
-    assert len(gates) == 6
+    assert len(gates) == 9
 
 
 def rewritten(tiny_bundle, path, **entries):

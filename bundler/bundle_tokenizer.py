@@ -1,0 +1,55 @@
+"""The tokenizer inside a bundle, beside the reference it has to agree with."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Callable, Sequence
+
+from tokenizer_tools.vocabulary import bytes_to_symbols
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+
+
+@dataclass(frozen=True)
+class Ids:
+    """The same text as token ids twice: as the reference tokenizer gives it, and as the bundle's does (with alias ids)."""
+
+    reference: list[int]
+    bundle: list[int]
+
+
+@dataclass(frozen=True)
+class BundleTokenizer:
+    """The bundle's own tokenizer, `pieces`, beside the reference it must agree with.
+
+    Id `vocabulary` + i is another name of the token alias_of[i].
+    """
+
+    reference: Tokenizer
+    pieces: Callable[[str], list[int]]
+    alias_of: tuple[int, ...] = ()
+
+    @property
+    def vocabulary(self) -> int:
+        return self.reference.get_vocab_size(with_added_tokens=True)
+
+    def encode(self, text: str) -> Ids:
+        return Ids(self.reference.encode(text, add_special_tokens=False).ids, self.pieces(text))
+
+    def original(self, ids: Sequence[int]) -> list[int]:
+        """Alias ids turned into the tokens they stand for; an id beyond them is -1."""
+        last = self.vocabulary + len(self.alias_of)
+        return [id_ if id_ < self.vocabulary else self.alias_of[id_ - self.vocabulary] if id_ < last else -1 for id_ in ids]
+
+    def decode(self, ids: Sequence[int]) -> str:
+        return self.reference.decode(list(ids), skip_special_tokens=False)
+
+
+def sentencepiece_tokenizer(reference: Tokenizer, proto: bytes, alias_of: tuple[int, ...], byte_mapped: bool = False) -> BundleTokenizer:
+    """The tokenizer of a `.task`; `byte_mapped` if MediaPipe is told to map text to GPT-2's byte alphabet first."""
+    from sentencepiece import SentencePieceProcessor
+
+    pieces = SentencePieceProcessor(model_proto=proto)
+    encode = (lambda text: pieces.encode(bytes_to_symbols(text.encode()))) if byte_mapped else pieces.encode
+    return BundleTokenizer(reference, encode, alias_of)

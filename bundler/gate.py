@@ -1,0 +1,35 @@
+"""What a check has to say, and how long work tells its progress: the words that all verification shares."""
+
+from __future__ import annotations
+
+import contextlib
+from dataclasses import asdict, dataclass, field
+from typing import Callable, ContextManager
+
+# Entered with a line of text around a part of the work.
+Stage = Callable[[str], ContextManager]
+# A progress bar: entered with a text and a total; gives a function that takes `completed=`, the part done.
+Bar = Callable[[str, float], ContextManager[Callable[..., None]]]
+
+
+def silent(text: str) -> ContextManager:
+    """A Stage that shows nothing."""
+    return contextlib.nullcontext()
+
+
+def silent_bar(text: str, total: float) -> ContextManager[Callable[..., None]]:
+    """A Bar that shows nothing."""
+    return contextlib.nullcontext(lambda completed: None)
+
+
+@dataclass(frozen=True)
+class Gate:
+    """One check: what was found, in a sentence, and its figures."""
+
+    name: str
+    passed: bool
+    found: str
+    figures: dict = field(default_factory=dict)
+
+    def as_dict(self) -> dict:
+        return asdict(self)
