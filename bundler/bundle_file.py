@@ -36,12 +36,16 @@ class Bundle:
 
 def open_bundle(path: Path) -> Bundle:
     """Read a .task or .litertlm file, told apart by its first bytes. Raises BundleError for anything else."""
+    return _open_litertlm(path) if is_litertlm(path) else _open_task(path)
+
+
+def is_litertlm(path: Path) -> bool:
+    """Does the file begin as a .litertlm does? Raises BundleError if it cannot be read."""
     try:
         with open(path, "rb") as file:
-            beginning = file.read(8)
+            return file.read(8) == b"LITERTLM"
     except OSError as error:
         raise BundleError(f"{path}: cannot be read ({error.strerror}); expected a .task or .litertlm file") from error
-    return _open_litertlm(path) if beginning == b"LITERTLM" else _open_task(path)
 
 
 def _open_task(path: Path) -> Bundle:

@@ -22,6 +22,7 @@ COMMANDS = {
     "run": "bundler.commands.run",
     "verify": "bundler.commands.verify",
     "doctor": "bundler.commands.doctor",
+    "repack": "bundler.commands.repack",
     "tokenizer": "bundler.commands.tokenizer",
     "lora": "bundler.commands.lora",
     "pretrain": "bundler.commands.pretrain",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
+from bundler.bundle_file import is_litertlm
 from bundler.errors import BundleError
 from bundler.litertlm_file import HF_TOKENIZER_SECTION, LLM_METADATA_SECTION, MODEL_SECTION, read_litertlm, write_litertlm
 from bundler.task_file import METADATA, read_task, write_task
@@ -15,9 +16,7 @@ def write_with_stop_token(path: Path, id_: int, text: str, output: Path) -> None
 
     Raises BundleError for a .litertlm with sections that this project does not write.
     """
-    with open(path, "rb") as file:
-        litertlm = file.read(8) == b"LITERTLM"
-    if litertlm:
+    if is_litertlm(path):
         _litertlm(path, id_, output)
         return
     task = read_task(path)

@@ -372,3 +372,12 @@ def test_zero_inputs_are_the_default_of_the_runner(models):
     plain, lora = TFLiteGPT2(models["task"]), TFLiteGPT2(models["litertlm"])
     assert set(lora.lora_shapes.values()) == {(32, 16), (16, 32)} and not plain.lora_shapes
     assert plain.greedy([399, 5, 6], 6) == lora.greedy([399, 5, 6], 6)
+
+
+def test_repacking_says_what_becomes_of_adapters(built, tmp_path):
+    from bundler.repack import repack
+
+    note, = repack(built[0] / "tiny.task", tmp_path / "out.litertlm").notes
+    assert "takes no adapters" in note
+    with pytest.raises(BundleError, match="undefined memory"):
+        repack(built[0] / "tiny.litertlm", tmp_path / "out.task")
