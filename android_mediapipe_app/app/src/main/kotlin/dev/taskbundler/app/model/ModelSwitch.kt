@@ -1,0 +1,91 @@
+package dev.taskbundler.app.model
+
+import dev.taskbundler.app.settings.Settings
+import dev.taskbundler.core.catalogue.StoredAdapter
+import dev.taskbundler.core.catalogue.StoredBundle
+import dev.taskbundler.core.engine.Backend
+import dev.taskbundler.core.engine.EngineKind
+import dev.taskbundler.core.engine.EngineOptions
+import dev.taskbundler.core.engine.GenerationRequest
+import dev.taskbundler.core.progress.CancelSignal
+import dev.taskbundler.core.progress.Progress
+import dev.taskbundler.core.writing.WordList
+import java.io.File
+
+/** Which bundle writes, and with which adapter; null is the bundle as it is. */
+data class Choice(val bundle: StoredBundle, val adapter: StoredAdapter?)
+
+/** Tokens that an engine is opened for when neither the bundle nor the user says how many. */
+const val USUAL_CONTEXT = 512
+
+/** Whether the engine itself takes the adapter's file; else it is merged into a copy of the bundle. */
+fun isNative(choice: Choice, settings: Settings): Boolean =
+    settings.nativeLora && settings.engine == EngineKind.MEDIAPIPE && settings.backend == Backend.GPU &&
+        (choice.adapter == null || choice.adapter.header.rank in ranksOf(choice.bundle)) && ranksOf(choice.bundle).isNotEmpty()
+
+/** How the engine is opened on [file], the bundle's own or that of a merged copy. */
+fun optionsFor(choice: Choice, settings: Settings, file: File): EngineOptions = EngineOptions(
+    kind = settings.engine,
+    modelPath = file.path,
+    contextTokens = contextOf(choice.bundle, settings),
+    backend = settings.backend,
+    // Also for the base: so a change between the two needs no other engine.
+    loraRanks = if (isNative(choice, settings)) ranksOf(choice.bundle) else emptyList(),
+    maxTopK = maxOf(Settings.USUAL_TOP_K, settings.topK),
+)
+
+/** The user's context, or the bundle's; never more than the bundle has. */
+fun contextOf(bundle: StoredBundle, settings: Settings): Int {
+    val most = bundle.manifest?.context
+    val wished = settings.contextTokens.takeIf { it > 0 }
+    return if (most == null) wished ?: USUAL_CONTEXT else minOf(wished ?: most, most)
+}
+
+/** What is asked of the engine; [attempt] counts tries on the same text, each of which draws anew. */
+fun requestFor(choice: Choice, settings: Settings, text: String, attempt: Int): GenerationRequest {
+    val context = contextOf(choice.bundle, settings)
+    val window = (context * settings.windowPercent / 100).coerceAtLeast(1)
+    return GenerationRequest(
+        text = text,
+        sampling = settings.sampling().let { it.copy(seed = it.seed + attempt) },
+        windowTokens = window,
+        outputTokens = settings.suggestionTokens.coerceIn(1, maxOf(1, context - window)),
+        adapterPath = choice.adapter?.file?.path?.takeIf { isNative(choice, settings) },
+        words = WordList.parse(settings.words),
+    )
+}
+
+private fun ranksOf(bundle: StoredBundle) = bundle.manifest?.lora?.ranks.orEmpty()
+
+/** Makes the engine ready for a choice: opens it, or merges first. */
+class ModelSwitch(private val workshop: Workshop) {
+    private var cancel = CancelSignal()
+
+    /** Cheap if the engine is open for just this. [progress] is told in percent, on the screen's thread, when a copy has to be made. */
+    fun apply(choice: Choice, settings: Settings, contents: Contents, progress: (Int) -> Unit) {
+        val adapter = choice.adapter
+        val copy = adapter?.let { contents.mergedCopy(choice.bundle, it) }
+        when {
+            adapter == null || isNative(choice, settings) -> workshop.controller.open(optionsFor(choice, settings, choice.bundle.file))
+            copy != null && copy.file.exists() -> workshop.controller.open(optionsFor(choice, settings, copy.file))
+            else -> merge(choice, adapter, settings, progress)
+        }
+    }
+
+    /** Stop a merge that is running. */
+    fun cancelMerge() = cancel.cancel()
+
+    private fun merge(choice: Choice, adapter: StoredAdapter, settings: Settings, progress: (Int) -> Unit) {
+        cancel = CancelSignal()
+        val signal = cancel
+        workshop.controller.merge {
+            var last = -1
+            val told = Progress { done, total ->
+                val percent = if (total == null || total <= 0) 0 else (done * 100 / total).toInt()
+                if (percent != last) workshop.screen.execute { progress(percent) }
+                last = percent
+            }
+            optionsFor(choice, settings, workshop.shelf.merge(choice.bundle, adapter, told, signal).file)
+        }
+    }
+}

@@ -1,0 +1,22 @@
+package dev.taskbundler.app.report
+
+import android.app.ActivityManager
+import android.app.ApplicationExitInfo
+import android.content.Context
+import android.os.Build
+import dev.taskbundler.app.R
+
+/** Why the system ended the app the last time, in the user's language; null before Android 11, which does not tell. */
+fun lastExit(context: Context): String? {
+    if (Build.VERSION.SDK_INT < Build.VERSION_CODES.R) return null
+    val manager = context.getSystemService(Context.ACTIVITY_SERVICE) as ActivityManager
+    val last = manager.getHistoricalProcessExitReasons(context.packageName, 0, 1).firstOrNull() ?: return null
+    return when (last.reason) {
+        ApplicationExitInfo.REASON_CRASH -> context.getString(R.string.exit_crash)
+        ApplicationExitInfo.REASON_CRASH_NATIVE -> context.getString(R.string.exit_native_crash)
+        ApplicationExitInfo.REASON_LOW_MEMORY, ApplicationExitInfo.REASON_SIGNALED -> context.getString(R.string.exit_low_memory)
+        ApplicationExitInfo.REASON_ANR -> context.getString(R.string.exit_not_responding)
+        ApplicationExitInfo.REASON_USER_REQUESTED -> context.getString(R.string.exit_user)
+        else -> context.getString(R.string.exit_other, last.reason)
+    }
+}

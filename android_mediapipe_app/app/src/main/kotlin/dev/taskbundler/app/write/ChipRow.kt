@@ -1,0 +1,40 @@
+package dev.taskbundler.app.write
+
+import android.view.LayoutInflater
+import android.view.View
+import android.widget.RadioButton
+import android.widget.RadioGroup
+import dev.taskbundler.app.R
+
+/**
+ * A row of voices of which one is chosen. A tap chooses ([onChoose]), a long press shows more about it ([onMore]).
+ *
+ * @param description the text resource, with the name's place, that a screen reader speaks
+ */
+class ChipRow(private val group: RadioGroup, private val description: Int, private val onChoose: (String?) -> Unit, private val onMore: () -> Unit) {
+    private var last: List<Chip>? = null
+
+    fun show(chips: List<Chip>) {
+        if (chips == last) return
+        if (chips.map { it.id to it.name } != last?.map { it.id to it.name }) rebuild(chips)
+        last = chips
+        chips.forEachIndexed { index, chip -> (group.getChildAt(index) as RadioButton).isChecked = chip.isChosen }
+    }
+
+    private fun rebuild(chips: List<Chip>) {
+        group.removeAllViews()
+        for (chip in chips) {
+            val button = LayoutInflater.from(group.context).inflate(R.layout.chip, group, false) as RadioButton
+            button.id = View.generateViewId()
+            button.text = if (chip.id == null) group.context.getString(R.string.base) else chip.name
+            button.contentDescription =
+                if (chip.id == null) group.context.getString(R.string.chip_base_description) else group.context.getString(description, chip.name)
+            button.setOnClickListener { onChoose(chip.id) }
+            button.setOnLongClickListener {
+                if (chip.id != null) onMore()
+                chip.id != null
+            }
+            group.addView(button)
+        }
+    }
+}

@@ -1,0 +1,133 @@
+package dev.taskbundler.app.write
+
+import android.app.Activity
+import android.content.Intent
+import android.os.Bundle
+import android.text.Editable
+import android.text.TextWatcher
+import android.view.Menu
+import android.view.MenuItem
+import android.view.View
+import android.widget.Button
+import android.widget.EditText
+import android.widget.RadioGroup
+import android.widget.TextView
+import dev.taskbundler.app.R
+import dev.taskbundler.app.app
+import dev.taskbundler.app.compare.CompareActivity
+import dev.taskbundler.app.library.LibraryActivity
+import dev.taskbundler.app.model.Notice
+import dev.taskbundler.app.report.figureLine
+import dev.taskbundler.app.report.sentence
+import dev.taskbundler.app.report.share
+import dev.taskbundler.app.report.shareLog
+import dev.taskbundler.app.settings.SettingsActivity
+import dev.taskbundler.core.writing.CompletionState
+
+/** The writing screen: shows what [WritePresenter] says and tells it what is tapped. */
+class WriteActivity :
+    Activity(),
+    WriteScreen {
+    private val presenter get() = app.writing
+    private lateinit var suggestion: SuggestionField
+    private lateinit var bundles: ChipRow
+    private lateinit var adapters: ChipRow
+    private var isShowing = false
+
+    override fun onCreate(savedInstanceState: Bundle?) {
+        super.onCreate(savedInstanceState)
+        setContentView(R.layout.screen_write)
+        val field = findViewById<EditText>(R.id.text)
+        suggestion = SuggestionField(field, getColor(R.color.suggestion))
+        bundles = ChipRow(findViewById<RadioGroup>(R.id.bundles), R.string.chip_bundle_description, { it?.let(presenter::chooseBundle) }) { openLibrary() }
+        adapters = ChipRow(findViewById<RadioGroup>(R.id.adapters), R.string.chip_adapter_description, presenter::choose) { openLibrary() }
+        field.addTextChangedListener(
+            object : TextWatcher {
+                override fun beforeTextChanged(text: CharSequence?, start: Int, count: Int, after: Int) = Unit
+
+                override fun onTextChanged(text: CharSequence?, start: Int, before: Int, count: Int) = Unit
+
+                override fun afterTextChanged(text: Editable?) {
+                    if (!isShowing) presenter.edited(text.toString())
+                }
+            },
+        )
+        onTap(R.id.go_on) { presenter.complete() }
+        onTap(R.id.stop) { presenter.stop() }
+        onTap(R.id.accept) { presenter.accept() }
+        onTap(R.id.retry) { presenter.retry() }
+        onTap(R.id.undo) { presenter.undo() }
+        onTap(R.id.safe_mode_try) { presenter.leaveSafeMode(onCpu = false) }
+        onTap(R.id.safe_mode_cpu) { presenter.leaveSafeMode(onCpu = true) }
+    }
+
+    override fun onStart() {
+        super.onStart()
+        presenter.attach(this)
+        presenter.start()
+    }
+
+    override fun onStop() {
+        presenter.save()
+        presenter.detach(this)
+        super.onStop()
+    }
+
+    override fun onCreateOptionsMenu(menu: Menu): Boolean {
+        menuInflater.inflate(R.menu.write, menu)
+        return true
+    }
+
+    override fun onOptionsItemSelected(item: MenuItem): Boolean {
+        when (item.itemId) {
+            R.id.menu_library -> openLibrary()
+            R.id.menu_compare -> startActivity(Intent(this, CompareActivity::class.java))
+            R.id.menu_settings -> startActivity(Intent(this, SettingsActivity::class.java))
+            R.id.menu_share_text -> share(this, getString(R.string.app_name), presenter.draft.text, getString(R.string.menu_share_text))
+            R.id.menu_share_log -> shareLog(this)
+            else -> return super.onOptionsItemSelected(item)
+        }
+        return true
+    }
+
+    override fun show(model: WriteModel) {
+        isShowing = true
+        suggestion.show(model.manuscript)
+        isShowing = false
+        bundles.show(model.bundles)
+        adapters.show(model.adapters)
+        findViewById<View>(R.id.bundle_row).visibility = if (model.bundles.size > 1) View.VISIBLE else View.GONE
+        showButtons(model)
+        showNotice(model)
+        val spoken = if (model.spoken.isEmpty()) "" else getString(R.string.suggestion_spoken, model.spoken)
+        setIfNew(R.id.spoken, spoken)
+        setIfNew(R.id.figures, model.figures?.let { figureLine(this, it.stats, it.memoryBytes) }.orEmpty())
+    }
+
+    private fun showButtons(model: WriteModel) {
+        findViewById<View>(R.id.stop).visibility = if (model.canStop) View.VISIBLE else View.GONE
+        findViewById<View>(R.id.go_on).visibility = if (model.canStop) View.GONE else View.VISIBLE
+        // Without a bundle the button tells what to do, so it stays alive.
+        findViewById<View>(R.id.go_on).isEnabled = model.canContinue || model.bundles.isEmpty()
+        findViewById<View>(R.id.accept).isEnabled = model.canAccept
+        findViewById<View>(R.id.retry).isEnabled = model.canRetry
+        findViewById<View>(R.id.undo).isEnabled = model.canUndo
+    }
+
+    private fun showNotice(model: WriteModel) {
+        val notice = model.notice?.takeUnless { it == Notice.State(CompletionState.READY) }
+        findViewById<View>(R.id.notice_box).visibility = if (notice == null) View.GONE else View.VISIBLE
+        findViewById<View>(R.id.safe_mode).visibility = if (notice is Notice.SafeMode) View.VISIBLE else View.GONE
+        setIfNew(R.id.notice, notice?.let { sentence(this, it) }.orEmpty())
+    }
+
+    /** A screen reader speaks what is set, also if it is what was there. */
+    private fun setIfNew(id: Int, text: String) {
+        val view = findViewById<TextView>(id)
+        if (view.text.toString() != text) view.text = text
+    }
+
+    private fun openLibrary() = startActivity(Intent(this, LibraryActivity::class.java))
+
+    private fun onTap(id: Int, action: () -> Unit) = findViewById<Button>(id).setOnClickListener { action() }
+}

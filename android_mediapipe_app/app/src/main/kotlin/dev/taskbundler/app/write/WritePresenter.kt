@@ -1,0 +1,266 @@
+package dev.taskbundler.app.write
+
+import dev.taskbundler.app.model.Choice
+import dev.taskbundler.app.model.Contents
+import dev.taskbundler.app.model.ModelSwitch
+import dev.taskbundler.app.model.Notice
+import dev.taskbundler.app.model.Workshop
+import dev.taskbundler.app.model.requestFor
+import dev.taskbundler.core.catalogue.Stored
+import dev.taskbundler.core.engine.Backend
+import dev.taskbundler.core.engine.Completion
+import dev.taskbundler.core.engine.EndReason
+import dev.taskbundler.core.engine.EngineFailure
+import dev.taskbundler.core.engine.EngineObserver
+import dev.taskbundler.core.engine.FailureKind
+import dev.taskbundler.core.engine.Refusal
+import dev.taskbundler.core.engine.RefusalReason
+import dev.taskbundler.core.findings.FindingException
+import dev.taskbundler.core.writing.CompletionState
+import dev.taskbundler.core.writing.Manuscript
+import java.io.IOException
+
+/**
+ * The writing screen without its views: what happens when something is tapped, and what is then shown.
+ *
+ * Lives as long as the process, so turning the phone changes nothing. All functions are for the screen's thread.
+ */
+class WritePresenter(private val workshop: Workshop, private val drafts: DraftStore) : EngineObserver {
+    private val switch = ModelSwitch(workshop)
+    private var screen: WriteScreen? = null
+    private var model = WriteModel()
+
+    /** What is on the shelf, as it was last read. */
+    var contents = Contents()
+        private set
+    private var bundleId: String? = null
+    private var adapterId: String? = null
+
+    /** The running generation; events of others are not for this screen. */
+    private var generation: Long? = null
+    private var attempt = 0
+    private var hasStarted = false
+
+    /** Which bundle writes next, and with which adapter. */
+    val choice get() = contents.bundle(bundleId)?.let { Choice(it, contents.adapter(adapterId)) }
+
+    val draft get() = Draft(model.manuscript.text, model.manuscript.suggestion, bundleId, adapterId)
+
+    /** Read the draft and the shelf, and open the bundle that was chosen last, unless that killed the app. */
+    fun start() {
+        if (hasStarted) return reload()
+        hasStarted = true
+        workshop.events.listeners += this
+        workshop.files.post {
+            val draft = drafts.read()
+            workshop.screen.execute {
+                bundleId = draft.bundleId
+                adapterId = draft.adapterId
+                // Whoever was faster than the disk has written already.
+                if (model.manuscript == Manuscript()) model = model.copy(manuscript = Manuscript(draft.text, draft.suggestion))
+                reload()
+            }
+        }
+    }
+
+    fun attach(screen: WriteScreen) {
+        this.screen = screen
+        screen.show(model)
+    }
+
+    fun detach(screen: WriteScreen) {
+        if (this.screen === screen) this.screen = null
+    }
+
+    /** Read what is on the shelf again: something was imported or deleted, or the settings have changed. */
+    fun reload() = workshop.files.post {
+        try {
+            val now = workshop.shelf.contents()
+            workshop.screen.execute { filled(now) }
+        } catch (failure: FindingException) {
+            workshop.screen.execute { show(model.copy(notice = Notice.Found(failure.finding))) }
+        }
+    }
+
+    /** The user has made the text field read [shown]. */
+    fun edited(shown: String) {
+        if (shown == model.manuscript.shown) return
+        generation?.let { workshop.controller.stop() }
+        // What the engine still sends belongs to a text that is no more.
+        generation = null
+        attempt = 0
+        show(model.copy(manuscript = model.manuscript.edited(shown), spoken = ""))
+    }
+
+    /** Let the model go on; a suggestion that is there is taken. */
+    fun complete() {
+        if (!model.canContinue) return if (choice == null) show(model.copy(notice = Notice.NoBundle)) else Unit
+        show(model.copy(manuscript = model.manuscript.accepted()))
+        attempt = 0
+        generate()
+    }
+
+    /** Another suggestion in the place of this one. */
+    fun retry() {
+        if (!model.canRetry) return
+        show(model.copy(manuscript = model.manuscript.retried()))
+        attempt++
+        generate()
+    }
+
+    fun stop() {
+        if (model.state == CompletionState.MERGING) switch.cancelMerge() else workshop.controller.stop()
+    }
+
+    fun accept() = settle { it.accepted() }
+
+    fun undo() = settle { it.undone() }
+
+    /** Put [text], written elsewhere, after the text as a suggestion. */
+    fun suggest(text: String) = settle { it.rejected().grown(text) }
+
+    /** From the next completion on, write in this voice; null is the base. */
+    fun choose(adapterId: String?) {
+        if (this.adapterId == adapterId) return
+        this.adapterId = adapterId
+        attempt = 0
+        applyWhenFree()
+    }
+
+    fun chooseBundle(id: String) {
+        if (bundleId == id) return
+        bundleId = id
+        if (contents.fitting(contents.bundle(id)).none { it.id == adapterId }) adapterId = null
+        attempt = 0
+        applyWhenFree()
+    }
+
+    /** After a start in safe mode: try again, on the CPU if [onCpu]. */
+    fun leaveSafeMode(onCpu: Boolean) {
+        workshop.marker.forget()
+        if (onCpu) workshop.settings.write(workshop.settings.read().copy(backend = Backend.CPU, nativeLora = false))
+        show(model.copy(notice = null))
+        applyWhenFree()
+    }
+
+    /** [item] is about to be deleted: nothing may have it open. */
+    fun release(item: Stored) {
+        if (item.id == bundleId || item.id == adapterId) {
+            if (item.id == bundleId) bundleId = null
+            adapterId = null
+        }
+        workshop.controller.close()
+    }
+
+    /** Write the draft to the disk. */
+    fun save() {
+        val now = draft
+        workshop.files.post {
+            try {
+                drafts.write(now)
+            } catch (failure: IOException) {
+                workshop.log.add("the draft was not saved: $failure")
+            }
+        }
+    }
+
+    override fun onState(state: CompletionState) {
+        val notice = model.notice
+        // A failure stays to be read until something new is begun.
+        val isNews = state == CompletionState.GENERATING || state == CompletionState.LOADING || notice is Notice.Merging || notice is Notice.State
+        workshop.log.add("state $state")
+        show(model.copy(state = state, notice = if (isNews || notice == null) Notice.State(state) else notice))
+    }
+
+    override fun onText(id: Long, text: String) {
+        if (id != generation) return
+        val manuscript = model.manuscript.grown(text)
+        show(model.copy(manuscript = manuscript, spoken = speakable(manuscript.suggestion)))
+    }
+
+    override fun onFinished(id: Long, completion: Completion) {
+        workshop.log.add("${completion.reason} ${completion.stats}")
+        if (id != generation) return
+        generation = null
+        val notice = when {
+            completion.text.isEmpty() && completion.reason == EndReason.DONE -> Notice.NothingWritten
+            completion.reason == EndReason.SILENT -> Notice.Failed(EngineFailure(FailureKind.NOT_ANSWERING, "Writing", "silent"))
+            else -> model.notice
+        }
+        val figures = Figures(completion.stats, workshop.memory())
+        show(model.copy(figures = figures, notice = notice, spoken = model.manuscript.suggestion))
+        save()
+        applyWhenFree()
+    }
+
+    override fun onRefused(id: Long?, refusal: Refusal) {
+        workshop.log.add("refused ${refusal.reason}")
+        if (id != null && id != generation) return
+        if (id != null) generation = null
+        // After a failure to open, that no bundle is open is no news.
+        if (refusal.reason == RefusalReason.NO_MODEL && model.notice is Notice.Failed) return
+        show(model.copy(notice = Notice.Refused(refusal)))
+    }
+
+    override fun onFailed(id: Long?, failure: EngineFailure) {
+        workshop.log.add("${failure.kind}: ${failure.message}")
+        if (id != null && id != generation) return
+        if (id != null) generation = null
+        val finding = (failure.cause as? FindingException)?.finding
+        show(model.copy(notice = finding?.let { Notice.Found(it) } ?: Notice.Failed(failure)))
+    }
+
+    override fun onLog(line: String) = workshop.log.add(line)
+
+    private fun generate() {
+        val choice = choice ?: return
+        val settings = workshop.settings.read()
+        switch.apply(choice, settings, contents, ::merging)
+        generation = workshop.controller.generate(requestFor(choice, settings, model.manuscript.text, attempt))
+    }
+
+    private fun settle(change: (Manuscript) -> Manuscript) {
+        generation?.let { workshop.controller.stop() }
+        generation = null
+        attempt = 0
+        show(model.copy(manuscript = change(model.manuscript), spoken = ""))
+        save()
+    }
+
+    private fun filled(now: Contents) {
+        contents = now
+        if (contents.bundle(bundleId) == null) bundleId = contents.bundles.firstOrNull()?.id
+        if (contents.fitting(contents.bundle(bundleId)).none { it.id == adapterId }) adapterId = null
+        val unfinished = workshop.marker.unfinished()
+        val notice = when {
+            unfinished != null -> Notice.SafeMode(unfinished)
+            contents.bundles.isEmpty() -> Notice.NoBundle
+            model.notice == Notice.NoBundle -> null
+            else -> model.notice
+        }
+        show(model.copy(notice = notice))
+        if (unfinished == null) applyWhenFree()
+    }
+
+    /** Open what is chosen, now or when the running answer has ended. */
+    private fun applyWhenFree() {
+        show(model)
+        val choice = choice ?: return
+        if (model.isBusy || generation != null || workshop.marker.unfinished() != null) return
+        switch.apply(choice, workshop.settings.read(), contents, ::merging)
+    }
+
+    private fun merging(percent: Int) {
+        val name = contents.adapter(adapterId)?.name ?: return
+        if (model.state == CompletionState.MERGING) show(model.copy(notice = Notice.Merging(name, percent)))
+    }
+
+    private fun show(next: WriteModel) {
+        val bundle = contents.bundle(bundleId)
+        model = next.copy(
+            bundles = contents.bundles.map { Chip(it.id, it.name, it.id == bundleId) },
+            adapters = listOf(Chip(null, "", adapterId == null)) + contents.fitting(bundle).map { Chip(it.id, it.name, it.id == adapterId) },
+        )
+        screen?.show(model)
+    }
+}

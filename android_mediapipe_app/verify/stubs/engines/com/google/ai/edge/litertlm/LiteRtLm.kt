@@ -1,0 +1,143 @@
+package com.google.ai.edge.litertlm
+
+import dev.taskbundler.fakes.Script
+import java.io.File
+import java.util.concurrent.CancellationException
+import java.util.concurrent.atomic.AtomicBoolean
+import java.util.concurrent.atomic.AtomicInteger
+import kotlin.concurrent.thread
+
+// A fake of LiteRT-LM: the names, parameters and rules of its Kotlin API, 0.16.1, and no model.
+
+sealed class Backend(val name: String) {
+    data class CPU(val threadCount: Int? = null) : Backend("CPU")
+
+    class GPU : Backend("GPU")
+}
+
+data class EngineConfig(
+    val modelPath: String,
+    val backend: Backend = Backend.CPU(),
+    val visionBackend: Backend? = null,
+    val audioBackend: Backend? = null,
+    val maxNumTokens: Int? = null,
+    val maxNumImages: Int? = null,
+    val cacheDir: String? = null,
+) {
+    init {
+        require(maxNumTokens == null || maxNumTokens > 0) { "maxNumToken must be positive or null" }
+    }
+}
+
+data class SamplerConfig(val topK: Int, val topP: Double, val temperature: Double, val seed: Int = 0) {
+    init {
+        require(topK > 0) { "topK should be positive, but got $topK." }
+        require(topP in 0.0..1.0) { "topP should between 0 and 1 inclusively, but got $topP." }
+        require(temperature >= 0) { "temperature should be non-negative, but got $temperature." }
+    }
+}
+
+data class LoraConfig(val loraPath: String? = null, val audioLoraPath: String? = null)
+
+data class SessionConfig(val samplerConfig: SamplerConfig? = null, val loraConfig: LoraConfig? = null)
+
+sealed class InputData {
+    data class Text(val text: String) : InputData()
+}
+
+interface ResponseCallback {
+    fun onNext(response: String) {}
+
+    fun onDone() {}
+
+    fun onError(throwable: Throwable) {}
+}
+
+class LiteRtLmJniException(message: String) : Exception(message)
+
+class Engine(val engineConfig: EngineConfig) : AutoCloseable {
+    internal val isBusy = AtomicBoolean()
+    internal var session: Session? = null
+    private var isReady = false
+
+    fun isInitialized() = isReady
+
+    fun initialize() {
+        Script.calls += "open ${File(engineConfig.modelPath).name} ${engineConfig.backend.name} ${engineConfig.maxNumTokens}"
+        if (open.get() > 0) Script.violated("a second engine while one is open")
+        Script.failIf(Script.openFailure)
+        open.incrementAndGet()
+        isReady = true
+    }
+
+    fun createSession(sessionConfig: SessionConfig = SessionConfig()): Session {
+        check(isReady) { "Engine is not initialized." }
+        if (session?.isAlive == true) Script.violated("FAILED_PRECONDITION: a session already exists")
+        Script.calls += "session $sessionConfig"
+        Script.failIf(Script.sessionFailure)
+        return Session(this).also { session = it }
+    }
+
+    override fun close() {
+        check(isReady) { "Engine is not initialized." }
+        if (isBusy.get()) Script.violated("the engine was closed while it answers")
+        if (session?.isAlive == true) Script.violated("the engine was closed before its session")
+        isReady = false
+        open.decrementAndGet()
+        Script.calls += "close"
+    }
+
+    companion object {
+        private val open = AtomicInteger()
+
+        /** Forget an engine that a test has left open for good. */
+        fun abandonAll() = open.set(0)
+    }
+}
+
+class Session internal constructor(private val engine: Engine) : AutoCloseable {
+    private val alive = AtomicBoolean(true)
+
+    @Volatile
+    private var isCancelled = false
+
+    val isAlive get() = alive.get()
+
+    override fun close() {
+        if (engine.isBusy.get()) Script.violated("a session was closed while it answers")
+        check(alive.compareAndSet(true, false)) { "Session is closed already." }
+    }
+
+    fun generateContentStream(inputData: List<InputData>, responseCallback: ResponseCallback) {
+        check(isAlive) { "Session is not alive." }
+        if (!engine.isBusy.compareAndSet(false, true)) Script.violated("a second answer while one is written")
+        Script.calls += "prompt ${inputData.joinToString("") { (it as InputData.Text).text }}"
+        try {
+            Script.failIf(Script.generateFailure)
+        } catch (failure: Throwable) {
+            engine.isBusy.set(false)
+            throw failure
+        }
+        thread(isDaemon = true, name = "native") { answer(responseCallback) }
+    }
+
+    fun cancelProcess() {
+        check(isAlive) { "Session is not alive." }
+        Script.calls += "cancel"
+        isCancelled = true
+    }
+
+    private fun answer(callback: ResponseCallback) {
+        for (piece in Script.pieces) {
+            Script.gate?.acquire()
+            if (isCancelled) break
+            callback.onNext(piece)
+            val failure = Script.asyncFailure ?: continue
+            engine.isBusy.set(false)
+            return callback.onError(failure)
+        }
+        if (Script.hangs) Script.release.acquire()
+        engine.isBusy.set(false)
+        if (isCancelled) callback.onError(CancellationException("Process cancelled.")) else callback.onDone()
+    }
+}
