@@ -1,6 +1,7 @@
 // MediaPipe's LLM Inference engine: load a bundle, count tokens, write, stop. Errors come as one sentence, see explain.js.
 import { FilesetResolver, LlmInference } from "./runtime/genai_bundle.mjs";
 import { explain } from "./explain.js";
+import { Pieces } from "./pieces.js";
 
 const KEPT_LINES = 500;
 const lines = []; // what the engine printed, oldest first; its errors are more telling than its exceptions
@@ -77,20 +78,23 @@ class Engine {
   }
 
   /**
-   * Continue `prompt` by at most `limit` tokens. `onPiece(piece)` is called once a token. Resolves to
-   * {text, tokens, stopped, firstMilliseconds, milliseconds}; what ends it is a stop token, the limit, or stop().
+   * Continue `prompt` by at most `limit` tokens. `onPiece(piece)` is called once a token; of a character that takes
+   * several, the first ones are empty. Resolves to {text, tokens, stopped, firstMilliseconds, milliseconds}; what ends
+   * it is a stop token, the limit, or stop().
    */
   async write(prompt, { limit = Infinity, onPiece = () => {} } = {}) {
     if (this.#unwound >= UNWINDS) await this.load();
     const [seen, started] = [count, performance.now()];
+    const pieces = new Pieces();
     let [text, tokens, first] = ["", 0, null];
     this.#stop = false;
     const listen = (piece, done) => {
       if (done && !piece) return; // these calls end a text, and are no token
       first ??= performance.now() - started;
       tokens += 1;
-      text += piece;
-      onPiece(piece);
+      const read = pieces.add(piece);
+      text += read;
+      onPiece(read);
       // cancelProcessing() does nothing for a .task in 0.10.29.
       if (this.#stop || tokens >= limit) throw new Enough();
     };
@@ -98,8 +102,14 @@ class Engine {
       await this.#engine.generateResponse(prompt, listen);
     } catch (error) {
       this.#unwound += error instanceof Enough ? 1 : error instanceof WebAssembly.RuntimeError ? UNWINDS : 0;
-      if (!(error instanceof Enough)) throw sentence(error, since(seen));
+      if (!(error instanceof Enough)) {
+        pieces.end();
+        throw sentence(error, since(seen));
+      }
     }
+    const rest = pieces.end();
+    if (rest) onPiece(rest);
+    text += rest;
     return { text, tokens, stopped: this.#stop, firstMilliseconds: first, milliseconds: performance.now() - started };
   }
 
