@@ -5,6 +5,7 @@ import java.util.Arrays;
 import java.util.Collections;
 import java.util.List;
 import java.util.concurrent.Semaphore;
+import java.util.concurrent.atomic.AtomicInteger;
 
 /**
  * What the engines made of fakes do next, and what was done to them.
@@ -25,6 +26,8 @@ public final class Script {
   public static volatile Semaphore gate;
   public static final List<String> violations = Collections.synchronizedList(new ArrayList<>());
   public static final List<String> calls = Collections.synchronizedList(new ArrayList<>());
+  /** Engines that are open now; one that a test leaves open for good is forgotten by {@link #reset}. */
+  public static final AtomicInteger open = new AtomicInteger();
   /** Ends an answer that hangs. */
   public static volatile Semaphore release;
 
@@ -39,6 +42,7 @@ public final class Script {
     hangs = false;
     gate = null;
     release = new Semaphore(0);
+    open.set(0);
     violations.clear();
     calls.clear();
   }

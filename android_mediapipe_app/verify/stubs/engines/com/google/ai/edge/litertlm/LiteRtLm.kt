@@ -4,7 +4,6 @@ import dev.taskbundler.fakes.Script
 import java.io.File
 import java.util.concurrent.CancellationException
 import java.util.concurrent.atomic.AtomicBoolean
-import java.util.concurrent.atomic.AtomicInteger
 import kotlin.concurrent.thread
 
 // A fake of LiteRT-LM: the names, parameters and rules of its Kotlin API, 0.16.1, and no model.
@@ -64,9 +63,9 @@ class Engine(val engineConfig: EngineConfig) : AutoCloseable {
 
     fun initialize() {
         Script.calls += "open ${File(engineConfig.modelPath).name} ${engineConfig.backend.name} ${engineConfig.maxNumTokens}"
-        if (open.get() > 0) Script.violated("a second engine while one is open")
+        if (Script.open.get() > 0) Script.violated("a second engine while one is open")
         Script.failIf(Script.openFailure)
-        open.incrementAndGet()
+        Script.open.incrementAndGet()
         isReady = true
     }
 
@@ -83,15 +82,8 @@ class Engine(val engineConfig: EngineConfig) : AutoCloseable {
         if (isBusy.get()) Script.violated("the engine was closed while it answers")
         if (session?.isAlive == true) Script.violated("the engine was closed before its session")
         isReady = false
-        open.decrementAndGet()
+        Script.open.decrementAndGet()
         Script.calls += "close"
-    }
-
-    companion object {
-        private val open = AtomicInteger()
-
-        /** Forget an engine that a test has left open for good. */
-        fun abandonAll() = open.set(0)
     }
 }
 

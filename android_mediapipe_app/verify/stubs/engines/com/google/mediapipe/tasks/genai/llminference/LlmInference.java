@@ -7,7 +7,6 @@ import java.util.ArrayList;
 import java.util.Collections;
 import java.util.List;
 import java.util.concurrent.atomic.AtomicBoolean;
-import java.util.concurrent.atomic.AtomicInteger;
 
 /** A fake of MediaPipe's engine: the rules of tasks-genai 0.10.35, and no model. */
 @Deprecated
@@ -17,8 +16,6 @@ public class LlmInference implements AutoCloseable {
     CPU,
     GPU
   }
-
-  private static final AtomicInteger OPEN = new AtomicInteger();
 
   final LlmInferenceOptions options;
   /** The lock is the engine's: a second session cannot answer beside the first. */
@@ -34,9 +31,9 @@ public class LlmInference implements AutoCloseable {
     if (context.getCacheDir() == null) throw new NullPointerException("no folder for the cache");
     Script.calls.add("open " + new File(options.path).getName() + " " + options.backend + " " + options.maxTokens + " " + options.ranks);
     if (options.backend == Backend.CPU && !options.ranks.isEmpty()) Script.violated("LoRA ranks on the CPU: the process is killed");
-    if (OPEN.get() > 0) Script.violated("a second engine while one is open");
+    if (Script.open.get() > 0) Script.violated("a second engine while one is open");
     Script.failIf(Script.openFailure);
-    OPEN.incrementAndGet();
+    Script.open.incrementAndGet();
     return new LlmInference(options);
   }
 
@@ -56,13 +53,8 @@ public class LlmInference implements AutoCloseable {
     if (isClosed) Script.violated("the engine was closed twice");
     for (LlmInferenceSession session : sessions) if (!session.isClosed) Script.violated("the engine was closed before a session of it");
     isClosed = true;
-    OPEN.decrementAndGet();
+    Script.open.decrementAndGet();
     Script.calls.add("close");
-  }
-
-  /** Forget an engine that a test has left open for good. */
-  public static void abandonAll() {
-    OPEN.set(0);
   }
 
   public static final class LlmInferenceOptions {

@@ -1,0 +1,52 @@
+import org.jetbrains.kotlin.gradle.dsl.JvmTarget
+
+plugins {
+    alias(libs.plugins.android.application)
+    alias(libs.plugins.kotlin.android)
+}
+
+android {
+    namespace = "dev.taskbundler.app"
+    compileSdk = 36
+
+    defaultConfig {
+        applicationId = "dev.taskbundler.app"
+        minSdk = 24
+        // Since 35 a window lies under the system's bars unless the app does more than this one does.
+        targetSdk = 34
+        versionCode = 1
+        versionName = "1.0"
+        // The engines' native libraries are made for this one; a 32-bit process could not map a large bundle anyway.
+        ndk { abiFilters += "arm64-v8a" }
+    }
+
+    buildTypes {
+        release {
+            isMinifyEnabled = false
+            proguardFiles(getDefaultProguardFile("proguard-android-optimize.txt"), "proguard-rules.pro")
+        }
+    }
+
+    compileOptions {
+        sourceCompatibility = JavaVersion.VERSION_17
+        targetCompatibility = JavaVersion.VERSION_17
+    }
+
+    packaging {
+        // Both engines may bring the C++ library.
+        jniLibs.pickFirsts += "**/libc++_shared.so"
+    }
+}
+
+kotlin {
+    compilerOptions {
+        jvmTarget.set(JvmTarget.JVM_17)
+    }
+}
+
+dependencies {
+    implementation(project(":core"))
+    implementation(libs.mediapipe.tasks.genai)
+    implementation(libs.litertlm.android)
+    testImplementation(libs.junit)
+}
