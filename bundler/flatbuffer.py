@@ -14,6 +14,8 @@ import numpy as np
 
 # The most tables read from one buffer: the largest models have a fifth of that, and reading so many takes two seconds.
 _MOST_TABLES = 250_000
+_MOST_ELEMENTS = 1 << 22
+_TEXT_SHARE = 16  # so many characters count as one element
 
 _SCALARS = {code: struct.Struct(f"<{code}") for code in "bBhHiIqQfd?"}
 _U16, _U32, _I32 = _SCALARS["H"], _SCALARS["I"], _SCALARS["i"]
@@ -31,8 +33,8 @@ class Flatbuffer:
         self._vtables: dict[int, tuple[int, tuple[int, ...]]] = {}
         self._tables: dict[int, Table] = {}
         self._values: dict[tuple, object] = {}
-        # A sound buffer holds each element once, so together they are no more than its bytes.
-        self._elements_left = self.size + 4096
+        # The elements of a sound buffer take more bytes than there are elements, even if some vectors are stored once and used often.
+        self._elements_left = min(self.size, _MOST_ELEMENTS) + 4096
 
     def root(self) -> Table:
         return self.table_at(self.u32(0))
@@ -131,19 +133,15 @@ class Table:
     def integers(self, slot: int) -> tuple[int, ...]:
         """A vector of 32-bit integers."""
         start, count = self.vector(slot, 4)
-
-        def read() -> tuple[int, ...]:
-            self._buffer.spend(count)
-            return struct.unpack_from(f"<{count}i", self._buffer.data, start)
-
-        return self._buffer.once((start, count, "tuple"), read)
+        self._buffer.spend(count)  # each time: whoever uses them goes through them
+        return self._buffer.once((start, count, "tuple"), lambda: struct.unpack_from(f"<{count}i", self._buffer.data, start))
 
     def text(self, slot: int) -> str:
         """A string, with � for what is no UTF-8; empty if it is absent."""
         start, count = self.vector(slot, 1)
 
         def read() -> str:
-            self._buffer.spend(count)
+            self._buffer.spend(count // _TEXT_SHARE)
             return bytes(self._buffer.data[start:start + count]).decode("utf-8", "replace")
 
         return self._buffer.once((start, count, "text"), read)

@@ -12,7 +12,7 @@ from importlib import resources
 
 SEVERITIES = ("error", "warning", "note")
 # Field of findings.toml -> the engine, with the version in which a quoted message was measured.
-ENGINES = {"litert_lm": "LiteRT-LM 0.18.1", "mediapipe": "MediaPipe", "tflite": "TFLite"}
+ENGINES = {"litert_lm": "LiteRT-LM 0.18.1", "mediapipe": "MediaPipe web 0.10.29"}
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ the disk and needs neither PyTorch nor an engine. Exit code 3 if there is an err
 task-bundler doctor out/sample/sample.task
 ```
 
-* **error** ({error}): an engine that the file is for fails on it, or writes wrong text.
+* **error** ({error}): an engine that the file is for fails on it or writes wrong text, or the file is damaged or made to deceive.
 * **warning** ({warning}): one engine, device or kind of prompt is hit; the rest works.
 * **note** ({note}): works, and is worth knowing.
 

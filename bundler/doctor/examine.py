@@ -20,6 +20,7 @@ from bundler.flatbuffer import Damaged
 
 _END_RECORD, _END_LIMIT = b"PK\5\6", 0xFFFF + 22  # a ZIP ends with this record and a comment of at most 65535 bytes
 _PADDING = 64  # bytes before a ZIP's first header in which it is looked for
+_FEWEST_PIECES = 4  # of a SentencePiece model by itself
 _ADAPTER_NAMES, _NAMES_WITHIN = b"lora_atten_", 1 << 20  # how a damaged adapter is told from a damaged model
 _PIECE = b"\x0a"  # the tag of ModelProto's first field, with which every SentencePiece model begins
 
@@ -93,8 +94,10 @@ def _examine_other(report: Report, beginning: bytes) -> None:
         return
     if report.kind == "tokenizer" and report.size <= SENTENCEPIECE_LIMIT:
         data = report.path.read_bytes()
-        if take_sentencepiece(report, data, "") is not None:
+        tokenizer = take_sentencepiece(report, data, "")
+        if tokenizer is None or tokenizer.size >= _FEWEST_PIECES:
             report.facts["sha256"] = hashlib.sha256(data).hexdigest()
-        return
+            return
+        report.findings, report.facts = [], {}  # another protobuf message with a text in its first field
     report.kind = "unknown"
     report.findings.append(Finding("not-a-known-file", "", f"it begins with {beginning[:24]!r}"))

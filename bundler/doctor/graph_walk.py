@@ -9,7 +9,7 @@ from bundler.doctor.tflite_model import Graph, Model
 # Operators that hand their first input on with the same values, maybe in another shape or type.
 _PASSING = {"RESHAPE", "TRANSPOSE", "SQUEEZE", "EXPAND_DIMS", "CAST", "DEQUANTIZE", "QUANTIZE", "STABLEHLO_RESHAPE", "BITCAST"}
 MATRIX = ("FULLY_CONNECTED", "BATCH_MATMUL")
-_ATTENTION = ("BATCH_MATMUL", "DYNAMIC_UPDATE_SLICE", "STABLEHLO_COMPOSITE", "SCATTER_ND", "STABLEHLO_DOT_GENERAL")
+_CACHE = ("DYNAMIC_UPDATE_SLICE", "SCATTER_ND", "STABLEHLO_DOT_GENERAL")
 LOOKUPS = ("EMBEDDING_LOOKUP", "GATHER")
 KINDS = ("embedding", "attention", "mlp", "head", "norm", "other")
 
@@ -97,12 +97,17 @@ def kinds_of_constants(model: Model, graph: Graph, logits: int | None) -> dict[i
     return found
 
 
+def _is_attention(name: str) -> bool:
+    """The product of attention, or a composite for all of it, such as odml.scaled_dot_product_attention."""
+    return name == "BATCH_MATMUL" or name.startswith("odml.") and ("attention" in name or "sdpa" in name or "cache" in name)
+
+
 def _feeds_attention(graph: Graph, fixed: set[int]) -> defaultdict[int, bool]:
     """Tensor -> whether it goes into the product of attention or into the cache before any other layer."""
     feeds: defaultdict[int, bool] = defaultdict(bool)
     for operator in reversed(graph.operators):
         layer = operator.name in MATRIX and any(index in fixed for index in operator.inputs)
-        if not layer and (operator.name in _ATTENTION or any(feeds[index] for index in operator.outputs)) and operator.name != "MEAN":
+        if not layer and (_is_attention(operator.name) or operator.name in _CACHE or any(feeds[index] for index in operator.outputs)) and operator.name != "MEAN":
             for index in operator.inputs:
                 feeds[index] = True
     return feeds
@@ -112,7 +117,7 @@ def _after_attention(graph: Graph, fixed: set[int]) -> set[int]:
     """The tensors that are the product of attention, passed on."""
     reached: set[int] = set()
     for operator in graph.operators:
-        attention = operator.name in ("BATCH_MATMUL", "STABLEHLO_COMPOSITE") and not any(index in fixed for index in operator.inputs)
+        attention = _is_attention(operator.name) and not any(index in fixed for index in operator.inputs)
         if attention or operator.name in _PASSING and operator.inputs and operator.inputs[0] in reached:
             reached.update(operator.outputs)
     return reached

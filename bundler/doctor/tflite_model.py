@@ -18,6 +18,8 @@ _MOST_DIMENSIONS = 16  # TFLite's kernels end at 8
 _MOST_SIGNATURES = 256  # real models have a dozen
 _SHOWN = 3  # examples of one kind of defect
 
+_COMPOSITE = 21  # StableHLOCompositeOptions in the union BuiltinOptions2
+
 # Bits of a value of the types whose buffers have a fixed size.
 BITS = {"FLOAT32": 32, "FLOAT16": 16, "INT32": 32, "UINT8": 8, "INT64": 64, "BOOL": 8, "INT16": 16, "COMPLEX64": 64, "INT8": 8,
         "FLOAT64": 64, "COMPLEX128": 128, "UINT64": 64, "UINT32": 32, "UINT16": 16, "INT4": 4, "BFLOAT16": 16, "INT2": 2, "UINT4": 4,
@@ -61,7 +63,8 @@ class Tensor:
 
 @dataclass(frozen=True)
 class Operator:
-    """`name`: the builtin operator's, or that of a custom one with `custom`. An input of -1 is left out."""
+    """`name`: the builtin operator's, a composite's own such as odml.rms_norm, or that of a custom one with `custom`. An input of -1
+    is left out."""
 
     name: str
     custom: bool
@@ -177,7 +180,10 @@ def _graph(table: Table, codes: list[tuple[str, bool]]) -> Graph:
         index = operator.number(0, "I")
         if index >= len(codes):
             raise Damaged(f"an operator of kind {index} where {len(codes)} kinds are declared")
-        operators.append(Operator(*codes[index], operator.integers(1), operator.integers(2)))
+        name, custom = codes[index]
+        if name == "STABLEHLO_COMPOSITE" and operator.number(11, "B") == _COMPOSITE and (options := operator.table(12)):
+            name = options.text(0) or name
+        operators.append(Operator(name, custom, operator.integers(1), operator.integers(2)))
     return Graph(table.text(4), tuple(_tensor(tensor) for tensor in table.tables(0)), tuple(operators), table.integers(1), table.integers(2))
 
 

@@ -111,8 +111,9 @@ def _not_finite(tensor: Tensor, buffer: Buffer, data) -> str:
             here = int(np.isnan(part).sum())
             nans, infinite = nans + here, infinite + int((~finite).sum()) - here
         only_mask = only_mask and (not infinite or not part[finite].any())
-    # A single infinite value is what a mask is filled with.
-    mask = only_mask or len(tensor.shape) >= _MASK_DIMENSIONS or tensor.values <= 1
+    if tensor.values <= 1:  # what a mask is filled with, or a place that is not there
+        return ""
+    mask = only_mask or len(tensor.shape) >= _MASK_DIMENSIONS
     if nans or infinite and not mask:
         return f"{nans} NaN and {infinite} infinite values of {buffer.size // form.itemsize}"
     return ""

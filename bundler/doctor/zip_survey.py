@@ -211,7 +211,8 @@ def _against_each_other(entries: list[tuple[_Record, SurveyedEntry]], directory:
         seen.add(entry.name)
         if record.header < end:
             findings.append(Finding("entry-overlap", entry.name, f"begins at byte {record.header}, inside {last}, which ends at {end}"))
-        if entry.offset + record.stored > end:
+        # What is said to end beyond the file has a finding of its own, and covers nothing.
+        if directory >= entry.offset + record.stored > end:
             end, last = entry.offset + record.stored, entry.name
     unfolded, stored = sum(record.size for record, _ in entries), sum(record.stored for record, _ in entries)
     if unfolded > max(_BOMB_SIZE, _BOMB_RATIO * max(stored, directory)):

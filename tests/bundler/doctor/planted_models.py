@@ -1,0 +1,333 @@
+"""Ways to break a good bundle's model, and an adapter: finding -> functions of (good files, folder) that give a broken file."""
+
+import json
+
+import flatbuffers
+import numpy as np
+from ai_edge_litert import schema_py_generated as schema
+from doctor_files import edited_model, litertlm, signature, task, tensor, with_litertlm_model, with_model
+from planted_containers import plants, write
+
+from bundler.doctor.litertlm_survey import ARTISAN
+from bundler.litertlm_file import MODEL_SECTION
+from bundler.task_file import MODEL
+from lora_weights.adapter import Base
+from lora_weights.adapter_file import OWN_METADATA, PAGE, _point_inside, encode_adapter, zero_adapter
+
+
+def shapes(model, change):
+    """`change` every tensor's shape, as a list."""
+    for graph in model.subgraphs:
+        for each in graph.tensors:
+            if each.shape is not None and len(each.shape):
+                each.shape = np.array(change(list(map(int, each.shape)), each.name), np.int32)
+
+
+def head_bias(model):
+    return next(model.buffers[each.buffer] for graph in model.subgraphs for each in graph.tensors
+                if each.shape is not None and list(each.shape) == [552] and each.type == schema.TensorType.FLOAT32)
+
+
+def zero_head_bias(model):
+    head_bias(model).data = np.zeros(552 * 4, np.uint8)
+
+
+@plants("model-unreadable")
+def model_that_points_outside(good, folder):
+    entries = good.entries()
+    entries[MODEL] = b"\xf0\xff\xff\x7f" + entries[MODEL][4:]
+    return task(folder, entries)
+
+
+@plants("model-unreadable")
+def operator_with_an_input_that_is_not_there(good, folder):
+    def change(model):
+        model.subgraphs[0].operators[5].inputs[0] = 100_000
+    return with_model(good, folder, change)
+
+
+@plants("model-unreadable")
+def weights_beyond_the_end(good, folder):
+    def change(model):
+        model.buffers[50].data, model.buffers[50].offset, model.buffers[50].size = None, 1 << 30, 1024
+    return with_model(good, folder, change)
+
+
+@plants("model-web-only")
+def weights_for_browsers(good, folder):
+    weights = schema.ModelT(version=3, buffers=[schema.BufferT()], metadata=[schema.MetadataT(name=b"odml.infra.proto.LlmParameters", buffer=0)],
+                            subgraphs=[schema.SubGraphT(tensors=[], operators=[], inputs=[], outputs=[])], operatorCodes=[])
+    builder = flatbuffers.Builder(1024)
+    builder.Finish(weights.Pack(builder), b"TFL3")
+    return task(folder, {**good.entries(), MODEL: bytes(builder.Output())})
+
+
+@plants("model-web-only")
+def litertlm_for_browsers(good, folder):
+    *others, (_, _, data) = good.sections()
+    return litertlm(folder, [*others, (MODEL_SECTION, {"model_type": ARTISAN}, data)])
+
+
+@plants("signatures-missing")
+def decode_called_otherwise(good, folder):
+    def change(model):
+        signature(model, "decode").signatureKey = b"serving_default"
+    return with_model(good, folder, change)
+
+
+@plants("signature-input-missing")
+def positions_called_otherwise(good, folder):
+    def change(model):
+        next(entry for entry in signature(model, "decode").inputs if entry.name == b"input_pos").name = b"position_ids"
+    return with_model(good, folder, change)
+
+
+@plants("signature-output-missing")
+def logits_called_otherwise(good, folder):
+    def change(model):
+        next(entry for entry in signature(model, "decode").outputs if entry.name == b"logits").name = b"output"
+    return with_model(good, folder, change)
+
+
+@plants("tensor-shape-unexpected")
+def name_and_length_of_prefill_differ(good, folder):
+    def change(model):
+        signature(model, "prefill_24").signatureKey = b"prefill_32"
+    return with_model(good, folder, change)
+
+
+@plants("mask-inside-graph")
+def no_mask_among_the_inputs(good, folder):
+    def change(model):
+        for each in model.signatureDefs:
+            each.inputs = [entry for entry in each.inputs if entry.name != b"mask"]
+    return with_model(good, folder, change)
+
+
+@plants("context-misread")
+def cache_with_the_context_first_and_no_mask(good, folder):
+    def change(model):
+        for each in model.signatureDefs:
+            each.inputs = [entry for entry in each.inputs if entry.name != b"mask"]
+        # keys [1, heads, context or new, head_dim] -> [1, context or new, heads, head_dim]
+        shapes(model, lambda shape, _: [1, shape[2], shape[1], 16] if len(shape) == 4 and shape[0] == 1 and shape[1] == 2 and shape[3] == 16 else shape)
+    return with_model(good, folder, change)
+
+
+@plants("prefill-over-context")
+def prefill_longer_than_the_cache(good, folder):
+    def change(model):
+        signature(model, "prefill_24").signatureKey = b"prefill_200"
+        shapes(model, lambda shape, _: [200 if size == 24 else size for size in shape])
+    return with_model(good, folder, change)
+
+
+@plants("cache-shapes-inconsistent")
+def another_context_in_decode(good, folder):
+    def change(model):
+        tensor(model, "decode", "kv_cache_v_1").shape = np.array([1, 2, 16, 64], np.int32)
+    return with_model(good, folder, change)
+
+
+@plants("logits-width-not-multiple-of-4")
+def logits_without_padding(good, folder):
+    def change(model):
+        tensor(model, "decode", "logits", "outputs").shape = np.array([1, 1, 549], np.int32)
+    return with_model(good, folder, change)
+
+
+@plants("logits-width-unlike-vocabulary")
+def logits_of_another_vocabulary(good, folder):
+    def change(model):
+        tensor(model, "decode", "logits", "outputs").shape = np.array([1, 1, 300], np.int32)
+    return with_model(good, folder, change)
+
+
+@plants("alias-ids-generatable")
+def aliases_not_held_down(good, folder):
+    return with_model(good, folder, zero_head_bias)
+
+
+@plants("padding-ids-generatable")
+def padding_not_held_down(good, folder):
+    return with_litertlm_model(good, folder, zero_head_bias)
+
+
+@plants("weights-not-finite")
+def nan_among_the_weights(good, folder):
+    def change(model):
+        bias = head_bias(model)
+        values = np.frombuffer(bytes(bias.data), "<f4").copy()
+        values[17] = np.nan
+        bias.data = np.frombuffer(values.tobytes(), np.uint8)
+    return with_model(good, folder, change)
+
+
+@plants("gpu-operators-unsupported")
+def operator_for_the_cpu_only(good, folder):
+    def change(model):
+        code = next(code for code in model.operatorCodes if code.builtinCode == schema.BuiltinOperator.GELU)
+        code.builtinCode = code.deprecatedBuiltinCode = schema.BuiltinOperator.GATHER_ND
+    return with_model(good, folder, change)
+
+
+@plants("operator-not-built-in")
+def operator_of_tensorflow(good, folder):
+    def change(model):
+        code = next(code for code in model.operatorCodes if code.builtinCode == schema.BuiltinOperator.GELU)
+        code.builtinCode = code.deprecatedBuiltinCode = schema.BuiltinOperator.CUSTOM
+        code.customCode = b"FlexErf"
+    return with_model(good, folder, change)
+
+
+@plants("lora-layout-ignored")
+def layout_of_mediapipe_in_a_litertlm(good, folder):
+    *others, (type, pairs, _) = good.sections("lora_litertlm")
+    return litertlm(folder, [*others, (type, pairs, good.entries("lora_task")[MODEL])])
+
+
+@plants("lora-layout-ignored")
+def layout_of_litertlm_in_a_task(good, folder):
+    entries = good.entries("lora_task")
+    del entries["MANIFEST"]
+    return task(folder, {**entries, MODEL: good.sections("lora_litertlm")[-1][2]})
+
+
+@plants("lora-rank-unsupported")
+def rank_8_in_a_litertlm(good, folder):
+    def change(model):
+        for each in model.signatureDefs:
+            for entry in each.inputs:
+                if entry.name.startswith(b"lora_"):
+                    factor = model.subgraphs[each.subgraphIndex].tensors[entry.tensorIndex]
+                    factor.shape = np.array([32, 8] if b"_a_" in entry.name else [8, 32], np.int32)
+    return with_litertlm_model(good, folder, change, of="lora_litertlm")
+
+
+@plants("lora-inputs-incomplete")
+def one_lora_input_less(good, folder):
+    def change(model):
+        inputs = signature(model, "decode_lora_r16").inputs
+        inputs.remove(next(entry for entry in inputs if entry.name == b"lora_atten_v_b_prime_weight_1"))
+    return with_model(good, folder, change, of="lora_task")
+
+
+@plants("lora-signature-shadows-base")
+def plain_signatures_first(good, folder):
+    def change(model):
+        model.signatureDefs.reverse()
+    return with_model(good, folder, change, of="lora_task")
+
+
+def adapter(folder, rank=32, change=lambda model: None, outside=True):
+    """An adapter of zeros after a change, with its data where both engines look, or only inside of the buffers."""
+    data = bytearray(edited_model(encode_adapter(zero_adapter(Base(2, 32, (0.25, 0.25)), rank)), lambda model: _clear_places(model, change)))
+    if outside:
+        model = schema.Model.GetRootAs(data, 0)
+        _point_inside(schema, data, sum(bool(model.Buffers(index).Size()) for index in range(model.BuffersLength())))
+    return write(folder, "broken.tflite", bytes(data) + bytes(-len(data) % PAGE))
+
+
+def _clear_places(model, change):
+    change(model)
+    for buffer in model.buffers:
+        buffer.offset = 1 if buffer.size else 0  # a place to be filled in when the bytes are laid out
+
+
+def of(model, name):
+    return next(each for each in model.subgraphs[0].tensors if each.name == name.encode())
+
+
+@plants("adapter-unreadable")
+def adapter_cut_short(good, folder):
+    return write(folder, "cut.tflite", good.adapter.read_bytes()[:PAGE])
+
+
+@plants("adapter-unreadable")
+def adapter_with_a_damaged_header(good, folder):
+    return write(folder, "broken.tflite", good.adapter.read_bytes().replace(b'"layers": 2', b'"layers": x'))
+
+
+@plants("adapter-layout-ignored")
+def adapter_for_mediapipe_only(good, folder):
+    def change(model):
+        for buffer in model.buffers:
+            buffer.size = 0
+    return adapter(folder, change=change, outside=False)
+
+
+@plants("adapter-layout-ignored")
+def adapter_for_litertlm_only(good, folder):
+    """As LiteRT-LM's own converter writes them: the data after the flatbuffer."""
+    data = bytearray(good.adapter.read_bytes())
+
+    def change(model):
+        for each in model.subgraphs[0].tensors:
+            buffer = model.buffers[each.buffer]
+            buffer.data, buffer.offset, buffer.size = None, 1 << 16, int(np.prod(each.shape)) * 4
+    flat = edited_model(bytes(data), change)
+    return write(folder, "broken.tflite", flat + bytes((1 << 17) - len(flat)))
+
+
+@plants("adapter-copies-differ")
+def adapter_with_two_versions_of_a_tensor(good, folder):
+    data = bytearray(good.adapter.read_bytes())
+    model = schema.Model.GetRootAs(data, 0)
+    table = model.Buffers(1)._tab
+    at = table.Pos + table.Offset(6)
+    data[at:at + 8] = len(data).to_bytes(8, "little")
+    return write(folder, "broken.tflite", bytes(data) + b"\1" * PAGE)
+
+
+@plants("adapter-rank-missing")
+def adapter_without_its_rank(good, folder):
+    def change(model):
+        model.metadata = [entry for entry in model.metadata if entry.name != b"lora_rank"]
+    return adapter(folder, change=change)
+
+
+@plants("adapter-rank-wrong")
+def adapter_that_says_rank_16(good, folder):
+    def change(model):
+        next(entry for entry in model.metadata if entry.name == b"lora_rank").buffer = 16
+    return adapter(folder, change=change)
+
+
+@plants("adapter-rank-unsupported")
+def adapter_of_rank_8(good, folder):
+    return adapter(folder, rank=8)
+
+
+@plants("adapter-tensor-missing")
+def adapter_without_a_tensor(good, folder):
+    def change(model):
+        model.subgraphs[0].tensors.pop()
+    return adapter(folder, change=change)
+
+
+@plants("adapter-tensor-extra")
+def adapter_with_a_tensor_of_the_mlp(good, folder):
+    def change(model):
+        of(model, "lora_atten_q_a_prime_weight_0").name = b"lora_mlp_a_prime_weight_0"
+    return adapter(folder, change=change)
+
+
+@plants("adapter-tensor-misshapen")
+def adapter_with_a_factor_the_wrong_way_round(good, folder):
+    def change(model):
+        of(model, "lora_atten_o_b_prime_weight_1").shape = np.array([64, 16], np.int32)
+    return adapter(folder, change=change)
+
+
+@plants("adapter-not-finite")
+def adapter_with_nan(good, folder):
+    def change(model):
+        buffer = model.buffers[of(model, "lora_atten_k_a_prime_weight_1").buffer]
+        buffer.data = np.frombuffer(np.full(1024, np.nan, "<f4").tobytes(), np.uint8)
+    return adapter(folder, change=change)
+
+
+@plants("adapter-size-no-page-multiple")
+def adapter_without_its_last_zeros(good, folder):
+    data = good.adapter.read_bytes().rstrip(b"\0")
+    return write(folder, "broken.tflite", data + bytes(-len(data) % 16))
