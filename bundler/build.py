@@ -9,6 +9,7 @@ from bundler.build_lora import export_adapters, verify_lora
 from bundler.bundle_file import MANIFEST
 from bundler.bundle_tokenizer import BundleTokenizer, sentencepiece_tokenizer
 from bundler.convert import Signatures, convert_checkpoint
+from bundler.doctor.as_gate import doctor_gate
 from bundler.errors import VerificationError
 from bundler.gate import Stage, silent
 from bundler.gpt2 import TokenRows
@@ -29,6 +30,7 @@ from tokenizer_tools.report import MismatchReport, compare
 from tokenizer_tools.sentencepiece_model import SentencePieceModel, build_sentencepiece
 from tokenizer_tools.vocabulary import reference_tokenizer, tokenizer_json
 
+TOKENIZER_FILE = "tokenizer.model"
 GENERATED_STRINGS = 300  # of each of the tokenizer's named generators, in every build
 
 
@@ -62,10 +64,10 @@ def build(options: BuildOptions, stage: Stage = silent) -> dict:
             task, litertlm = _pack(plan, options, pieces, facts, model, litertlm_model, folder)
             adapters = export_adapters(plan.lora, base, folder / "adapters") if plan.lora else []
         gates = [token_gate(tokens)]
+        with stage("Examining the files"):
+            gates += [doctor_gate(path) for path in (task, litertlm, folder / TOKENIZER_FILE, *(folder / facts["file"] for facts in adapters))]
         if options.verify:
-            # LiteRT-LM ignores the byte mapping of mode F, and would read unknown tokens where spaces are.
-            bundles = (task, litertlm) if pieces.mode == "T" else (litertlm,)
-            subject = Subject(model, bundles, options.recipe, tokenizer, *plan.special_ids())
+            subject = Subject(model, (task, litertlm), options.recipe, tokenizer, *plan.special_ids(), options.engines, pieces.mode == "F")
             gates += verify(subject, plan.checkpoint, stage)
             if plan.lora:
                 gates += verify_lora(plan.lora, subject, plan.checkpoint, base, litertlm_model, fp32, task, litertlm,
@@ -122,7 +124,7 @@ def _pack(plan: Plan, options: BuildOptions, pieces: SentencePieceModel, facts: 
           folder: Path) -> tuple[Path, Path]:
     task, litertlm = folder / f"{plan.name}.task", folder / f"{plan.name}.litertlm"
     start, stops = plan.special_ids()
-    tokenizer = folder / "tokenizer.model"
+    tokenizer = folder / TOKENIZER_FILE
     tokenizer.write_bytes(pieces.proto)
     parameters = LlmParameters(start_token=plan.start_token, stop_tokens=plan.stop_tokens, bytes_to_unicode=pieces.mode == "F")
     if options.packer == "mediapipe":

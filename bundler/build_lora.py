@@ -98,7 +98,7 @@ def verify_lora(plan: LoraPlan, subject: Subject, checkpoint: Checkpoint, base: 
         converted = LoraSubject(fp32[0], _variants(plan, *fp32, " in fp32"), None, None, "fp32", *shared)
         gates += lora_gates(converted, checkpoint, plan.folders, stage)
     finished = LoraSubject(subject.model, _variants(plan, *models), task if own_packer else None, litertlm, subject.recipe, *shared,
-                           engine_reads_task=task in subject.bundles)
+                           engine_reads_task=not subject.byte_mapped)
     return gates + lora_gates(finished, checkpoint, plan.folders, stage)
 
 

@@ -124,16 +124,20 @@ def text_gate(name: str, written: Sequence[Completion], expected: Expected) -> G
 def start_gate(name: str, written: Sequence[Completion], expected: Expected) -> Gate:
     """Does the engine put the start token before a prompt, and once? Shown by texts that are the reference's after one start
     token, while after none, or two, the reference writes others."""
-    telling = 0
-    for one in written if expected.start is not None else ():
-        ids = expected.prompt(one.prompt)
-        others = {expected.tokenizer.decode(expected.reference.greedy(wrong, expected.count, expected.stop))
-                  for wrong in (ids[1:], [expected.start, *ids]) if wrong}
-        telling += one.ids is not None and one.text not in others
     if expected.start is None:
-        return Gate(name, all(one.ids is not None for one in written), "the bundle has none, and the text is that without one")
-    return Gate(name, telling > 0, f"once before the prompt, by {telling} of {len(written)} texts; with none or two "
-                f"{expected.reference.name} writes others", {"telling_texts": telling})
+        return Gate(name, True, "the bundle has none")
+    telling, wrong = 0, 0
+    for one in written:
+        ids = expected.prompt(one.prompt)
+        others = [expected.tokenizer.decode(expected.reference.greedy(other, expected.count, expected.stop))
+                  for other in (ids[1:], [expected.start, *ids]) if other]
+        telling += one.ids is not None and one.text not in others
+        wrong += one.ids is None and one.text in others
+    found = f"once before the prompt, by {telling} of {len(written)} texts; after none or two {expected.reference.name} writes others" if telling \
+        else "no text here tells"
+    if wrong:
+        found = f"{wrong} of {len(written)} texts are {expected.reference.name}'s after none, or after two; expected one"
+    return Gate(name, not wrong, found, {"telling_texts": telling})
 
 
 def stop_gate(name: str, path: Path, complete: Callable[[Path, str, int], str], written: Sequence[Completion], expected: Expected) -> Gate:

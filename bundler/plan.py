@@ -36,6 +36,7 @@ class BuildOptions:
     packer: str = "own"
     lora_ranks: tuple[int, ...] = ()
     adapters: tuple[Path, ...] = ()
+    engines: tuple[str, ...] = ("litert-lm",)
     verify: bool = True
     force: bool = False
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Sequence
 
+from bundler.bundle_file import is_litertlm
 from bundler.bundle_tokenizer import BundleTokenizer, Ids
 from bundler.checkpoint import Checkpoint
 from bundler.engine_gates import Expected, litertlm_gates
@@ -27,7 +28,11 @@ ENGINES = (LITERTLM, MEDIAPIPE)
 
 @dataclass(frozen=True)
 class Subject:
-    """What is verified: a TFLite model, the bundles that hold it, and what the engines must take for start and stop."""
+    """What is verified: a TFLite model, the bundles that hold it, and what the engines must take for start and stop.
+
+    `byte_mapped`: the .task's tokenizer needs MediaPipe's byte mapping, which LiteRT-LM ignores: it would read unknown tokens
+    where spaces are.
+    """
 
     model: Path
     bundles: tuple[Path, ...]
@@ -36,6 +41,7 @@ class Subject:
     start: int | None
     stop: frozenset[int]
     engines: tuple[str, ...] = (LITERTLM,)
+    byte_mapped: bool = False
 
 
 def verify(subject: Subject, checkpoint: Checkpoint, stage: Stage = silent) -> list[Gate]:
@@ -59,10 +65,11 @@ def verify(subject: Subject, checkpoint: Checkpoint, stage: Stage = silent) -> l
     slack = 2 * max(gate.figures["max_logit_difference"] for gate in logits)
     expected = Expected(reference, tokenizer, subject.start, subject.stop, model.context, slack)
     for bundle in subject.bundles:
-        if LITERTLM in subject.engines:
+        task = not is_litertlm(bundle)
+        if LITERTLM in subject.engines and not (task and subject.byte_mapped):
             with stage(f"Verifying {bundle.suffix} in LiteRT-LM"):
                 gates += litertlm_gates(bundle, expected)
-        if MEDIAPIPE in subject.engines and bundle.suffix != ".litertlm":
+        if MEDIAPIPE in subject.engines and task:
             from bundler.mediapipe_gates import mediapipe_gates
 
             with stage(f"Verifying {bundle.suffix} in MediaPipe's engine"):
@@ -81,13 +88,6 @@ def verify_text(subject: Subject, checkpoint: Checkpoint, texts: Sequence[Path],
         figures = text_divergence(text_blocks(texts, subject.tokenizer, subject.start, context), checkpoint, subject.tokenizer.vocabulary,
                                   subject.model, lambda bytes_read: done(completed=bytes_read))
     return divergence_gate("distributions on the given text", figures, subject.recipe)
-
-
-def text_gate(name, complete, reference, tokenizer, start, stop, context, count, slack):
-    from bundler import engine_gates
-
-    expected = Expected(reference, tokenizer, start, stop, context, slack)
-    return engine_gates.text_gate(name, engine_gates.completions(complete, expected), expected)
 
 
 def tokenizer_gate(tokenizer: BundleTokenizer, texts: Sequence[str]) -> Gate:

@@ -38,7 +38,7 @@ def verify_bundle(path: Path, model: str, *, tokenizer: Path | None = None, revi
             raise BundleError(f"{path}: made in the recipe {recipe!r}, which is not known; give --quant with one of {', '.join(RECIPES)}")
         start = None if bundle.start_token is None else token_id(bundle, bundle.start_token, vocabulary)
         stop = frozenset(token_id(bundle, token, vocabulary) for token in bundle.stop_tokens)
-        subject = Subject(tflite, (path,), recipe, bundle_tokenizer(bundle, vocabulary), start, stop, engines)
+        subject = Subject(tflite, (path,), recipe, bundle_tokenizer(bundle, vocabulary), start, stop, engines, bundle.byte_mapped)
         gates = verify(subject, checkpoint, stage)
         return [*gates, verify_text(subject, checkpoint, texts, bar)] if texts else gates
 

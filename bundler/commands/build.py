@@ -40,6 +40,8 @@ def _ranks(context: click.Context, parameter: click.Parameter, value: str | None
 @click.option("--lora-ranks", callback=_ranks, metavar="R,…", help="Ranks of adapters the bundles take; 16 or 32 has to be one. [default: the adapters']")
 @click.option("--adapter", "adapters", multiple=True, type=click.Path(exists=True, file_okay=False, path_type=Path),
               help="PEFT folder to export with the bundles, proven. May be given several times.")
+@click.option("--engine", "engines", multiple=True, type=click.Choice(["litert-lm", "mediapipe"]), default=["litert-lm"], show_default=True,
+              help="Engine that has to write PyTorch's text. May be given twice; mediapipe needs Chromium and npm, and minutes.")
 @click.option("--packer", type=click.Choice(["own", "mediapipe"]), default="own", show_default=True,
               help="Who writes the .task; mediapipe needs the package mediapipe 0.10.35.")
 @click.option("--force", is_flag=True, help="Replace an output that exists.")
@@ -60,7 +62,7 @@ def command(terminal: Terminal, dry_run: bool, **options) -> None:
         from bundler.gate_table import gate_table
         from bundler.gate import Gate
 
-    options = BuildOptions(**options)
+    options = BuildOptions(**options | {"engines": tuple(dict.fromkeys(options["engines"]))})
     if dry_run:
         plan = plan_build(options)
         terminal.say(f"{plan.checkpoint.source.name}: {options.recipe}, context {plan.signatures.context}, "

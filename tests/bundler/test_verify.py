@@ -7,6 +7,7 @@ import pytest
 from tiny_gpt2 import VOCABULARY, write_tiny_checkpoint
 
 from bundler.bundle_tokenizer import BundleTokenizer, Ids
+from bundler.engine_gates import Expected, completions, start_gate, stop_gate
 from bundler.errors import BundleError
 from bundler.logit_gates import logit_gates
 from bundler.reference import Reference
@@ -123,3 +124,36 @@ def test_a_model_that_is_none_is_refused(tiny_bundle, tiny_checkpoint, tmp_path)
     path = rewritten(tiny_bundle, tmp_path / "broken.task", **{MODEL: b"no model at all"})
     with pytest.raises(BundleError):
         verify_bundle(path, str(tiny_checkpoint))
+
+
+def engine_of(reference, start):
+    """An engine that puts `start` before every prompt."""
+    return lambda prompt, count: reference.tokenizer.decode(reference.reference.greedy([*start, *reference.prompt(prompt)[1:]], count))
+
+
+def test_a_start_token_left_out_or_doubled_is_seen(tiny_tflite, tiny_checkpoint):
+    tokenizer = reference_tokenizer(read_vocabulary(tiny_checkpoint))
+    expected = Expected(Reference(tiny_tflite[2], VOCABULARY), BundleTokenizer(tokenizer, lambda text: tokenizer.encode(text).ids),
+                        VOCABULARY - 1, frozenset(), 96, 1e-3)
+    for start, passed in (([VOCABULARY - 1], True), ([], False), ([VOCABULARY - 1] * 2, False)):
+        written = completions(engine_of(expected, start), expected)
+        assert start_gate("start", written, expected).passed == passed
+
+
+def test_an_engine_that_goes_on_after_a_stop_token_is_seen(tiny_bundle, tiny_checkpoint, tiny_tflite):
+    tokenizer = reference_tokenizer(read_vocabulary(tiny_checkpoint))
+    expected = Expected(Reference(tiny_tflite[2], VOCABULARY), BundleTokenizer(tokenizer, lambda text: tokenizer.encode(text).ids),
+                        VOCABULARY - 1, frozenset(), 96, 1e-3)
+    complete = engine_of(expected, [VOCABULARY - 1])
+    written = completions(complete, expected)
+    deaf = stop_gate("stop", tiny_bundle[0] / "tiny.task", lambda probe, prompt, count: complete(prompt, count), written, expected)
+    assert not deaf.passed and "expected" in deaf.found
+    told = []
+
+    def obedient(probe, prompt, count):
+        token = read_task(probe).parameters().stop_tokens[-1]
+        told.append(token)
+        text = complete(prompt, count)
+        return text[:text.index(token)]
+
+    assert stop_gate("stop", tiny_bundle[0] / "tiny.task", obedient, written, expected).passed and told
