@@ -99,10 +99,10 @@ def lint(tools: Toolchain, *folders: Path, correct: bool = False) -> None:
              jvm=("--add-opens=java.base/java.lang=ALL-UNNAMED", *_QUICK_JVM))
 
 
-def run_java(classpath: Sequence[Path], main: str, *arguments: str, jvm: Sequence[str] = ()) -> str:
-    """Run a Java program and return its output. Raises CheckFailed with that output if it exits with anything but 0."""
+def run_java(classpath: Sequence[Path], main: str, *arguments: str, jvm: Sequence[str] = (), folder: Path = APP) -> str:
+    """Run a Java program in a folder and return its output. Raises CheckFailed with that output if it exits with anything but 0."""
     command = [require("java", "apt-get install openjdk-17-jdk-headless"), *jvm, "-cp", joined(*classpath), main, *arguments]
-    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=APP)
+    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=folder)
     if done.returncode:
         raise CheckFailed(f"{main.rpartition('.')[2]} ended with {done.returncode}:\n{done.stdout}")
     return done.stdout

@@ -43,7 +43,7 @@ class FileBytes(file: File, private val start: Long = 0, size: Long? = null) : C
     override fun close() = access.close()
 
     private fun load(at: Long, count: Int): Int {
-        if (at < windowAt || at + count > windowAt + windowSize) {
+        if (at < windowAt || at > windowAt + windowSize - count) {
             check(at, count.toLong())
             windowSize = 0
             val wanted = minOf(WINDOW.toLong(), size - at).toInt()

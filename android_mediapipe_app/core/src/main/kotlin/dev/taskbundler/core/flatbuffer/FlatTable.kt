@@ -48,7 +48,8 @@ class FlatTable(private val file: FileBytes, val at: Long) {
     fun tables(field: Int): FlatVector = vector(field, 4) ?: FlatVector(file, 0, 0)
 
     private companion object {
-        const val LONGEST_TEXT = 1 shl 16
+        /** Bytes; a name here takes some thirty. */
+        const val LONGEST_TEXT = 1 shl 10
     }
 }
 

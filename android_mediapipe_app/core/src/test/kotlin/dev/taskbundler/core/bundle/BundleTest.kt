@@ -1,0 +1,88 @@
+package dev.taskbundler.core.bundle
+
+import dev.taskbundler.core.file
+import dev.taskbundler.core.findings.FindingCode
+import dev.taskbundler.core.findings.assertRefused
+import org.junit.Assert.assertEquals
+import org.junit.Assert.assertNotNull
+import org.junit.Assert.assertNull
+import org.junit.Rule
+import org.junit.Test
+import org.junit.rules.TemporaryFolder
+
+class BundleTest {
+    @get:Rule
+    val folder = TemporaryFolder()
+
+    private fun open(parts: List<ZipPart>) = openBundle(folder.file("x.task", ZipBuilder(parts).build()))
+
+    @Test
+    fun `a bundle is opened with its small parts`() {
+        val bundle = open(BundleBuilder().parts())
+        assertEquals("<|endoftext|>", bundle.parameters.startToken)
+        assertEquals(96, bundle.manifest?.context)
+        assertEquals(MODEL, bundle.model.name)
+        assertNull(bundle.manifestProblem)
+    }
+
+    @Test
+    fun `a bundle of another maker has no manifest`() {
+        val bundle = open(BundleBuilder(manifest = { null }).parts())
+        assertNull(bundle.manifest)
+        assertNull(bundle.manifestProblem)
+    }
+
+    @Test
+    fun `a manifest that cannot be used does not keep the bundle from running`() {
+        val bundle = open(BundleBuilder(manifest = { "{" }).parts())
+        assertNull(bundle.manifest)
+        assertEquals(FindingCode.MANIFEST_UNREADABLE, bundle.manifestProblem?.code)
+        val damaged = open(BundleBuilder().parts().map { if (it.name == MANIFEST) ZipPart(MANIFEST, it.data, crc = 5) else it })
+        assertEquals(FindingCode.ENTRY_CHECKSUM_WRONG, damaged.manifestProblem?.code)
+    }
+
+    @Test
+    fun `each of MediaPipe's three entries has to be there`() {
+        for (name in listOf(MODEL, TOKENIZER, METADATA)) {
+            assertRefused(FindingCode.ENTRY_MISSING, name) { open(BundleBuilder().parts().filter { it.name != name }) }
+        }
+    }
+
+    private fun check(model: ByteArray) = checkModel(readTask(folder.file("x.task", BundleBuilder(model = model).build())))
+
+    @Test
+    fun `a model with the signatures of an LLM is fine`() {
+        check(model("prefill_8", "decode"))
+        check(model("decode_lora_r16", "prefill_8_lora_r16", "decode", "prefill"))
+    }
+
+    @Test
+    fun `a model without them is refused`() {
+        assertRefused(FindingCode.SIGNATURES_MISSING, "decode") { check(model("prefill_8")) }
+        assertRefused(FindingCode.SIGNATURES_MISSING, "decode") { check(model("decode")) }
+        assertRefused(FindingCode.SIGNATURES_MISSING, "none") { check(model()) }
+    }
+
+    @Test
+    fun `a model without a graph is for browsers`() {
+        assertRefused(FindingCode.MODEL_WEB_ONLY, "browsers") { check(model(operators = 0)) }
+    }
+
+    @Test
+    fun `what is no TFLite model is refused, wherever it leads`() {
+        val sound = model("prefill_8", "decode")
+        assertRefused(FindingCode.MODEL_UNREADABLE) { check("TFL3TFL2".toByteArray() + ByteArray(100)) }
+        assertRefused(FindingCode.MODEL_UNREADABLE) { check(byteArrayOf(-1, -1, -1, -1) + "TFL3".toByteArray() + ByteArray(8)) }
+        // Whichever byte is wrong: a finding, or nothing that matters here; never another exception, never endless work.
+        for (at in sound.indices) {
+            for (value in listOf(0, 0x7F, 0xFF)) {
+                val hostile = sound.copyOf().also { it[at] = value.toByte() }
+                try {
+                    check(hostile)
+                } catch (error: dev.taskbundler.core.findings.FindingException) {
+                    assertNotNull(error.finding)
+                }
+            }
+        }
+    }
+}

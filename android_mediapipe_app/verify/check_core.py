@@ -1,0 +1,99 @@
+"""Rungs 1 and 2: core compiles without a warning against Java 8's library, its JUnit tests pass, ktlint has nothing to say.
+
+    python android_mediapipe_app/verify/check_core.py [--json]
+
+Prints the number of tests and the line coverage of each package, with --json as one object.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import sys
+import tempfile
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from toolchain import (APP, HERE, CheckFailed, Toolchain, ToolMissing, compile_kotlin, debian_jars, joined, junit_jars, kotlin_files, lint, run_java,
+                       test_classes, toolchain)
+
+CORE = APP / "core"
+# Android 7 has Java 8's library: what came later must not be called.
+JAVA_8 = "-Xjdk-release=1.8"
+
+
+@dataclass(frozen=True)
+class CoreResult:
+    """`packages`: package -> (lines that tests reach, lines); `missed`: source file -> numbers of lines that they do not."""
+
+    tests: int
+    packages: dict[str, tuple[int, int]]
+    missed: dict[str, list[int]]
+
+    @property
+    def coverage(self) -> float:
+        """Of all lines of core, from 0 to 1."""
+        reached, lines = map(sum, zip(*self.packages.values()))
+        return reached / lines
+
+
+def compile_core(tools: Toolchain, output: Path) -> None:
+    """core's own classes, into a folder. Raises CheckFailed."""
+    compile_kotlin(tools, kotlin_files(CORE / "src/main"), output, (), JAVA_8)
+
+
+def compile_core_tests(tools: Toolchain, core: Path, output: Path) -> None:
+    """core's tests, which see its internals as they do under Gradle. Raises CheckFailed, ToolMissing."""
+    compile_kotlin(tools, kotlin_files(CORE / "src/test"), output, [core, *junit_jars()], JAVA_8, f"-Xfriend-paths={core}")
+
+
+def check_core() -> CoreResult:
+    """Compile, test and measure. Raises CheckFailed, ToolMissing."""
+    tools = toolchain()
+    jacoco = [*debian_jars("libjacoco-java", "org.jacoco.core"), *debian_jars("libasm-java", "asm", "asm-commons", "asm-tree", "asm-analysis")]
+    with tempfile.TemporaryDirectory() as temporary:
+        main, test, runner = (Path(temporary) / name for name in ("main", "test", "runner"))
+        compile_core(tools, main)
+        compile_core_tests(tools, main, test)
+        compile_kotlin(tools, kotlin_files(HERE / "coverage"), runner, [*junit_jars(), *jacoco], "-jvm-target", "17")
+        printed = run_java([runner, tools.stdlib, *junit_jars(), *jacoco], "dev.taskbundler.verify.CoverageMainKt",
+                           str(CORE / "src/main/kotlin"), str(main), str(test), *test_classes(test),
+                           jvm=("-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"), folder=CORE)
+    return _result(printed)
+
+
+def check_style(*folders: Path) -> None:
+    """ktlint over every Kotlin file below the folders, or of all. Raises CheckFailed, ToolMissing."""
+    lint(toolchain(), *(folders or (APP,)))
+
+
+def _result(printed: str) -> CoreResult:
+    packages: dict[str, tuple[int, int]] = {}
+    for path, reached, lines in re.findall(r"^coverage (\S+)/\S+ (\d+) (\d+)$", printed, re.MULTILINE):
+        before = packages.get(path, (0, 0))
+        packages[path] = before[0] + int(reached), before[1] + int(lines)
+    tests = int(re.search(r"^OK \((\d+) tests?\)", printed, re.MULTILINE)[1])
+    missed = {path: [int(line) for line in lines.split(",")] for path, lines in re.findall(r"^missed (\S+) (\S+)$", printed, re.MULTILINE)}
+    return CoreResult(tests, packages, missed)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--json", action="store_true")
+    arguments = parser.parse_args()
+    try:
+        result = check_core()
+        check_style(CORE, HERE)
+    except (CheckFailed, ToolMissing) as error:
+        sys.exit(str(error))
+    if arguments.json:
+        print(json.dumps({**asdict(result), "coverage": round(result.coverage, 4)}))
+        return
+    for package, (reached, lines) in sorted(result.packages.items()):
+        print(f"{reached / lines:6.1%}  {reached:4} of {lines:4} lines  {package}", file=sys.stderr)
+    print(f"{result.coverage:6.1%}  {result.tests} tests", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    main()
