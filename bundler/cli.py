@@ -21,6 +21,7 @@ COMMANDS = {
     "build": "bundler.commands.build",
     "run": "bundler.commands.run",
     "verify": "bundler.commands.verify",
+    "try": "bundler.commands.try_",
     "doctor": "bundler.commands.doctor",
     "repack": "bundler.commands.repack",
     "tokenizer": "bundler.commands.tokenizer",

@@ -23,7 +23,8 @@ from bundler.web_runtime import ENGINE_PACKAGE, PAGE, runtime_version
 LOOPBACK = "127.0.0.1"
 CHUNK = 1 << 20
 TYPES = {".html": "text/html; charset=utf-8", ".css": "text/css; charset=utf-8", ".js": "text/javascript; charset=utf-8",
-         ".mjs": "text/javascript; charset=utf-8", ".wasm": "application/wasm", ".json": "application/json"}
+         ".mjs": "text/javascript; charset=utf-8", ".wasm": "application/wasm", ".json": "application/json",
+         ".svg": "image/svg+xml"}
 BINARY = "application/octet-stream"
 # Nothing from anywhere else; `wasm-unsafe-eval` lets WebAssembly compile, and nothing more.
 HEADERS = {
@@ -60,8 +61,8 @@ def bundle_url(index: int) -> str:
     return f"/bundles/{index}.task"
 
 
-def site(packages: Path, bundles: Sequence[ServedBundle]) -> Site:
-    """The whole table. `packages` holds node_modules. Raises BundleError when a file of it is missing."""
+def site(packages: Path, bundles: Sequence[ServedBundle], prompt: str = "") -> Site:
+    """The whole table. `packages` holds node_modules; `prompt` is what the page starts with. Raises BundleError when a file of it is missing."""
     engine = packages / "node_modules" / ENGINE_PACKAGE
     files: dict[str, Path | bytes] = {f"/{path.name}": path for path in PAGE.iterdir() if path.suffix in (".html", ".css", ".js", ".svg")}
     files["/"] = files.pop("/index.html")
@@ -70,7 +71,7 @@ def site(packages: Path, bundles: Sequence[ServedBundle]) -> Site:
         files[f"/runtime/wasm/{path.name}"] = path
     shown = [{**asdict(bundle), "path": str(bundle.path), "url": bundle_url(index), "bytes": bundle.path.stat().st_size}
              for index, bundle in enumerate(bundles)]
-    files["/bundles.json"] = json.dumps({"engine": runtime_version(), "bundles": shown}).encode()
+    files["/bundles.json"] = json.dumps({"engine": runtime_version(), "prompt": prompt, "bundles": shown}).encode()
     files |= {bundle_url(index): bundle.path for index, bundle in enumerate(bundles)}
     for file in files.values():
         if isinstance(file, Path) and not file.is_file():

@@ -1,0 +1,56 @@
+"""task-bundler try"""
+
+from __future__ import annotations
+
+import sys
+import threading
+import webbrowser
+from pathlib import Path
+
+import click
+
+from bundler.console import Terminal, terminal_options
+
+EXAMPLE = "def read(self, path):\n    "
+
+
+@click.command("try")
+@click.argument("file", type=click.Path(path_type=Path))
+@click.argument("other", required=False, type=click.Path(path_type=Path), metavar="[FILE2]")
+@click.option("--prompt", default=EXAMPLE, show_default="a line of Python", help="What the page starts with.")
+@click.option("--port", default=8484, show_default=True, type=click.IntRange(0, 65535), help="0 takes any free one.")
+@click.option("--no-browser", is_flag=True, help="Print the address, open nothing.")
+@terminal_options
+def command(terminal: Terminal, file: Path, other: Path | None, prompt: str, port: int, no_browser: bool) -> None:
+    """Play with a .task FILE in the browser, in MediaPipe's own engine (WebGPU); with FILE2, two side by side.
+
+    The page is served to this machine only and loads nothing from outside. MediaPipe's engine for the web is fetched by npm the
+    first time, about 80 MB.
+
+    Example: task-bundler try out/sample/sample.task pirate.task --prompt "def "
+    """
+    from bundler.bundle_file import open_bundle
+    from bundler.model_context import model_context
+    from bundler.web_runtime import install_runtime
+    from bundler.web_server import ServedBundle, serve, site
+
+    files = [path for path in (file, other) if path]
+    bundles = [ServedBundle(path, name, model_context(open_bundle(path).model)) for path, name in zip(files, _names(files))]
+    with terminal.stage("Fetching MediaPipe's engine for the web, the first time"):
+        packages = install_runtime()
+    with serve(site(packages, bundles, prompt), port) as address:
+        terminal.result({"address": address, "bundles": [str(path) for path in files]})
+        sys.stdout.flush()  # it stays open
+        terminal.say(f"{address}  Ctrl-C ends it", markup=False)
+        if not no_browser:
+            webbrowser.open(address)
+        try:
+            threading.Event().wait()
+        except KeyboardInterrupt:
+            terminal.say("closed")
+
+
+def _names(files: list[Path]) -> list[str]:
+    """What to call them: the file's name, with its folder's where two are alike."""
+    stems = [path.stem for path in files]
+    return stems if len(set(stems)) == len(stems) else [f"{path.resolve().parent.name}/{path.stem}" for path in files]
