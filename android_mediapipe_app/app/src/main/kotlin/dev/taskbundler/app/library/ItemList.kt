@@ -22,8 +22,16 @@ class ItemList(private val list: LinearLayout, private val onDelete: (Stored, Lo
 
     fun show(contents: Contents) {
         if (contents.isEmpty) add(R.layout.library_heading, context.getString(R.string.library_empty))
-        section(resources.getQuantityString(R.plurals.library_count_bundles, contents.bundles.size, contents.bundles.size), contents.bundles, contents)
-        section(resources.getQuantityString(R.plurals.library_count_adapters, contents.adapters.size, contents.adapters.size), contents.adapters, contents)
+        section(
+            resources.getQuantityString(R.plurals.library_count_bundles, contents.bundles.size, contents.bundles.size),
+            contents.bundles,
+            contents,
+        )
+        section(
+            resources.getQuantityString(R.plurals.library_count_adapters, contents.adapters.size, contents.adapters.size),
+            contents.adapters,
+            contents,
+        )
         section(context.getString(R.string.library_merged), contents.merged, contents)
         section(context.getString(R.string.library_damaged), contents.damaged, contents)
     }

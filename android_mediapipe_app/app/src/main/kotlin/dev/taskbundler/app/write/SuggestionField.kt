@@ -29,6 +29,10 @@ class SuggestionField(private val field: EditText, private val colour: Int) {
         val content = field.text
         span?.let { content.removeSpan(it) }
         span = null
-        if (start < content.length) span = ForegroundColorSpan(colour).also { content.setSpan(it, start, content.length, Spanned.SPAN_EXCLUSIVE_EXCLUSIVE) }
+        if (start <
+            content.length
+        ) {
+            span = ForegroundColorSpan(colour).also { content.setSpan(it, start, content.length, Spanned.SPAN_EXCLUSIVE_EXCLUSIVE) }
+        }
     }
 }

@@ -39,7 +39,8 @@ class WriteActivity :
         setContentView(R.layout.screen_write)
         val field = findViewById<EditText>(R.id.text)
         suggestion = SuggestionField(field, getColor(R.color.suggestion))
-        bundles = ChipRow(findViewById<RadioGroup>(R.id.bundles), R.string.chip_bundle_description, { it?.let(presenter::chooseBundle) }) { openLibrary() }
+        bundles =
+            ChipRow(findViewById<RadioGroup>(R.id.bundles), R.string.chip_bundle_description, { it?.let(presenter::chooseBundle) }) { openLibrary() }
         adapters = ChipRow(findViewById<RadioGroup>(R.id.adapters), R.string.chip_adapter_description, presenter::choose) { openLibrary() }
         field.addTextChangedListener(
             object : TextWatcher {

@@ -108,8 +108,10 @@ class WritePresenter(private val workshop: Workshop, private val drafts: DraftSt
         generate()
     }
 
+    /** Stop writing or merging, whichever it is by the time this arrives. */
     fun stop() {
-        if (model.state == CompletionState.MERGING) switch.cancelMerge() else workshop.controller.stop()
+        switch.cancelMerge()
+        workshop.controller.stop()
     }
 
     fun accept() = settle { it.accepted() }
