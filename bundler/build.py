@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from bundler.app_assets import write_app_assets
 from bundler.build_lora import export_adapters, verify_lora
 from bundler.bundle_file import MANIFEST
 from bundler.bundle_tokenizer import BundleTokenizer, sentencepiece_tokenizer
@@ -81,6 +82,8 @@ def build(options: BuildOptions, stage: Stage = silent) -> dict:
                                     + f". Nothing was written to {options.output}")
         manifest = {**folder_manifest(facts, sizes, gates, options.verify), **({"adapters": adapters} if plan.lora else {})}
         write_report(folder, manifest, weights, tokens)
+        if options.app_assets:
+            write_app_assets(folder, manifest)
         write_documents(folder, plan.name, manifest)
     return manifest
 

@@ -24,12 +24,17 @@ def silent_bar(text: str, total: float) -> ContextManager[Callable[..., None]]:
 
 @dataclass(frozen=True)
 class Gate:
-    """One check: what was found, in a sentence, and its figures."""
+    """One check: what was found, in a sentence, and its figures.
+
+    `seconds`: how long something took, by name. Times stand neither in the sentence nor among the figures, because
+    what a build writes is the same for the same inputs.
+    """
 
     name: str
     passed: bool
     found: str
     figures: dict = field(default_factory=dict)
+    seconds: dict[str, float] = field(default_factory=dict)
 
     def as_dict(self) -> dict:
         return asdict(self)

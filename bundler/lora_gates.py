@@ -217,11 +217,11 @@ def _swap_gate(subject: LoraSubject, reference: PeftReference, folders: Sequence
                 wrong.append(f"{gate.name}: {gate.found}")
     names = [folder.name for folder in folders[:2]]
     same = [name for index, name in enumerate(names, 1) if texts[index][1] == texts[0][1]]
-    found = f"{writer.name}'s greedy texts each time ({', '.join(names)}); a swap takes at most {max(seconds[1:]) * 1e3:.0f} ms"
+    found = f"{writer.name}'s greedy texts each time ({', '.join(names)})"
     if same:
         found += f"; the short texts of {' and '.join(same)} are the base's"
     return Gate("LiteRT-LM, .litertlm: base, A, B, A, base", not wrong, "; ".join(wrong) or found,
-                {"swap_seconds": max(seconds[1:]), "texts": texts})
+                {"texts": texts}, {"a swap, at most": max(seconds[1:])})
 
 
 def _merge_gates(subject: LoraSubject, reference: PeftReference, folder: Path, index: int, ids: Ids, temporary: Path) -> list[Gate]:

@@ -43,7 +43,7 @@ def bundle_manifest(plan: Plan, recipe: str, pieces: SentencePieceModel, rows: T
 
 def folder_manifest(bundle: dict, sizes: dict[str, int], gates: Sequence[Gate], verified: bool) -> dict:
     """The bundle's manifest, the sizes in bytes, and the verification's results."""
-    return {**bundle, "bytes": sizes, "verified": verified, "verification": [_rounded(gate.as_dict()) for gate in gates]}
+    return {**bundle, "bytes": sizes, "verified": verified, "verification": [_rounded({"name": gate.name, "passed": gate.passed, "found": gate.found, "figures": gate.figures}) for gate in gates]}
 
 
 def write_documents(folder: Path, name: str, manifest: dict) -> None:

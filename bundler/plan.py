@@ -37,6 +37,7 @@ class BuildOptions:
     lora_ranks: tuple[int, ...] = ()
     adapters: tuple[Path, ...] = ()
     engines: tuple[str, ...] = ("litert-lm",)
+    app_assets: bool = False
     verify: bool = True
     force: bool = False
 

@@ -44,6 +44,7 @@ def _ranks(context: click.Context, parameter: click.Parameter, value: str | None
               help="Engine that has to write PyTorch's text. May be given twice; mediapipe needs Chromium and npm, and minutes.")
 @click.option("--packer", type=click.Choice(["own", "mediapipe"]), default="own", show_default=True,
               help="Who writes the .task; mediapipe needs the package mediapipe 0.10.35.")
+@click.option("--app-assets", is_flag=True, help="Add a folder with what a phone needs, and print the adb lines that bring it there.")
 @click.option("--force", is_flag=True, help="Replace an output that exists.")
 @click.option("--dry-run", is_flag=True, help="Check everything that can be checked without building.")
 @terminal_options
@@ -73,4 +74,8 @@ def command(terminal: Terminal, dry_run: bool, **options) -> None:
     terminal.say(gate_table(f"{manifest['name']}, {manifest['recipe']}", [Gate(**gate) for gate in manifest["verification"]]))
     for container in ("task", "litertlm"):
         terminal.say(f"{options.output}/{manifest['name']}.{container}, {manifest['bytes'][container]:,} bytes")
+    if options.app_assets:
+        from bundler.app_assets import adb_lines
+
+        terminal.say("\n".join(adb_lines(options.output)), soft_wrap=True)
     terminal.result(manifest)
