@@ -28,6 +28,8 @@ _PIECE = b"\x0a"  # the tag of ModelProto's first field, with which every Senten
 def examine(path: Path) -> Report:
     """Everything that can be said about the file at `path`. Raises BundleError only if it cannot be opened."""
     path = Path(path)
+    if path.exists() and not path.is_file():
+        raise BundleError(f"{path}: no regular file; expected a file to look at; check the path")
     try:
         with open(path, "rb") as stream:
             size = stream.seek(0, 2)

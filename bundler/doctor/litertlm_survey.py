@@ -16,6 +16,9 @@ from bundler.litertlm_file import (HEADER_LIMIT, HF_TOKENIZER_SECTION, LLM_METAD
 
 ARTISAN = "tf_lite_artisan_text_decoder"  # the model_type of weights for browsers
 
+_MOST_SECTIONS = 1 << 10  # the largest known files have a dozen
+
+
 @dataclass(frozen=True)
 class SurveyedSection:
     """One section as the header has it. `section`: its bytes, None if they are not all in the file."""
@@ -56,6 +59,8 @@ def survey_litertlm(path: Path, size: int) -> tuple[LitertlmHeader | None, list[
         header = stream.read(length)
     try:
         pairs, listed = parse_header(header)
+        if len(listed) > _MOST_SECTIONS:
+            raise Damaged(f"{len(listed)} sections")
     except Damaged as damage:
         return None, [Finding("container-header-unreadable", "", f"the header holds {damage}")]
     sections = tuple(_section(path, section, size) for section in listed)

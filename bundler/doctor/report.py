@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 from bundler.doctor.catalogue import SEVERITIES, Entry, catalogue
 
 _LONGEST = 4096  # characters of a text among the facts
+_MOST = 12  # findings of one code that are kept; a hostile directory has thousands of entries
 _SHOWN = 300  # characters of a finding's text: names in hostile files can have megabytes
 
 
@@ -45,27 +47,38 @@ class Finding:
 
 @dataclass
 class Report:
-    """`kind`: .task, .litertlm, .tflite, adapter, tokenizer or unknown. `facts`: what could be read, ready for JSON."""
+    """`kind`: .task, .litertlm, .tflite, adapter, tokenizer or unknown. `facts`: what could be read, ready for JSON.
+
+    `more`: code -> how many findings of it are left out, where there are very many.
+    """
 
     path: Path
     kind: str
     size: int
     facts: dict[str, Any] = field(default_factory=dict)
     findings: list[Finding] = field(default_factory=list)
+    more: dict[str, int] = field(default_factory=dict)
 
     @property
     def errors(self) -> list[Finding]:
         return [finding for finding in self.findings if finding.severity == "error"]
 
     def sort(self) -> None:
-        """Errors first; the order in which they were found otherwise, each once."""
-        unique = dict.fromkeys(self.findings)
-        self.findings = sorted(unique, key=lambda finding: SEVERITIES.index(finding.severity))
+        """Errors first; the order in which they were found otherwise, each once, and of each code not too many."""
+        counts: Counter[str] = Counter()
+        kept = []
+        for finding in dict.fromkeys(self.findings):
+            counts[finding.code] += 1
+            if counts[finding.code] <= _MOST:
+                kept.append(finding)
+        self.more = {code: count - _MOST for code, count in counts.items() if count > _MOST}
+        self.findings = sorted(kept, key=lambda finding: SEVERITIES.index(finding.severity))
 
     def as_dict(self) -> dict[str, Any]:
         """One JSON object: file, kind, bytes, the facts, and findings with everything the catalogue says about them."""
         return {"file": str(self.path), "kind": self.kind, "bytes": self.size, **_plain(self.facts),
                 "findings": [finding.as_dict() for finding in self.findings],
+                "more": self.more,
                 "counts": {severity: sum(finding.severity == severity for finding in self.findings) for severity in SEVERITIES}}
 
 

@@ -18,6 +18,8 @@ from bundler.doctor.report import Finding
 from bundler.doctor.tokenizer_facts import TokenizerFacts
 
 LIMIT = 1 << 24  # bytes; the largest known models have 5 MB
+_MOST_PIECES = 1 << 19  # the largest known have 262,144
+_LONGEST_REPLACEMENT = 256  # bytes; ours have 4
 TYPES = {1: "NORMAL", 2: "UNKNOWN", 3: "CONTROL", 4: "USER_DEFINED", 5: "UNUSED", 6: "BYTE"}
 _ALGORITHMS = {1: "unigram", 2: "BPE", 3: "word", 4: "char"}
 _UNKNOWN, _CONTROL, _USER_DEFINED, _BYTE = 2, 3, 4, 6
@@ -55,6 +57,8 @@ def read_sentencepiece(data: bytes, where: str = "") -> TokenizerFacts | Finding
         return Finding("tokenizer-unreadable", where, "no SentencePiece ModelProto: its protobuf cannot be parsed")
     if not model.pieces:
         return Finding("tokenizer-unreadable", where, f"{len(data)} bytes without a single piece")
+    if len(model.pieces) > _MOST_PIECES:
+        return Finding("tokenizer-unreadable", where, f"{len(model.pieces)} pieces; expected at most {_MOST_PIECES}")
     pieces = [(piece.piece, piece.type) for piece in model.pieces]
     facts = _facts(model, pieces)
     facts.findings += [Finding("tokenizer-unreadable", where, defect) for defect in _refusals(model, pieces)]
@@ -184,5 +188,5 @@ def replacement(blob: bytes, key: bytes) -> bytes | None:
     if not unit(position) >> 8 & 1:  # the key goes on, and none ends here
         return None
     start = 4 + size + (unit(position ^ _trie_offsets(unit(position))) & 0x7FFFFFFF)
-    end = blob.find(b"\0", start)
+    end = blob.find(b"\0", start, start + _LONGEST_REPLACEMENT)
     return blob[start:end] if end >= 0 else None

@@ -19,7 +19,7 @@ def report_tables(report: Report) -> Iterator[Table | Text]:
     if "entries" in facts:
         yield _table("Entries", ["name", "offset", "bytes", "sha256"], [
             [entry["name"] + ("" if entry.get("aligned", True) else " (misaligned)") + ("" if entry.get("stored", True) else " (compressed)"),
-             f"{entry['offset']:,}", f"{entry['bytes']:,}", (entry["sha256"] or "not read")[:16]] for entry in facts["entries"]])
+             f"{entry['offset']:,}", f"{entry['bytes']:,}", (entry["sha256"] or "not read")[:16]] for entry in facts["entries"][:64]])
     for name in ("provenance", "metadata", "tokenizer", "adapter"):
         if name in facts:
             yield _table(name.capitalize(), None, [[key, _value(value)] for key, value in facts[name].items() if value not in (None, {}, [], "")])
@@ -27,6 +27,7 @@ def report_tables(report: Report) -> Iterator[Table | Text]:
         yield from _model(facts["model"])
     if report.findings:
         yield from map(finding_text, report.findings)
+        yield from (Text(f"and {count:,} more of {code}") for code, count in report.more.items())
     counts = report.as_dict()["counts"]
     yield Text(", ".join(f"{count} {severity}{'s' if count != 1 else ''}" for severity, count in counts.items()) if report.findings
                else "nothing to complain of", style="bold" if report.findings else "green")

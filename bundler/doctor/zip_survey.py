@@ -18,7 +18,7 @@ _LOCAL, _CENTRAL, _END, _END64, _LOCATOR64 = b"PK\3\4", b"PK\1\2", b"PK\5\6", b"
 _LOCAL_HEADER, _CENTRAL_HEADER = struct.Struct("<4s5H3L2H"), struct.Struct("<4s6H3L5H2L")
 _END_RECORD, _END64_RECORD, _LOCATOR = struct.Struct("<4s4H2LH"), struct.Struct("<4sQ2H2L4Q"), struct.Struct("<4sLQL")
 _WIDE = 0xFFFFFFFF  # in a 32-bit field: "see the ZIP64 field"
-_DIRECTORY_LIMIT = 1 << 20  # bytes; four entries take 250
+_DIRECTORY_LIMIT, _MOST_ENTRIES = 1 << 20, 1 << 12  # bytes and entries; four entries take 250 bytes
 _BOMB_RATIO, _BOMB_SIZE = 100, 1 << 24  # a directory may claim this many times its stored bytes, if it is not small anyway
 _ENCRYPTED, _STREAMED = 0x1, 0x8  # flags
 
@@ -96,7 +96,7 @@ def _directory(stream: BinaryIO, size: int) -> tuple[int, int, int, list[Finding
         count, length, start, end = wide
         here = count
     base = end - length - start
-    if disk or first_disk or here != count or base < 0 or length > _DIRECTORY_LIMIT:
+    if disk or first_disk or here != count or base < 0 or length > _DIRECTORY_LIMIT or count > _MOST_ENTRIES:
         return 0, 0, 0, [Finding("zip-directory-damaged", "", f"the end record says {count} entries in {length} bytes at byte {start}, "
                                                                f"and stands at byte {end} of {size}")]
     return base + start, count, base, []
