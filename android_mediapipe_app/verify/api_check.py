@@ -55,6 +55,7 @@ def api_problems(found: Iterable[Reference], platform: dict[str, PlatformClass],
     """What is not there at `minimum`, and what guarded.txt says wrongly. `guarded`: name -> level, the class that may use it."""
     problems = []
     used = set()
+    found = list(found)
     looks_at_version = {reference.user for reference in found if reference.name == "android.os.Build.VERSION.SDK_INT"}
     for reference in found:
         since = level(platform, reference.owner, reference.member)
