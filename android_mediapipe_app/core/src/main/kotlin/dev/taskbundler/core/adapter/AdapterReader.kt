@@ -19,6 +19,8 @@ import java.io.EOFException
 import java.io.File
 import java.nio.charset.CharacterCodingException
 
+private const val IDENTIFIER = "TFL3"
+private const val IDENTIFIER_AT = 4L
 private const val RANK_METADATA = "lora_rank"
 private const val OWN_METADATA = "task_bundler_adapter"
 
@@ -63,6 +65,7 @@ private class AdapterReader(private val bytes: FileBytes, private val name: Stri
     private lateinit var header: AdapterHeader
 
     fun header(): AdapterHeader {
+        if (String(bytes.bytes(IDENTIFIER_AT, IDENTIFIER.length), Charsets.ISO_8859_1) != IDENTIFIER) unreadable(name, "is no TFLite flatbuffer")
         val metadata = limited(model.tables(ModelField.METADATA))
         val places = HashMap<String, Long>()
         for (index in 0 until metadata.size) {

@@ -128,6 +128,12 @@ class AdapterReaderTest {
     }
 
     @Test
+    fun `what is no TFLite file is no adapter`() {
+        val other = AdapterBuilder().build().also { it[4] = 'X'.code.toByte() }
+        assertRefused(FindingCode.ADAPTER_UNREADABLE, "no TFLite flatbuffer") { readAdapter(folder.file("x", other)) }
+    }
+
+    @Test
     fun `a TFLite file that is no adapter of ours is told from a damaged one`() {
         refused(FindingCode.APP_KIND_UNUSED, "task_bundler_adapter", builder = AdapterBuilder(ownMetadata = "other"))
     }
