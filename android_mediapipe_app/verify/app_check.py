@@ -20,6 +20,7 @@ from typing import Callable
 import api_check
 import app_classes
 import check_core
+import check_merge
 import resources
 from toolchain import CheckFailed, ToolMissing
 
@@ -48,7 +49,7 @@ class Ladder:
             4: ("every call of Android exists on the oldest phone", self._api),
             5: ("manifest, resources and texts", resources.check_resources),
             6: ("the engine files keep the engines' rules", self._engines),
-            7: ("merging in Kotlin is merging in Python", self._merge),
+            7: ("merging in Kotlin is merging in Python", check_merge.check_merge),
         }
 
     def climb(self, number: int) -> Outcome:
@@ -79,11 +80,6 @@ class Ladder:
 
     def _engines(self) -> str:
         return app_classes.run_engine_tests(self._compiled(), self._folder)
-
-    def _merge(self) -> str:
-        import check_merge
-
-        return check_merge.check_merge()
 
     def _compiled(self) -> app_classes.AppClasses:
         if self._classes is None:
