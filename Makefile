@@ -13,7 +13,7 @@ SHOUTING := --rank 16 --steps 500 --learning-rate 4e-3 --licence apache-2.0
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup bundle lora run test verify clean
+.PHONY: help setup bundle lora run try doctor verify test app-check app-install clean
 
 help:
 	@echo "make setup     install everything into .venv (every other target does it by itself the first time)"
@@ -21,8 +21,12 @@ help:
 	@echo "                 MODEL=openai-community/gpt2 or MODEL=path/to/checkpoint, QUANT=int8, OUT=folder, ARGS='--context 512'"
 	@echo "make lora      train the sample's two adapters again"
 	@echo "make run       let the bundle write: PROMPT='def '"
+	@echo "make try       the bundle in your browser, in MediaPipe's own engine"
+	@echo "make doctor    what is in the bundle, and what an engine would say of it: FILE=any .task, .litertlm, .tflite or tokenizer.model"
 	@echo "make verify    check a finished bundle again: its files' hashes, and its numbers against MODEL"
 	@echo "make test      run the tests"
+	@echo "make app-check   compile, test and link the Android app without Android Studio; says what it has to skip"
+	@echo "make app-install how the app and a bundle get onto a phone"
 	@echo "make clean     remove .venv and out/"
 
 setup: .venv/.ready
@@ -47,6 +51,12 @@ lora: .venv/.ready
 run: .venv/.ready
 	$(BIN)/task-bundler run $(OUT)/$(NAME).litertlm -p "$(or $(PROMPT),def )" $(ARGS)
 
+try: .venv/.ready
+	$(BIN)/task-bundler try $(OUT)/$(NAME).task $(ARGS)
+
+doctor: .venv/.ready
+	$(BIN)/task-bundler doctor $(or $(FILE),$(OUT)/$(NAME).task) $(ARGS)
+
 verify: .venv/.ready
 	cd $(OUT) && sha256sum --check --quiet SHA256SUMS
 	$(BIN)/task-bundler verify $(OUT)/$(NAME).task --against $(MODEL) $(ARGS)
@@ -54,6 +64,13 @@ verify: .venv/.ready
 
 test: .venv/.ready
 	$(BIN)/python -m pytest $(ARGS)
+
+app-check: .venv/.ready
+	$(BIN)/python android_mediapipe_app/verify/app_check.py $(ARGS)
+
+# Gradle and Google's libraries come with Android Studio, not with this repository: this prints the way.
+app-install:
+	@sed -n '/^## On a phone/,/^## /{/^## [^O]/!p}' android_mediapipe_app/README.md
 
 clean:
 	rm -rf .venv out build *.egg-info .pytest_cache
