@@ -101,7 +101,8 @@ def _member(declared: Declared, member: str, is_interface: bool) -> str:
     return f"{visibility} {method['modifiers']}{method['generic'] or ''}{method['type']} {method['name']}({arguments}){throws}{body}"
 
 
-_PROTECTED = {"android.app.Activity": ("onCreate", "onStart", "onStop", "onPause", "onDestroy", "onNewIntent", "onActivityResult")}
+_PROTECTED = {"android.app.Activity": ("onCreate", "onStart", "onStop", "onPause", "onDestroy", "onNewIntent", "onActivityResult",
+                                       "onSaveInstanceState", "onRestoreInstanceState")}
 
 
 def _split(arguments: str) -> list[str]:

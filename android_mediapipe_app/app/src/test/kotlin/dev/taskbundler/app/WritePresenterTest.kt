@@ -124,11 +124,17 @@ class WritePresenterTest {
         writing.choose("pirate")
         assertEquals(listOf("a.task+pirate"), merges)
         assertEquals(CompletionState.READY, bench.shown.state)
-        writing.reload()
+        writing.edited("Once")
+        repeat(2) {
+            writing.complete()
+            bench.engine.write(" upon")
+            bench.engine.end()
+        }
+        assertEquals(2, opened.size)
         writing.choose(null)
         writing.choose("pirate")
-        assertEquals(1, merges.size)
         assertEquals(4, opened.size)
+        assertEquals(1, merges.size)
     }
 
     @Test

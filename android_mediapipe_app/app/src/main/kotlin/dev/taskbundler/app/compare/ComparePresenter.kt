@@ -2,7 +2,6 @@ package dev.taskbundler.app.compare
 
 import dev.taskbundler.app.model.Choice
 import dev.taskbundler.app.model.Contents
-import dev.taskbundler.app.model.ModelSwitch
 import dev.taskbundler.app.model.Notice
 import dev.taskbundler.app.model.Workshop
 import dev.taskbundler.app.model.requestFor
@@ -32,7 +31,6 @@ fun interface CompareScreen {
  * One after the other: a phone has memory for one engine. For the screen's thread.
  */
 class ComparePresenter(private val workshop: Workshop) : EngineObserver {
-    private val switch = ModelSwitch(workshop)
     private var screen: CompareScreen? = null
 
     /** What is shown. */
@@ -68,7 +66,7 @@ class ComparePresenter(private val workshop: Workshop) : EngineObserver {
 
     fun stop() {
         if (model.running == null) return
-        switch.cancelMerge()
+        workshop.switch.cancelMerge()
         workshop.controller.stop()
         finish(Notice.Cancelled)
     }
@@ -109,7 +107,7 @@ class ComparePresenter(private val workshop: Workshop) : EngineObserver {
 
     private fun begin(choice: Choice) {
         val settings = workshop.settings.read()
-        switch.apply(choice, settings, contents) { percent ->
+        workshop.switch.apply(choice, settings, contents) { percent ->
             if (model.running != null) show(model.copy(notice = Notice.Merging(choice.adapter?.name.orEmpty(), percent)))
         }
         generation = workshop.controller.generate(requestFor(choice, settings, text, attempt = 0))

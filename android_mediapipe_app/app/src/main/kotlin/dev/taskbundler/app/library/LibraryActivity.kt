@@ -1,7 +1,6 @@
 package dev.taskbundler.app.library
 
 import android.app.Activity
-import android.app.AlertDialog
 import android.content.Intent
 import android.net.Uri
 import android.os.Bundle
@@ -13,8 +12,6 @@ import android.widget.TextView
 import dev.taskbundler.app.R
 import dev.taskbundler.app.app
 import dev.taskbundler.app.report.sentence
-import dev.taskbundler.core.catalogue.MergedCopy
-import dev.taskbundler.core.catalogue.Stored
 
 /** The screen of bundles and adapters; also what opens when another app opens a bundle with this one. */
 class LibraryActivity :
@@ -47,8 +44,6 @@ class LibraryActivity :
         super.onStop()
     }
 
-    // The framework's own; the newer way is in a library that this app does not need otherwise.
-    @Suppress("OVERRIDE_DEPRECATION")
     override fun onActivityResult(requestCode: Int, resultCode: Int, data: Intent?) {
         if (requestCode == PICK && resultCode == RESULT_OK) data?.data?.let { import(it) }
     }
@@ -63,13 +58,12 @@ class LibraryActivity :
         findViewById<TextView>(R.id.free).text = getString(R.string.library_free, Formatter.formatFileSize(this, model.contents.freeBytes))
         findViewById<LinearLayout>(R.id.items).let { list ->
             list.removeAllViews()
-            ItemList(list, ::askToDelete).show(model.contents)
+            ItemList(list) { item -> showItem(this, item, model.contents) { presenter.delete(item) } }.show(model.contents)
         }
     }
 
     private fun pick() {
         val open = Intent(Intent.ACTION_OPEN_DOCUMENT).addCategory(Intent.CATEGORY_OPENABLE).setType("*/*")
-        @Suppress("DEPRECATION")
         startActivityForResult(open, PICK)
     }
 
@@ -78,6 +72,7 @@ class LibraryActivity :
             Intent.ACTION_VIEW -> intent.data?.let { import(it) }
 
             Intent.ACTION_SEND -> {
+                // The form that replaces it came with Android 13.
                 @Suppress("DEPRECATION")
                 intent.getParcelableExtra<Uri>(Intent.EXTRA_STREAM)?.let { import(it) }
             }
@@ -85,17 +80,6 @@ class LibraryActivity :
     }
 
     private fun import(address: Uri) = presenter.import(DocumentSource(contentResolver, address))
-
-    private fun askToDelete(item: Stored, freed: Long) {
-        val size = Formatter.formatFileSize(this, freed)
-        val message = if (item is MergedCopy) R.string.library_delete_copy_message else R.string.library_delete_message
-        AlertDialog.Builder(this)
-            .setTitle(getString(R.string.library_delete_title, item.name))
-            .setMessage(getString(message, size))
-            .setPositiveButton(R.string.library_delete) { _, _ -> presenter.delete(item) }
-            .setNegativeButton(R.string.library_cancel, null)
-            .show()
-    }
 
     private companion object {
         const val PICK = 1

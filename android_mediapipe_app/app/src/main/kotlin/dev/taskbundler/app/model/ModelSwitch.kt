@@ -11,6 +11,7 @@ import dev.taskbundler.core.progress.CancelSignal
 import dev.taskbundler.core.progress.Progress
 import dev.taskbundler.core.writing.WordList
 import java.io.File
+import java.util.concurrent.ConcurrentHashMap
 
 /** Which bundle writes, and with which adapter; null is the bundle as it is. */
 data class Choice(val bundle: StoredBundle, val adapter: StoredAdapter?)
@@ -61,13 +62,18 @@ private fun ranksOf(bundle: StoredBundle) = bundle.manifest?.lora?.ranks.orEmpty
 class ModelSwitch(private val workshop: Workshop) {
     private var cancel = CancelSignal()
 
+    /** Copies made since the shelf was last read, by the ids of bundle and adapter; else each completion would ask for a merge. */
+    private val made = ConcurrentHashMap<Pair<String, String>, File>()
+
     /** Cheap if the engine is open for just this. [progress] is told in percent, on the screen's thread, when a copy has to be made. */
     fun apply(choice: Choice, settings: Settings, contents: Contents, progress: (Int) -> Unit) {
         val adapter = choice.adapter
-        val copy = adapter?.let { contents.mergedCopy(choice.bundle, it) }
+        val copy = adapter?.let {
+            (contents.mergedCopy(choice.bundle, it)?.file ?: made[choice.bundle.id to it.id])?.takeIf { file -> file.exists() }
+        }
         when {
             adapter == null || isNative(choice, settings) -> workshop.controller.open(optionsFor(choice, settings, choice.bundle.file))
-            copy != null && copy.file.exists() -> workshop.controller.open(optionsFor(choice, settings, copy.file))
+            copy != null -> workshop.controller.open(optionsFor(choice, settings, copy))
             else -> merge(choice, adapter, settings, progress)
         }
     }
@@ -76,8 +82,8 @@ class ModelSwitch(private val workshop: Workshop) {
     fun cancelMerge() = cancel.cancel()
 
     private fun merge(choice: Choice, adapter: StoredAdapter, settings: Settings, progress: (Int) -> Unit) {
-        cancel = CancelSignal()
-        val signal = cancel
+        val signal = CancelSignal()
+        cancel = signal
         workshop.controller.merge {
             var last = -1
             val told = Progress { done, total ->
@@ -85,7 +91,9 @@ class ModelSwitch(private val workshop: Workshop) {
                 if (percent != last) workshop.screen.execute { progress(percent) }
                 last = percent
             }
-            optionsFor(choice, settings, workshop.shelf.merge(choice.bundle, adapter, told, signal).file)
+            val file = workshop.shelf.merge(choice.bundle, adapter, told, signal).file
+            made[choice.bundle.id to adapter.id] = file
+            optionsFor(choice, settings, file)
         }
     }
 }

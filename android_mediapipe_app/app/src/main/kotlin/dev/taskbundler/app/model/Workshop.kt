@@ -21,4 +21,6 @@ class Workshop(
     val log: EventLog,
     /** Bytes that the process takes. */
     val memory: () -> Long,
-)
+) {
+    val switch = ModelSwitch(this)
+}

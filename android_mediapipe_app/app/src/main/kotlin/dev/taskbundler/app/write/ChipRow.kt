@@ -11,7 +11,12 @@ import dev.taskbundler.app.R
  *
  * @param description the text resource, with the name's place, that a screen reader speaks
  */
-class ChipRow(private val group: RadioGroup, private val description: Int, private val onChoose: (String?) -> Unit, private val onMore: () -> Unit) {
+class ChipRow(
+    private val group: RadioGroup,
+    private val description: Int,
+    private val onChoose: (String?) -> Unit,
+    private val onMore: (String) -> Unit,
+) {
     private var last: List<Chip>? = null
 
     fun show(chips: List<Chip>) {
@@ -31,7 +36,7 @@ class ChipRow(private val group: RadioGroup, private val description: Int, priva
                 if (chip.id == null) group.context.getString(R.string.chip_base_description) else group.context.getString(description, chip.name)
             button.setOnClickListener { onChoose(chip.id) }
             button.setOnLongClickListener {
-                if (chip.id != null) onMore()
+                chip.id?.let(onMore)
                 chip.id != null
             }
             group.addView(button)

@@ -16,7 +16,7 @@ class SuggestionField(private val field: EditText, private val colour: Int) {
         val isGrown = manuscript.text == last.text && manuscript.suggestion.startsWith(last.suggestion) && content.toString() == last.shown
         if (isGrown) {
             // Only what is new is put in: the cursor, the keyboard and the scroll position stay where they are.
-            content.append(manuscript.suggestion.substring(last.suggestion.length))
+            if (manuscript.suggestion.length > last.suggestion.length) content.append(manuscript.suggestion.substring(last.suggestion.length))
         } else if (content.toString() != manuscript.shown) {
             field.setText(SpannableStringBuilder(manuscript.shown))
             field.setSelection(manuscript.shown.length)

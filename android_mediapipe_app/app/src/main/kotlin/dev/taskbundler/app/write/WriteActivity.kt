@@ -16,6 +16,7 @@ import dev.taskbundler.app.R
 import dev.taskbundler.app.app
 import dev.taskbundler.app.compare.CompareActivity
 import dev.taskbundler.app.library.LibraryActivity
+import dev.taskbundler.app.library.showItem
 import dev.taskbundler.app.model.Notice
 import dev.taskbundler.app.report.figureLine
 import dev.taskbundler.app.report.sentence
@@ -40,8 +41,8 @@ class WriteActivity :
         val field = findViewById<EditText>(R.id.text)
         suggestion = SuggestionField(field, getColor(R.color.suggestion))
         bundles =
-            ChipRow(findViewById<RadioGroup>(R.id.bundles), R.string.chip_bundle_description, { it?.let(presenter::chooseBundle) }) { openLibrary() }
-        adapters = ChipRow(findViewById<RadioGroup>(R.id.adapters), R.string.chip_adapter_description, presenter::choose) { openLibrary() }
+            ChipRow(findViewById<RadioGroup>(R.id.bundles), R.string.chip_bundle_description, { it?.let(presenter::chooseBundle) }) { showItem(it) }
+        adapters = ChipRow(findViewById<RadioGroup>(R.id.adapters), R.string.chip_adapter_description, presenter::choose) { showItem(it) }
         field.addTextChangedListener(
             object : TextWatcher {
                 override fun beforeTextChanged(text: CharSequence?, start: Int, count: Int, after: Int) = Unit
@@ -66,6 +67,18 @@ class WriteActivity :
         super.onStart()
         presenter.attach(this)
         presenter.start()
+    }
+
+    override fun onSaveInstanceState(state: Bundle) {
+        super.onSaveInstanceState(state)
+        state.putInt(CURSOR, findViewById<EditText>(R.id.text).selectionEnd)
+    }
+
+    override fun onRestoreInstanceState(state: Bundle) {
+        super.onRestoreInstanceState(state)
+        // The text itself is the presenter's, and is there since onStart.
+        val field = findViewById<EditText>(R.id.text)
+        field.setSelection(state.getInt(CURSOR).coerceIn(0, field.text.length))
     }
 
     override fun onStop() {
@@ -128,7 +141,17 @@ class WriteActivity :
         if (view.text.toString() != text) view.text = text
     }
 
+    private fun showItem(id: String) {
+        val contents = presenter.contents
+        val item = contents.bundle(id) ?: contents.adapter(id) ?: return
+        showItem(this, item, contents) { app.library.delete(item) }
+    }
+
     private fun openLibrary() = startActivity(Intent(this, LibraryActivity::class.java))
 
     private fun onTap(id: Int, action: () -> Unit) = findViewById<Button>(id).setOnClickListener { action() }
+
+    private companion object {
+        const val CURSOR = "cursor"
+    }
 }

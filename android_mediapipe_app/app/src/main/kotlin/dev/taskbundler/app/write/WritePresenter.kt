@@ -2,7 +2,6 @@ package dev.taskbundler.app.write
 
 import dev.taskbundler.app.model.Choice
 import dev.taskbundler.app.model.Contents
-import dev.taskbundler.app.model.ModelSwitch
 import dev.taskbundler.app.model.Notice
 import dev.taskbundler.app.model.Workshop
 import dev.taskbundler.app.model.requestFor
@@ -26,7 +25,6 @@ import java.io.IOException
  * Lives as long as the process, so turning the phone changes nothing. All functions are for the screen's thread.
  */
 class WritePresenter(private val workshop: Workshop, private val drafts: DraftStore) : EngineObserver {
-    private val switch = ModelSwitch(workshop)
     private var screen: WriteScreen? = null
     private var model = WriteModel()
 
@@ -110,7 +108,7 @@ class WritePresenter(private val workshop: Workshop, private val drafts: DraftSt
 
     /** Stop writing or merging, whichever it is by the time this arrives. */
     fun stop() {
-        switch.cancelMerge()
+        workshop.switch.cancelMerge()
         workshop.controller.stop()
     }
 
@@ -217,7 +215,7 @@ class WritePresenter(private val workshop: Workshop, private val drafts: DraftSt
     private fun generate() {
         val choice = choice ?: return
         val settings = workshop.settings.read()
-        switch.apply(choice, settings, contents, ::merging)
+        workshop.switch.apply(choice, settings, contents, ::merging)
         generation = workshop.controller.generate(requestFor(choice, settings, model.manuscript.text, attempt))
     }
 
@@ -249,7 +247,7 @@ class WritePresenter(private val workshop: Workshop, private val drafts: DraftSt
         show(model)
         val choice = choice ?: return
         if (model.isBusy || generation != null || workshop.marker.unfinished() != null) return
-        switch.apply(choice, workshop.settings.read(), contents, ::merging)
+        workshop.switch.apply(choice, workshop.settings.read(), contents, ::merging)
     }
 
     private fun merging(percent: Int) {

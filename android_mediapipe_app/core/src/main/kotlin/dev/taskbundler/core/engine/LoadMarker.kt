@@ -21,6 +21,8 @@ class LoadMarker(private val file: File) {
         val times: Int,
     )
 
+    // Asked by the screen, changed by the engine's thread.
+    @Volatile
     private var before: Unfinished? = read()
 
     /** What the last run of the app did not survive, or null. */
@@ -34,7 +36,7 @@ class LoadMarker(private val file: File) {
 
     /** About to do [step]. A marker that cannot be written is no reason not to go on. */
     fun begin(options: EngineOptions, step: String) {
-        val times = if (before?.modelPath == options.modelPath) before!!.times + 1 else 1
+        val times = before?.takeIf { it.modelPath == options.modelPath }?.let { it.times + 1 } ?: 1
         val lines = listOf(
             options.modelPath.replace('\n', ' '),
             options.backend.name,
