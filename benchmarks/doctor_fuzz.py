@@ -5,7 +5,8 @@
 Takes the .task, .litertlm, SentencePiece and adapter files in the folders, beside each .task one with a tokenizer of a few
 kilobytes, so that more damage hits the rest, and the bare models. Each trial flips, overwrites, cuts, inserts or repeats bytes of
 one of them, half of the time near the beginning or the end, where the structure is. The trials run in a process of their
-own: that it dies counts as a crash, that it is silent for ten seconds as a hang.
+own: that it dies counts as a crash, that it is silent for ten seconds as a hang. What the doctor calls sound is then given to
+this project's other readers, and a tokenizer to sentencepiece: what they refuse counts as a disagreement.
 """
 
 import argparse
@@ -37,7 +38,8 @@ def main() -> int:
         result = fuzz(sources, Path(folder), options.trials, options.seed)
     print(f"{options.trials} trials in {result['seconds']:.0f} s, of {len(sources)} files: {result['outcomes']}\n"
           f"slowest {result['slowest_seconds'] * 1000:.0f} ms ({result['slowest']}), peak memory {result['peak_mb']:.0f} MB, "
-          f"{len(result['crashes'])} crashes, {len(result['hangs'])} hangs, {len(result['codes'])} codes met", file=sys.stderr)
+          f"{len(result['crashes'])} crashes, {len(result['hangs'])} hangs, "
+          f"{len(result['disagreements'])} disagreements, {len(result['codes'])} codes met", file=sys.stderr)
     if options.json:
         print(json.dumps(result, indent=1))
     return int(bool(result["crashes"] or result["hangs"] or result["slowest_seconds"] > LIMIT_SECONDS or result["peak_mb"] > LIMIT_MB))
@@ -73,7 +75,7 @@ def small_tokenizer() -> bytes:
 def fuzz(sources: list[Path], work: Path, trials: int, seed: int) -> dict:
     """Run the trials; returns the counts, the slowest trial and the peak memory of the process that ran them."""
     started, done = time.perf_counter(), 0
-    result = {"trials": trials, "seed": seed, "outcomes": Counter(), "codes": Counter(), "crashes": [], "hangs": [], "slowest_seconds": 0.0,
+    result = {"trials": trials, "seed": seed, "outcomes": Counter(), "codes": Counter(), "crashes": [], "hangs": [], "disagreements": [], "slowest_seconds": 0.0,
               "slowest": "", "peak_mb": 0.0}
     context = multiprocessing.get_context("spawn")
     while done < trials:
@@ -87,13 +89,15 @@ def fuzz(sources: list[Path], work: Path, trials: int, seed: int) -> dict:
                     result["hangs"].append(done)
                     worker.kill()
                     break
-                name, outcome, codes, seconds, peak = receiver.recv()
+                name, outcome, codes, seconds, peak, refusal = receiver.recv()
             except EOFError:
                 worker.join()
                 result["crashes"].append({"trial": done, "exit": worker.exitcode})
                 break
             if outcome.startswith("exception"):
                 result["crashes"].append({"trial": done, "file": name, "error": outcome})
+            if refusal:
+                result["disagreements"].append({"trial": done, "file": name, "refusal": refusal})
             result["outcomes"][outcome] += 1
             result["codes"].update(codes)
             result["peak_mb"] = max(result["peak_mb"], peak)
@@ -125,8 +129,35 @@ def work_on(sources: list[Path], work: Path, first: int, trials: int, seed: int,
             outcome, codes = ("error" if report.errors else "warning" if report.findings else "clean"), {each.code for each in report.findings}
         except Exception as error:  # what must not happen
             outcome, codes = f"exception {type(error).__name__}: {error}", set()
-        seconds = time.perf_counter() - started
-        sender.send((sources[which].name, outcome, codes, seconds, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024))
+        seconds, peak = time.perf_counter() - started, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+        sender.send((sources[which].name, outcome, codes, seconds, peak, refusal_of(broken, report) if outcome in ("clean", "warning") else ""))
+
+
+def refusal_of(path: Path, report) -> str:
+    """What another reader has against a file that the doctor calls sound; empty if nothing."""
+    import sentencepiece
+
+    from bundler.bundle_file import open_bundle
+    from bundler.errors import BundleError
+    from bundler.task_file import read_task
+    from lora_weights.adapter_file import read_adapter_file
+    from lora_weights.errors import LoraError
+
+    try:
+        match report.kind:
+            case ".task":
+                for entry in read_task(path).entries:
+                    read_task(path).check_entry(entry.name)
+                open_bundle(path)
+            case ".litertlm":
+                open_bundle(path)
+            case "adapter" if report.facts["adapter"]["header"]:  # else it passes for one of another maker
+                read_adapter_file(path)
+            case "tokenizer":
+                sentencepiece.SentencePieceProcessor(model_proto=path.read_bytes())
+    except (BundleError, LoraError, RuntimeError) as error:
+        return str(error)[:300]
+    return ""
 
 
 def damage(data: bytes, chance: random.Random) -> bytes:

@@ -9,6 +9,7 @@ from typing import Any
 from bundler.doctor.prompt_tokens import PromptTokens
 from bundler.doctor.report import Finding
 from bundler.doctor.signatures import LlmShape
+from bundler.lora_manifest import UNMERGED
 from bundler.manifest import FORMAT
 from lora_weights.errors import LoraError
 from lora_weights.tensor_map import map_from_json
@@ -75,6 +76,8 @@ def _broken_map(lora: dict[str, Any], layers: int, model_bytes: int) -> str:
 
 def provenance_of_manifest(manifest: dict[str, Any]) -> dict[str, Any]:
     """Who made the bundle from what, for people and JSON."""
-    lora = manifest.get("lora") if isinstance(manifest.get("lora"), dict) else {}
-    return {"maker": "task-bundler", **{name: manifest.get(name) for name in ("name", "recipe", "source", "tools")},
-            "base_fingerprint": lora.get("base_fingerprint"), "merged_adapter": lora.get("merged_adapter")}
+    lora, source = (manifest[name] if isinstance(manifest.get(name), dict) else {} for name in ("lora", "source"))
+    merged = lora.get("merged_adapter")
+    return {"maker": "task-bundler", **{name: manifest.get(name) for name in ("name", "recipe", "tools")},
+            "source": {name: source.get(name) for name in ("kind", "name", "revision")},
+            "base_fingerprint": lora.get("base_fingerprint"), "merged_adapter": None if merged == UNMERGED else merged}

@@ -1,12 +1,13 @@
 """A SentencePiece model of any maker: what is in it, and whether its library would load it.
 
 It is not given to the library, whose native code is not made for hostile files: the conditions under which that refuses a model
-(sentencepiece 0.2.3, model_interface.cc and normalizer.cc) are checked here, and tests hold the two against each other. Pieces are
+(sentencepiece 0.2.3: model_interface.cc, unigram_model.cc, normalizer.cc, darts.h) are checked here, and tests hold the two against each other. Pieces are
 read as bytes, because those of a byte-level vocabulary need not be UTF-8.
 """
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from functools import cache
 
@@ -23,6 +24,9 @@ _LONGEST_REPLACEMENT = 256  # bytes; ours have 4
 TYPES = {1: "NORMAL", 2: "UNKNOWN", 3: "CONTROL", 4: "USER_DEFINED", 5: "UNUSED", 6: "BYTE"}
 _ALGORITHMS = {1: "unigram", 2: "BPE", 3: "word", 4: "char"}
 _UNKNOWN, _CONTROL, _USER_DEFINED, _BYTE = 2, 3, 4, 6
+_ORDINARY, _UNIGRAM = (1, 4, 5), 1
+_PLACEHOLDER = b"\0", 5  # an UNUSED NUL is passed over
+_LONGEST_PIECE = 8000  # bytes
 _MAPPED_SPACE = "Ġ".encode()  # byte 0x20 in GPT-2's alphabet
 _TRIE_BLOCK = 1024  # bytes, a multiple of which a compiled character map's trie takes
 _END_NAMES = (b"<|endoftext|>", b"</s>", b"<eos>", b"<|end_of_text|>")
@@ -128,13 +132,19 @@ def _refusals(model, pieces: list[tuple[bytes, int]]) -> list[str]:
         found.append(f"algorithm {model.trainer_spec.model_type}")
     if empty := [index for index, (piece, _) in enumerate(pieces) if not piece]:
         found.append(f"piece {empty[0]} is empty, of {len(empty)}")
-    if nul := [index for index, (piece, _) in enumerate(pieces) if b"\0" in piece]:
+    if nul := [index for index, (piece, type) in enumerate(pieces) if b"\0" in piece and (piece, type) != _PLACEHOLDER]:
         found.append(f"piece {nul[0]} holds a NUL character, of {len(nul)}")
-    if unlisted := [index for index, (_, type) in enumerate(pieces) if type not in TYPES]:
-        found.append(f"piece {unlisted[0]} is of type {pieces[unlisted[0]][1]}")
-    counts = Counter(piece for piece, _ in pieces)
-    if repeated := [piece for piece, count in counts.items() if count > 1 and piece]:
-        found.append(f"piece {_shown(repeated[0])!r} is there {counts[repeated[0]]} times, of {len(repeated)} repeated ones")
+    if long := [index for index, (piece, _) in enumerate(pieces) if len(piece) >= _LONGEST_PIECE]:
+        found.append(f"piece {long[0]} has {len(pieces[long[0]][0])} bytes")
+    # Ordinary pieces and the others are kept apart.
+    counts = Counter((piece, type in _ORDINARY) for piece, type in pieces if (piece, type) != _PLACEHOLDER)
+    if repeated := [piece for (piece, _), count in counts.items() if count > 1 and piece]:
+        found.append(f"piece {_shown(repeated[0])!r} is there more than once, of {len(repeated)} repeated ones")
+    if model.trainer_spec.model_type == _UNIGRAM:
+        if odd := [index for index, piece in enumerate(model.pieces) if not math.isfinite(piece.score)]:
+            found.append(f"piece {odd[0]} has the score {model.pieces[odd[0]].score}, of {len(odd)}")
+        if not any(type in _ORDINARY for _, type in pieces):
+            found.append("no ordinary pieces")
     bytes_found = [piece for piece, type in pieces if type == _BYTE]
     wanted = {f"<0x{byte:02X}>".encode() for byte in range(256)}
     if model.trainer_spec.byte_fallback and set(bytes_found) != wanted:
@@ -157,10 +167,12 @@ def _broken_charsmap(blob: bytes) -> str:
     if blob[-1]:
         return "has no end to its last replacement"
     units = np.frombuffer(blob, "<u4", size // 4, 4)
-    leaf = units >> 31 == 1
-    blocks = (np.arange(len(units), dtype=np.uint32) ^ _trie_offsets(units)) | 0xFF  # the last child of each node
-    if (blocks[~leaf] >= len(units)).any() or (units[leaf] & 0x7FFFFFFF >= len(blob) - 4 - size).any():
+    leaf, ends = units >> 31 == 1, units >> 8 & 1 == 1
+    children = np.arange(len(units), dtype=np.uint32) ^ _trie_offsets(units)
+    if (children[~leaf] | 0xFF >= len(units)).any() or (units[leaf] & 0x7FFFFFFF >= len(blob) - 4 - size).any():
         return "points outside of itself"
+    if units[0] & 0x800001FF or not _trie_offsets(units[0]) or not leaf[children[~leaf & ends]].all():
+        return "is no tree"
     return ""
 
 

@@ -35,8 +35,7 @@ def report_tables(report: Report) -> Iterator[Table | Text]:
 
 def _model(model: dict[str, Any]) -> Iterator[Table]:
     yield _table("Signatures", ["name", "inputs", "outputs"], [
-        [signature["name"], *("\n".join(f"{name}: {shape}" for name, shape in list(signature[end].items())[:24]) for end in ("inputs", "outputs"))]
-        for signature in model["signatures"][:24]])
+        [signature["name"], *("\n".join(_lines(signature[end])) for end in ("inputs", "outputs"))] for signature in model["signatures"][:24]])
     if "context" not in model:
         return
     yield _table("Model", None, [[key.replace("_", " "), _value(model[key])]
@@ -45,6 +44,12 @@ def _model(model: dict[str, Any]) -> Iterator[Table]:
     yield _table("Weights", ["kind", "stored as", "bytes", "share"], [
         [kind, ", ".join(f"{size:,} {stored}" for stored, size in row["types"].items()) if len(row["types"]) > 1 else next(iter(row["types"])),
          f"{row['bytes']:,}", f"{row['bytes'] / total:.1%}"] for kind, row in model["weights"].items()])
+
+
+def _lines(tensors: dict[str, str]) -> list[str]:
+    """A line for each tensor, LoRA's factors together."""
+    factors = [name for name in tensors if name.startswith("lora_")]
+    return [f"{name}: {shape}" for name, shape in list(tensors.items())[:24] if name not in factors] + (["LoRA factors"] if factors else [])
 
 
 def finding_text(finding: Finding) -> Text:

@@ -208,6 +208,6 @@ def test_thousands_of_damaged_files(good, tmp_path):
     done = subprocess.run([sys.executable, "benchmarks/doctor_fuzz.py", str(tmp_path), "--trials", "600", "--seed", "7", "--json"],
                           capture_output=True, text=True, cwd=Path(__file__).resolve().parents[3])
     result = json.loads(done.stdout)
-    assert (result["crashes"], result["hangs"], result["trials"]) == ([], [], 600)
+    assert (result["crashes"], result["hangs"], result["disagreements"], result["trials"]) == ([], [], [], 600)
     assert result["peak_mb"] < MEGABYTES
     assert result["outcomes"]["error"] > 300
