@@ -76,3 +76,17 @@ def test_every_code_is_given_somewhere():
     uses = "".join(path.read_text() for path in CORE.joinpath("main").rglob("*.kt") if path.name != "FindingCode.kt")
     names = re.findall(r"^    ([A-Z0-9_]+)\(", (CORE / "main/kotlin/dev/taskbundler/core/findings/FindingCode.kt").read_text(), re.MULTILINE)
     assert [name for name in names if f"FindingCode.{name}" not in uses] == []
+
+
+@pytest.mark.slow
+def test_broken_code_is_noticed(kotlin):
+    """A sample of mutations; verify/mutate.py tries as many as one likes. Slow: each runs the tests again."""
+    from mutate import mutate
+    from toolchain import ToolMissing
+
+    try:
+        result = mutate(40, ["merge", "bytes", "bundle"])
+    except ToolMissing as missing:
+        pytest.skip(str(missing))
+    # About one mutation in eight changes nothing that matters, such as how much of a hash a message shows.
+    assert result.tried == 40 and result.noticed > 0.7, result.survived

@@ -23,6 +23,7 @@ import org.junit.Test
 import org.junit.rules.TemporaryFolder
 import java.io.File
 import java.io.IOException
+import java.util.Collections
 import java.util.concurrent.CancellationException
 
 class CatalogueTest {
@@ -82,6 +83,17 @@ class CatalogueTest {
         val second = catalogue.import(BytesSource("renamed.task", bundleBytes))
         assertEquals(first, second)
         assertEquals(listOf(first), catalogue.bundles())
+    }
+
+    @Test
+    fun `the same file from several threads at once is there once`() {
+        val stored = Collections.synchronizedSet(HashSet<Stored>())
+        val threads = List(6) { Thread { stored.add(bundle()) } }
+        threads.forEach { it.start() }
+        threads.forEach { it.join() }
+        assertEquals(catalogue.bundles().toSet(), stored)
+        assertEquals(1, stored.size)
+        assertEquals(0, File(root, "temporary").listFiles()!!.size)
     }
 
     @Test

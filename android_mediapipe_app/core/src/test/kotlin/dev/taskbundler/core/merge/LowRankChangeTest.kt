@@ -41,5 +41,6 @@ class LowRankChangeTest {
         assertTrue(LowRankChange(floatArrayOf(0f, -0f), floatArrayOf(1f, 1f), 2).none)
         assertTrue(LowRankChange(floatArrayOf(1f, 1f), floatArrayOf(-0f, 0f), 2).none)
         assertFalse(LowRankChange(floatArrayOf(0f, 1f), floatArrayOf(0f, Float.MIN_VALUE), 2).none)
+        assertFalse(LowRankChange(floatArrayOf(1f, 0f), floatArrayOf(Float.MIN_VALUE, 0f), 2).none)
     }
 }

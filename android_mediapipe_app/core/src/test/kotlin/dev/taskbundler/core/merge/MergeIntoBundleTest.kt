@@ -1,10 +1,14 @@
 package dev.taskbundler.core.merge
 
 import dev.taskbundler.core.adapter.AdapterBuilder
+import dev.taskbundler.core.adapter.floats
 import dev.taskbundler.core.adapter.readAdapter
+import dev.taskbundler.core.adapter.tensorShapes
 import dev.taskbundler.core.bundle.BundleBuilder
 import dev.taskbundler.core.bundle.MANIFEST
 import dev.taskbundler.core.bundle.MODEL
+import dev.taskbundler.core.bundle.Matrix
+import dev.taskbundler.core.bundle.PROJECTIONS
 import dev.taskbundler.core.bundle.UNMERGED
 import dev.taskbundler.core.bundle.openBundle
 import dev.taskbundler.core.bundle.read
@@ -26,6 +30,7 @@ import org.junit.Test
 import org.junit.rules.TemporaryFolder
 import java.io.File
 import java.util.concurrent.CancellationException
+import kotlin.random.Random
 
 class MergeIntoBundleTest {
     @get:Rule
@@ -75,6 +80,34 @@ class MergeIntoBundleTest {
                     assertEquals(before.f32(at) + change.toFloat(), bytes.f32(at), 0f)
                 }
             }
+        }
+    }
+
+    @Test
+    fun `a matrix that is merged in several pieces is the same as in one`() {
+        // 600 rows of 600 bytes are more than one piece of 256 KiB, and no whole number of them.
+        val width = 600
+        val random = Random(1)
+        val matrices = PROJECTIONS.map { Matrix(0, it, "int8", random.nextBytes(width * width), floats(FloatArray(width) { random.nextFloat() })) }
+        val base = folder.file("base.task", BundleBuilder(width, matrices, ranks = "[]").build())
+        val values = List(8) { FloatArray(width) { random.nextFloat() - 0.5f } }
+        val names = tensorShapes(1, width, 1).keys.toList()
+        val adapter = folder.file("x.tflite", AdapterBuilder(1, width, 1, value = { name, i -> values[names.indexOf(name)][i] }).build())
+        val merged = merge(base, adapter)
+        val opened = openBundle(base)
+        for ((index, tensor) in opened.manifest!!.lora!!.tensors!!.withIndex()) {
+            val data = matrices[index].data.copyOf()
+            val scales = matrices[index].scales!!.copyOf()
+            val change = LowRankChange(values[2 * index], values[2 * index + 1], width)
+            val row = StoredRow(tensor)
+            val rowChange = FloatArray(width)
+            for (o in 0 until width) {
+                change.row(o, rowChange)
+                row.add(rowChange, data, o * width, scales, o * 4)
+            }
+            val at = (opened.model.offset + tensor.data).toInt()
+            assertArrayEquals(data, merged.copyOfRange(at, at + data.size))
+            assertArrayEquals(scales, merged.copyOfRange(at + data.size, at + data.size + scales.size))
         }
     }
 
