@@ -16,6 +16,7 @@ import dev.taskbundler.core.bundle.LlmParameters
 import dev.taskbundler.core.bundle.LoraFacts
 import dev.taskbundler.core.catalogue.ImportSource
 import dev.taskbundler.core.catalogue.MergedCopy
+import dev.taskbundler.core.catalogue.Sha256Sums
 import dev.taskbundler.core.catalogue.Stored
 import dev.taskbundler.core.catalogue.StoredAdapter
 import dev.taskbundler.core.catalogue.StoredBundle
@@ -120,13 +121,15 @@ class PlayedShelf : Shelf {
     var importFailure: Throwable? = null
     var mergeFailure: FindingException? = null
     val merges = ArrayList<String>()
+    val hashes = ArrayList<String?>()
     val deleted = ArrayList<Stored>()
     var whileMerging: (CancelSignal) -> Unit = {}
 
     override fun contents() = contents
 
-    override fun import(source: ImportSource, progress: Progress, cancel: CancelSignal): Stored {
+    override fun import(source: ImportSource, sums: Sha256Sums?, progress: Progress, cancel: CancelSignal): Stored {
         progress.at(50, 100)
+        hashes += sums?.of(source.name)
         importFailure?.let { throw it }
         return bundle(source.name).also { contents = contents.copy(bundles = contents.bundles + it) }
     }

@@ -56,15 +56,15 @@ class OtherPresentersTest {
     private val libraryPresenter by lazy { LibraryPresenter(bench.workshop, bench.writing).apply { attach { library = it } } }
     private val comparing by lazy { ComparePresenter(bench.workshop).apply { attach { compared = it } } }
 
-    private class Source(override val name: String) : ImportSource {
+    private class Source(override val name: String, private val content: String? = null) : ImportSource {
         override val size = 100L
 
-        override fun open() = throw IOException("not opened here")
+        override fun open() = content?.byteInputStream() ?: throw IOException("not opened here")
     }
 
     @Test
     fun `an imported bundle is listed, told and offered for writing`() {
-        libraryPresenter.import(Source("b.task"))
+        libraryPresenter.import(listOf(Source("b.task")))
         assertEquals("b.task", (library.notice as Notice.Imported).item.name)
         assertFalse(library.isImporting)
         assertEquals(2, library.contents.bundles.size)
@@ -72,12 +72,23 @@ class OtherPresentersTest {
     }
 
     @Test
+    fun `of several files each is held to the hashes that came with them`() {
+        val sums = Source("SHA256SUMS", "${"a".repeat(64)}  c.task\n")
+        libraryPresenter.import(listOf(Source("c.task"), sums, Source("manifest.json"), Source("d.task")))
+        assertEquals("d.task", (library.notice as Notice.Imported).item.name)
+        assertEquals(listOf("a".repeat(64), null), bench.shelf.hashes)
+        libraryPresenter.import(listOf(Source("e.task"), Source("SHA256SUMS", "no hash")))
+        assertEquals(FindingCode.APP_SUMS_UNREADABLE, (library.notice as Notice.Found).finding.code)
+        assertEquals(2, bench.shelf.hashes.size)
+    }
+
+    @Test
     fun `what is wrong with a file is told in the finding's words, what is unexpected as such`() {
         bench.shelf.importFailure = FindingException(Finding(FindingCode.FILE_TRUNCATED, emptyMap(), "short"))
-        libraryPresenter.import(Source("b.task"))
+        libraryPresenter.import(listOf(Source("b.task")))
         assertEquals(FindingCode.FILE_TRUNCATED, (library.notice as Notice.Found).finding.code)
         bench.shelf.importFailure = SecurityException("permission revoked")
-        libraryPresenter.import(Source("b.task"))
+        libraryPresenter.import(listOf(Source("b.task")))
         assertTrue(library.notice is Notice.Unexpected)
         assertFalse(library.isImporting)
     }

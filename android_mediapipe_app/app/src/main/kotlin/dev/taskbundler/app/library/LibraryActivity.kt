@@ -45,7 +45,7 @@ class LibraryActivity :
     }
 
     override fun onActivityResult(requestCode: Int, resultCode: Int, data: Intent?) {
-        if (requestCode == PICK && resultCode == RESULT_OK) data?.data?.let { import(it) }
+        if (requestCode == PICK && resultCode == RESULT_OK && data != null) import(picked(data))
     }
 
     override fun show(model: LibraryModel) {
@@ -63,23 +63,31 @@ class LibraryActivity :
     }
 
     private fun pick() {
-        val open = Intent(Intent.ACTION_OPEN_DOCUMENT).addCategory(Intent.CATEGORY_OPENABLE).setType("*/*")
+        val open = Intent(
+            Intent.ACTION_OPEN_DOCUMENT,
+        ).addCategory(Intent.CATEGORY_OPENABLE).setType("*/*").putExtra(Intent.EXTRA_ALLOW_MULTIPLE, true)
         startActivityForResult(open, PICK)
     }
 
     private fun take(intent: Intent) {
         when (intent.action) {
-            Intent.ACTION_VIEW -> intent.data?.let { import(it) }
+            Intent.ACTION_VIEW -> intent.data?.let { import(listOf(it)) }
 
             Intent.ACTION_SEND -> {
                 // The form that replaces it came with Android 13.
                 @Suppress("DEPRECATION")
-                intent.getParcelableExtra<Uri>(Intent.EXTRA_STREAM)?.let { import(it) }
+                intent.getParcelableExtra<Uri>(Intent.EXTRA_STREAM)?.let { import(listOf(it)) }
             }
         }
     }
 
-    private fun import(address: Uri) = presenter.import(DocumentSource(contentResolver, address))
+    /** One document comes as the intent's data, several as its clip. */
+    private fun picked(data: Intent): List<Uri> {
+        val clip = data.clipData ?: return listOfNotNull(data.data)
+        return (0 until clip.itemCount).mapNotNull { clip.getItemAt(it).uri }
+    }
+
+    private fun import(addresses: List<Uri>) = presenter.import(addresses.map { DocumentSource(contentResolver, it) })
 
     private companion object {
         const val PICK = 1

@@ -5,6 +5,7 @@ import dev.taskbundler.app.model.Notice
 import dev.taskbundler.app.model.Workshop
 import dev.taskbundler.app.write.WritePresenter
 import dev.taskbundler.core.catalogue.ImportSource
+import dev.taskbundler.core.catalogue.Sha256Sums
 import dev.taskbundler.core.catalogue.Stored
 import dev.taskbundler.core.findings.FindingException
 import dev.taskbundler.core.progress.CancelSignal
@@ -35,22 +36,25 @@ class LibraryPresenter(private val workshop: Workshop, private val writing: Writ
         if (this.screen === screen) this.screen = null
     }
 
-    /** Copy a file that was picked, or opened with this app. One at a time. */
-    fun import(source: ImportSource) {
+    /**
+     * Copy files that were picked, or opened with this app, one after the other until one is wrong.
+     *
+     * If SHA256SUMS is among them, the others must have the hashes it lists; a build's manifest.json is for people.
+     */
+    fun import(sources: List<ImportSource>) {
         if (model.isImporting) return
         cancel = CancelSignal()
         val signal = cancel
-        show(model.copy(isImporting = true, notice = Notice.Importing(source.name, null)))
+        show(model.copy(isImporting = true))
         workshop.files.post {
-            var last = -1
-            val progress = Progress { done, total ->
-                val percent = if (total == null || total <= 0) null else (done * 100 / total).toInt()
-                if (percent != null && percent != last) {
-                    last = percent
-                    workshop.screen.execute { if (model.isImporting) show(model.copy(notice = Notice.Importing(source.name, percent))) }
+            val notice = outcome {
+                val sums = sources.find { it.name == SUMS }?.let { Sha256Sums.parse(beginning(it)) }
+                var last: Notice? = null
+                for (source in sources.filter { it.name != SUMS && it.name != MANIFEST }) {
+                    last = Notice.Imported(workshop.shelf.import(source, sums, telling(source.name), signal))
                 }
+                last
             }
-            val notice = outcome { Notice.Imported(workshop.shelf.import(source, progress, signal)) }
             workshop.screen.execute {
                 model = model.copy(isImporting = false)
                 refresh(notice)
@@ -74,6 +78,27 @@ class LibraryPresenter(private val workshop: Workshop, private val writing: Writ
                 writing.reload()
             }
         }
+    }
+
+    private fun telling(name: String): Progress {
+        var last: Int? = -1
+        return Progress { done, total ->
+            val percent = if (total == null || total <= 0) null else (done * 100 / total).toInt()
+            if (percent != last) workshop.screen.execute { if (model.isImporting) show(model.copy(notice = Notice.Importing(name, percent))) }
+            last = percent
+        }
+    }
+
+    /** A list of hashes is short; of anything else that bears its name, no more than that is read. */
+    private fun beginning(source: ImportSource): String = source.open().use { input ->
+        val bytes = ByteArray(MOST_BYTES_OF_SUMS)
+        var count = 0
+        while (count < bytes.size) {
+            val read = input.read(bytes, count, bytes.size - count)
+            if (read < 0) break
+            count += read
+        }
+        String(bytes, 0, count)
     }
 
     private fun refresh(notice: Notice?) = workshop.files.post {
@@ -101,5 +126,11 @@ class LibraryPresenter(private val workshop: Workshop, private val writing: Writ
     private fun show(next: LibraryModel) {
         model = next
         screen?.show(next)
+    }
+
+    private companion object {
+        const val SUMS = "SHA256SUMS"
+        const val MANIFEST = "manifest.json"
+        const val MOST_BYTES_OF_SUMS = 1 shl 16
     }
 }

@@ -4,6 +4,7 @@ import dev.taskbundler.core.catalogue.Catalogue
 import dev.taskbundler.core.catalogue.DamagedFile
 import dev.taskbundler.core.catalogue.ImportSource
 import dev.taskbundler.core.catalogue.MergedCopy
+import dev.taskbundler.core.catalogue.Sha256Sums
 import dev.taskbundler.core.catalogue.Stored
 import dev.taskbundler.core.catalogue.StoredAdapter
 import dev.taskbundler.core.catalogue.StoredBundle
@@ -39,7 +40,8 @@ data class Contents(
 interface Shelf {
     fun contents(): Contents
 
-    fun import(source: ImportSource, progress: Progress, cancel: CancelSignal): Stored
+    /** With [sums], the copy must have the hash that is listed for its name, if there is one. */
+    fun import(source: ImportSource, sums: Sha256Sums?, progress: Progress, cancel: CancelSignal): Stored
 
     fun merge(bundle: StoredBundle, adapter: StoredAdapter, progress: Progress, cancel: CancelSignal): MergedCopy
 
@@ -62,7 +64,8 @@ class CatalogueShelf(private val catalogue: Catalogue) : Shelf {
         return Contents(bundles, adapters, catalogue.merged(), catalogue.damaged(), catalogue.freeBytes(), misfits)
     }
 
-    override fun import(source: ImportSource, progress: Progress, cancel: CancelSignal) = catalogue.import(source, null, progress, cancel)
+    override fun import(source: ImportSource, sums: Sha256Sums?, progress: Progress, cancel: CancelSignal) =
+        catalogue.import(source, sums, progress, cancel)
 
     override fun merge(bundle: StoredBundle, adapter: StoredAdapter, progress: Progress, cancel: CancelSignal) =
         catalogue.merge(bundle, adapter, progress, cancel)
