@@ -11,12 +11,11 @@ import os
 import shutil
 import subprocess
 import tempfile
-from importlib import resources
 from pathlib import Path
 
 from bundler.errors import BundleError
 
-PAGE = Path(str(resources.files("bundler") / "web"))
+PAGE = Path(__file__).parent / "web"
 ENGINE_PACKAGE = "@mediapipe/tasks-genai"
 INSTALL_SECONDS = 600
 INSTALL_NPM = "apt-get install npm, or https://nodejs.org (version 18 or newer)"

@@ -11,7 +11,7 @@ import json
 import shutil
 import threading
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -69,7 +69,7 @@ def site(packages: Path, bundles: Sequence[ServedBundle], prompt: str = "") -> S
     files["/runtime/genai_bundle.mjs"] = engine / "genai_bundle.mjs"
     for path in sorted((engine / "wasm").glob("genai_wasm*")):
         files[f"/runtime/wasm/{path.name}"] = path
-    shown = [{**asdict(bundle), "path": str(bundle.path), "url": bundle_url(index), "bytes": bundle.path.stat().st_size}
+    shown = [{"name": bundle.name, "context": bundle.context, "url": bundle_url(index), "bytes": bundle.path.stat().st_size}
              for index, bundle in enumerate(bundles)]
     files["/bundles.json"] = json.dumps({"engine": runtime_version(), "prompt": prompt, "bundles": shown}).encode()
     files |= {bundle_url(index): bundle.path for index, bundle in enumerate(bundles)}

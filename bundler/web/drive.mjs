@@ -44,6 +44,7 @@ async function answer(request) {
   try {
     say({ id: request.id, value: (await actions[request.do](request)) ?? null });
   } catch (error) {
+    if (!browser.isConnected() || page.isClosed()) return; // that was said already
     // page.evaluate puts its own name before the message and a trace after it.
     say({ id: request.id, error: error.message.replace(/^page\.evaluate: (Error: )?/, "").split("\n    at ")[0] });
   }

@@ -62,7 +62,7 @@ class Engine {
       const files = await FilesetResolver.forGenAiTasks(new URL("./runtime/wasm", import.meta.url).href);
       // A device of our own: the engine does not give its memory back when it is closed.
       this.#device = await LlmInference.createWebGpuDevice();
-      const baseOptions = { modelAssetPath: this.#url, gpuOptions: { device: this.#device } };
+      const baseOptions = { modelAssetBuffer: await read(this.#url), gpuOptions: { device: this.#device } };
       this.#engine = await LlmInference.createFromOptions(files, { baseOptions, ...this.options });
     } catch (error) {
       this.close();
@@ -127,6 +127,13 @@ class Engine {
     this.#device?.destroy();
     this.#engine = this.#device = undefined;
   }
+}
+
+/** Read here, because the engine, when it reads a URL, now and then cancels its own download while it looks for the file's type. */
+async function read(url) {
+  const response = await fetch(url);
+  if (!response.ok) throw new Error(`Failed to fetch model: ${url} (${response.status})`);
+  return new Uint8Array(await response.arrayBuffer());
 }
 
 /** Everything the engine printed since this page was loaded (the last few hundred lines). */

