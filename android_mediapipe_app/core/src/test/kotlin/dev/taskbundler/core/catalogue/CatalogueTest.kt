@@ -273,6 +273,10 @@ class CatalogueTest {
         assertEquals(listOf(FindingCode.FILE_TRUNCATED, FindingCode.ADAPTER_UNREADABLE), damaged.map { it.problem.code })
         damaged.forEach { catalogue.delete(it) }
         assertNothingLeft()
+        val gone = bundle().file
+        gone.delete()
+        gone.mkdir()
+        assertEquals(listOf(FindingCode.APP_ITEM_GONE), catalogue.damaged().map { it.problem.code })
     }
 
     @Test

@@ -122,6 +122,20 @@ class StoredRowTest {
     }
 
     @Test
+    fun `values are cut where a tiny scale could not be stored exactly`() {
+        // 1.4 steps of the smallest half are stored as one, so 7 * 1.4 would be 9.8 steps.
+        val step = 5.9604645e-8f
+        val data = bytes(0, 0)
+        val scales = halves(step)
+        row(WeightType.INT4, 4, 4).add(floatArrayOf(9.8f * step, -9.8f * step, 3f * step, -3f * step), data, 0, scales, 0)
+        assertEquals(1, scales.u16(0))
+        assertArrayEquals(bytes(0x87, 0xD3), data)
+        val wide = bytes(0, 0)
+        row(WeightType.INT8, 2, 2).add(floatArrayOf(127 * 1.4f * step, -127 * 1.4f * step), wide, 0, scales, 0)
+        assertArrayEquals(bytes(127, -127), wide)
+    }
+
+    @Test
     fun `what is not finite is refused, in groups without a change as well`() {
         val cases = listOf(
             Triple(row(WeightType.FLOAT32, 2), floats(floatArrayOf(3e38f, 0f)), none),
