@@ -14,7 +14,7 @@ import numpy as np
 from bundler.doctor.report import Finding
 from bundler.doctor.tflite_model import Model, Tensor
 from lora_weights.adapter import LITERTLM_RANKS, PROJECTIONS, tensor_name
-from lora_weights.adapter_file import OWN_METADATA, PAGE, RANK_METADATA
+from lora_weights.adapter_file import FORMAT, OWN_METADATA, PAGE, RANK_METADATA
 
 _NAME = re.compile(r"lora_atten_([qkvo])_([ab])_prime_weight_(\d{1,5})")
 _HEADER_LIMIT = 1 << 20  # bytes of JSON; real ones have half a kilobyte
@@ -69,6 +69,8 @@ def _header(model: Model, data, tell) -> dict[str, Any] | None:
     try:
         fields = json.loads(bytes(data[place.offset:place.offset + place.size]))
         header = {name: fields.get(name) for name in ("format", "name", "layers", "width", "rank", "alpha", "licence", "base_fingerprint")}
+        if header["format"] != FORMAT:
+            raise ValueError(f"format {header['format']!r}; expected {FORMAT}")
         if any(type(header[name]) is not int or not 0 < header[name] < limit
                for name, limit in (("layers", _MOST_LAYERS), ("width", 1 << 20), ("rank", 1 << 16))):
             raise ValueError(f"layers {header['layers']!r}, width {header['width']!r}, rank {header['rank']!r}")

@@ -11,7 +11,6 @@ from bundler.doctor.litertlm_exam import examine_litertlm
 from bundler.doctor.model_exam import LARGE, describe_model
 from bundler.doctor.report import Finding, Report
 from bundler.doctor.sentencepiece_file import LIMIT as SENTENCEPIECE_LIMIT
-from bundler.doctor.sentencepiece_file import read_sentencepiece
 from bundler.doctor.task_exam import examine_task, take_sentencepiece
 from bundler.doctor.tflite_model import AT, IDENTIFIER, read_model
 from bundler.errors import BundleError

@@ -21,6 +21,7 @@ _WIDE = 0xFFFFFFFF  # in a 32-bit field: "see the ZIP64 field"
 _DIRECTORY_LIMIT, _MOST_ENTRIES = 1 << 20, 1 << 12  # bytes and entries; four entries take 250 bytes
 _BOMB_RATIO, _BOMB_SIZE = 100, 1 << 24  # a directory may claim this many times its stored bytes, if it is not small anyway
 _ENCRYPTED, _STREAMED = 0x1, 0x8  # flags
+_VERSION = 63  # of the ZIP format, in tenths
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,7 @@ class SurveyedEntry:
 class _Record:
     name: str
     raw_name: bytes
+    needed: int
     flags: int
     method: int
     written: tuple[int, int]
@@ -121,14 +123,14 @@ def _end_of(stream: BinaryIO, start: int, size: int) -> int:
 def _records(data: bytes, count: int, base: int) -> tuple[list[_Record], list[Finding]]:
     records, at = [], 0
     while data[at:at + 4] == _CENTRAL and len(data) - at >= _CENTRAL_HEADER.size:
-        (_, _, _, flags, method, time, date, crc, stored, size, name_size, extra_size, comment_size, _, _, _, header) = \
+        (_, _, needed, flags, method, time, date, crc, stored, size, name_size, extra_size, comment_size, _, _, _, header) = \
             _CENTRAL_HEADER.unpack_from(data, at)
         name = data[at + 46:at + 46 + name_size]
         extra = data[at + 46 + name_size:at + 46 + name_size + extra_size]
         if len(extra) < extra_size:
             break
         size, stored, header = _widened(extra, size, stored, header)
-        records.append(_Record(name.decode("utf-8" if flags & 0x800 else "cp437", "replace"), name, flags, method, (date, time), crc, stored,
+        records.append(_Record(name.decode("utf-8" if flags & 0x800 else "cp437", "replace"), name, needed, flags, method, (date, time), crc, stored,
                                size, base + header))
         at += 46 + name_size + extra_size + comment_size
     if len(records) != count:
@@ -156,6 +158,8 @@ def _entry(stream: BinaryIO, path: Path, record: _Record, directory: int, size: 
 
     if not name or name in (".", "..") or any(character in "/\\:" or not character.isprintable() for character in name):
         tell("entry-name-path", f"an entry named {name!r}")
+    if record.needed & 0xFF > _VERSION:
+        tell("entry-header-mismatch", f"it asks for a reader of ZIP {(record.needed & 0xFF) / 10}; the newest is {_VERSION / 10}")
     if record.flags & _ENCRYPTED:
         tell("entry-encrypted", "the entry is encrypted")
     if record.method:

@@ -5,7 +5,6 @@ import json
 import struct
 import subprocess
 import sys
-import zipfile
 import zlib
 from pathlib import Path
 

@@ -1,8 +1,7 @@
 """A good bundle has no finding; each way of breaking one has the finding that says so."""
 
-import planted_models  # noqa: F401  adds to PLANTED
 import pytest
-from planted_containers import PLANTED
+from planted_defects import PLANTED
 
 from bundler.doctor import model_exam
 from bundler.doctor.catalogue import catalogue

@@ -5,10 +5,10 @@ import subprocess
 import sys
 from pathlib import Path
 
-import planted_models  # noqa: F401  adds to PLANTED
 import pytest
 from doctor_files import task
-from planted_containers import PLANTED, write
+from planted_containers import write
+from planted_defects import PLANTED
 
 from bundler.doctor.catalogue import catalogue
 from bundler.doctor.examine import examine

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import sentencepiece
 from doctor_files import task
-from planted_containers import metadata
+from planted_tokenizers import metadata
 
 from bundler.doctor.examine import examine
 from bundler.mediapipe_packer import INSTALL, pack_with_mediapipe

@@ -1,0 +1,37 @@
+"""The checked reader of TFLite files, held against the reader that the schema generates."""
+
+import numpy as np
+import pytest
+from ai_edge_litert import schema_py_generated as schema
+
+from bundler.doctor.tflite_model import read_model
+from bundler.task_file import MODEL
+
+TYPES = {number: name for name, number in vars(schema.TensorType).items() if isinstance(number, int)}
+OPERATORS = {number: name for name, number in vars(schema.BuiltinOperator).items() if isinstance(number, int)}
+
+
+@pytest.mark.parametrize("name", ["task", "fp32_task", "lora_task", "adapter"])
+def test_as_the_generated_reader(good, name):
+    data = good.adapter.read_bytes() if name == "adapter" else good.entries(name)[MODEL]
+    model, reference = read_model(memoryview(data)), schema.ModelT.InitFromPackedBuf(bytearray(data))
+    assert (model.damage, model.missized) == ([], [])
+    assert {signature.key: signature.inputs for signature in model.signatures} == {
+        each.signatureKey.decode(): {entry.name.decode(): entry.tensorIndex for entry in each.inputs} for each in reference.signatureDefs or []}
+    assert model.metadata == {entry.name.decode(): entry.buffer for entry in reference.metadata}
+    assert len(model.graphs) == len(reference.subgraphs)
+    for graph, expected in zip(model.graphs, reference.subgraphs):
+        assert [(tensor.name, tensor.type, list(tensor.shape), tensor.buffer) for tensor in graph.tensors] == [
+            (each.name.decode(), TYPES[each.type], _listed(each.shape), each.buffer) for each in expected.tensors]
+        assert [(operator.name, list(operator.inputs), list(operator.outputs)) for operator in graph.operators] == [
+            (OPERATORS[reference.operatorCodes[each.opcodeIndex].builtinCode], _listed(each.inputs), _listed(each.outputs)) for each in expected.operators]
+        for tensor, each in zip(graph.tensors, expected.tensors):
+            scales = None if each.quantization is None or each.quantization.scale is None else each.quantization.scale
+            assert (tensor.quantization is None) == (scales is None or not len(scales))
+            assert tensor.quantization is None or np.array_equal(tensor.quantization.scales, scales)
+    for buffer, each in zip(model.inside, reference.buffers):
+        assert bytes(data[buffer.offset:buffer.offset + buffer.size]) == (b"" if each.data is None else bytes(each.data))
+
+
+def _listed(numbers):
+    return [] if numbers is None else list(map(int, numbers))
