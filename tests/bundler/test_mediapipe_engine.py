@@ -5,6 +5,8 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
+import urllib.request
 import zipfile
 from pathlib import Path
 
@@ -327,3 +329,17 @@ def test_the_page(packages, eight_bit):
     assert seen["filtered"] == seen["written"][0].replace(seen["word"], seen["word"][0] + "•" * (len(seen["word"]) - 1))
     assert seen["state"] == "stopped" and seen["tokens"] < 80
     assert "too long for a context of 96" in seen["tooLong"] and seen["error"].startswith("The prompt is 201 tokens long")
+
+
+def test_the_command_serves_until_it_is_interrupted(packages, eight_bit):
+    process = subprocess.Popen([sys.executable, "-m", "bundler", "try", str(eight_bit[1]), "--no-browser", "--port", "0", "--json", "--quiet"],
+                               cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    try:
+        printed = "".join(iter(process.stdout.readline, "}\n")) + "}"
+        with urllib.request.urlopen(f"{json.loads(printed)['address']}bundles/0.task", timeout=20) as answer:
+            assert answer.read() == eight_bit[1].read_bytes()
+        process.send_signal(signal.SIGINT)
+        assert process.wait(20) == 0
+    finally:
+        process.kill()
+        process.stdout.close()
