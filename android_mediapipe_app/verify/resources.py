@@ -11,6 +11,7 @@ import tempfile
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
+from stubs import read_declarations
 from toolchain import APP, CheckFailed, ToolMissing
 
 MAIN = APP / "app/src/main"
@@ -25,7 +26,7 @@ _PLACEHOLDER = re.compile(r"%\d+\$[.\d]*[a-z]|%%|\{\w+\}")
 
 def check_resources() -> str:
     """Everything of rung 5. Returns what was counted; raises CheckFailed with all that is wrong, ToolMissing."""
-    problems = [*string_problems(), *manifest_problems(), *layout_problems()]
+    problems = [*string_problems(), *manifest_problems(), *layout_problems(), *view_problems()]
     if problems:
         raise CheckFailed("\n".join(problems))
     with tempfile.TemporaryDirectory() as temporary:
@@ -119,6 +120,32 @@ def layout_problems() -> list[str]:
             if node.tag == "EditText" and not node.get(f"{ANDROID}hint") and identity not in labelled and path.name != "settings_number.xml":
                 problems.append(f"{path.name}: EditText {identity} has neither a hint nor a label")
     return problems
+
+
+def view_problems() -> list[str]:
+    """Views that a Kotlin file asks for, and that its layouts do not have, or have of another type: it would end the app when the screen opens."""
+    parents = {declared.path[-1]: (declared.extends or "").rpartition(".")[2] for declared in read_declarations()}
+    problems = []
+    for path in sorted(MAIN.rglob("*.kt")):
+        source = path.read_text()
+        views = {}
+        for kind, name in re.findall(r"R\.(layout|menu)\.(\w+)", source):
+            for node in ElementTree.parse(MAIN / "res" / kind / f"{name}.xml").getroot().iter():
+                if identity := node.get(f"{ANDROID}id", "").rpartition("/")[2]:
+                    views[identity] = node.tag
+        asked = re.findall(r"findViewById<(\w+)>\(R\.id\.(\w+)\)", source)
+        problems += [f"{path.name} asks for {name}, which none of its layouts has" for name in set(re.findall(r"R\.id\.(\w+)", source)) - views.keys()]
+        problems += [f"{path.name} asks for {name} as {kind}; it is a {views[name]}" for kind, name in asked
+                     if name in views and kind not in _ancestors(views[name], parents)]
+    return problems
+
+
+def _ancestors(kind: str, parents: dict[str, str]) -> set[str]:
+    """A view's class and those it extends, as far as they are declared."""
+    found = {kind, "View"}
+    while kind := parents.get(kind, ""):
+        found.add(kind)
+    return found
 
 
 def _texts(folder: str) -> dict[str, tuple[str, ...]]:

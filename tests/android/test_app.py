@@ -122,6 +122,8 @@ def resources_copy(monkeypatch, tmp_path):
     ("res/values/strings.xml", 'name="accept"', 'name="accepted"', "accept is used and is in no"),
     ("res/layout/screen_write.xml", '"@string/undo"', '"Undo"', "is not in strings.xml"),
     ("res/layout/screen_settings.xml", '            android:labelFor="@+id/words"\n', "", "neither a hint nor a label"),
+    ("res/layout/screen_write.xml", '"@+id/stop"', '"@+id/halt"', "WriteActivity.kt asks for stop, which none"),
+    ("res/layout/library_item.xml", "    <Button\n", "    <CheckedTextView\n", "ItemList.kt asks for delete as Button; it is a CheckedTextView"),
     ("AndroidManifest.xml", "<application", '<uses-permission android:name="android.permission.CAMERA" /><application', "asks for android.permission.CAMERA"),
     ("AndroidManifest.xml", "android.permission.INTERNET", "android.permission.VIBRATE", "does not remove it"),
     ("AndroidManifest.xml", ".write.WriteActivity", ".write.Writer", "is not there"),
@@ -131,7 +133,7 @@ def resources_copy(monkeypatch, tmp_path):
 def test_what_is_wrong_with_texts_and_manifest_is_found(resources_copy, file, before, after, complaint):
     resources, change = resources_copy
     change(file, before, after)
-    problems = [*resources.string_problems(), *resources.manifest_problems(), *resources.layout_problems()]
+    problems = [*resources.string_problems(), *resources.manifest_problems(), *resources.layout_problems(), *resources.view_problems()]
     assert any(complaint in problem for problem in problems), problems
 
 
