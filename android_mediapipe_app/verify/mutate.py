@@ -40,7 +40,7 @@ class MutationResult:
 def mutate(count: int, packages: Sequence[str] = PACKAGES, seed: int = 0) -> MutationResult:
     """Try `count` mutations, drawn by `seed`. Raises CheckFailed if something does not compile, ToolMissing."""
     tools = toolchain()
-    asm = debian_jars("libasm-java", "asm")
+    asm = debian_jars("libasm-java", "asm", "asm-tree")
     with tempfile.TemporaryDirectory() as temporary:
         main, test, runner = (Path(temporary) / name for name in ("main", "test", "runner"))
         compile_core(tools, main)

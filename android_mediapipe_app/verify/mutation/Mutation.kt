@@ -1,18 +1,23 @@
 package dev.taskbundler.verify
 
 import org.objectweb.asm.ClassReader
-import org.objectweb.asm.ClassVisitor
 import org.objectweb.asm.ClassWriter
-import org.objectweb.asm.Label
-import org.objectweb.asm.MethodVisitor
 import org.objectweb.asm.Opcodes
+import org.objectweb.asm.tree.AbstractInsnNode
+import org.objectweb.asm.tree.ClassNode
+import org.objectweb.asm.tree.InsnNode
+import org.objectweb.asm.tree.IntInsnNode
+import org.objectweb.asm.tree.JumpInsnNode
+import org.objectweb.asm.tree.LdcInsnNode
+import org.objectweb.asm.tree.LineNumberNode
+import org.objectweb.asm.tree.MethodNode
 
 /** One instruction of a class that can be changed for the worse: the [number]th such instruction, at a [line] of the source. */
 class Mutation(val className: String, val source: String, val number: Int, val line: Int, val method: String, val what: String) {
     override fun toString() = "$source:$line $method: $what"
 }
 
-/** Each operator and what stands in for it: other arithmetic, a bound one off, the opposite condition. */
+/** Each operator and condition, and what stands in for it: other arithmetic, a bound one off, the opposite. */
 private val STAND_INS = mapOf(
     Opcodes.IADD to Opcodes.ISUB, Opcodes.ISUB to Opcodes.IADD, Opcodes.IMUL to Opcodes.IADD, Opcodes.IDIV to Opcodes.IMUL,
     Opcodes.LADD to Opcodes.LSUB, Opcodes.LSUB to Opcodes.LADD, Opcodes.LMUL to Opcodes.LADD,
@@ -30,83 +35,74 @@ private val STAND_INS = mapOf(
 private val GENERATED = Regex("equals|hashCode|toString|copy|component\\d+|<clinit>|.*\\\$default|values|valueOf")
 
 /** Every mutation of a class whose source has [lines] lines. */
-fun mutationsOf(bytes: ByteArray, lines: Int): List<Mutation> = ArrayList<Mutation>().also { mutations ->
-    ClassReader(bytes).accept(Mutator(ClassWriter(0), lines, -1) { mutations.add(it) }, 0)
+fun mutationsOf(bytes: ByteArray, lines: Int): List<Mutation> {
+    val node = parsed(bytes)
+    val source = node.name.substringBeforeLast('/') + "/" + node.sourceFile
+    return places(node, lines).mapIndexed { number, (method, instruction, line) ->
+        Mutation(node.name, source, number, line, method.name, "${described(instruction)} becomes ${described(standIn(instruction)!!)}")
+    }
 }
 
 /** The class with one [mutation]. */
 fun mutated(bytes: ByteArray, lines: Int, mutation: Mutation): ByteArray {
-    val writer = ClassWriter(0)
-    ClassReader(bytes).accept(Mutator(writer, lines, mutation.number) {}, 0)
-    return writer.toByteArray()
+    val node = parsed(bytes)
+    val (method, instruction) = places(node, lines)[mutation.number]
+    method.instructions.set(instruction, standIn(instruction))
+    return ClassWriter(0).also { node.accept(it) }.toByteArray()
 }
 
-/** Passes a class on to [writer]; changes the [chosen]th place and reports them all. */
-private class Mutator(writer: ClassWriter, private val lines: Int, private val chosen: Int, private val found: (Mutation) -> Unit) :
-    ClassVisitor(Opcodes.ASM9, writer) {
-    private var className = ""
-    private var source = ""
-    private var number = 0
+private fun parsed(bytes: ByteArray) = ClassNode().also { ClassReader(bytes).accept(it, 0) }
 
-    override fun visit(version: Int, access: Int, name: String, signature: String?, superName: String?, interfaces: Array<out String>?) {
-        className = name
-        super.visit(version, access, name, signature, superName, interfaces)
+private fun places(node: ClassNode, lines: Int): List<Triple<MethodNode, AbstractInsnNode, Int>> = node.methods
+    .filter { !GENERATED.matches(it.name) && it.access and Opcodes.ACC_BRIDGE == 0 }
+    .flatMap { method ->
+        var line = 0
+        method.instructions.toArray().mapNotNull { instruction ->
+            if (instruction is LineNumberNode) line = instruction.line
+            // Lines after the last are code that was inlined from elsewhere.
+            Triple(method, instruction, line).takeIf { line in 1..lines && standIn(instruction) != null && !isMask(instruction) }
+        }
     }
 
-    override fun visitSource(source: String?, debug: String?) {
-        this.source = className.substringBeforeLast('/') + "/" + source
-        super.visitSource(source, debug)
+/** Whether a number says which default values a call takes: the compiler puts it before a null. */
+private fun isMask(instruction: AbstractInsnNode) = instruction.next?.opcode == Opcodes.ACONST_NULL
+
+private fun standIn(instruction: AbstractInsnNode): AbstractInsnNode? = when (instruction) {
+    is InsnNode -> when (val opcode = instruction.opcode) {
+        Opcodes.ICONST_1 -> InsnNode(Opcodes.ICONST_0)
+        in Opcodes.ICONST_0..Opcodes.ICONST_4 -> InsnNode(opcode + 1)
+        else -> STAND_INS[opcode]?.let { InsnNode(it) }
     }
 
-    override fun visitMethod(access: Int, name: String, descriptor: String, signature: String?, exceptions: Array<out String>?): MethodVisitor {
-        val plain = super.visitMethod(access, name, descriptor, signature, exceptions)
-        return if (GENERATED.matches(name) || access and Opcodes.ACC_BRIDGE != 0) plain else MutatingMethod(plain, name)
+    is IntInsnNode -> if (instruction.opcode == Opcodes.NEWARRAY || instruction.operand == Byte.MAX_VALUE.toInt()) {
+        null
+    } else {
+        IntInsnNode(instruction.opcode, instruction.operand + 1)
     }
 
-    private inner class MutatingMethod(plain: MethodVisitor, private val method: String) : MethodVisitor(Opcodes.ASM9, plain) {
-        private var line = 0
+    is LdcInsnNode -> when (val value = instruction.cst) {
+        is Int -> LdcInsnNode(value + 1)
+        is Long -> LdcInsnNode(value + 1)
+        is Float -> LdcInsnNode(value * 2)
+        is Double -> LdcInsnNode(value * 2)
+        else -> null
+    }
 
-        override fun visitLineNumber(line: Int, start: Label) {
-            this.line = line
-            super.visitLineNumber(line, start)
-        }
+    is JumpInsnNode -> STAND_INS[instruction.opcode]?.let { JumpInsnNode(it, instruction.label) }
 
-        /** Whether this place is the one to be changed. Lines after the last are code that was inlined from elsewhere. */
-        private fun chosen(what: String): Boolean {
-            if (line !in 1..lines) return false
-            found(Mutation(className, source, number, line, method, what))
-            return number++ == chosen
-        }
+    else -> null
+}
 
-        override fun visitInsn(opcode: Int) {
-            val constant = opcode - Opcodes.ICONST_0
-            val standIn = STAND_INS[opcode]
-            when {
-                constant in 0..4 && chosen("$constant becomes ${constant + 1}") -> super.visitInsn(opcode + 1)
-                standIn != null && chosen("operator $opcode becomes $standIn") -> super.visitInsn(standIn)
-                else -> super.visitInsn(opcode)
-            }
-        }
+private fun described(instruction: AbstractInsnNode): String = when (instruction) {
+    is IntInsnNode -> "${instruction.operand}"
 
-        override fun visitIntInsn(opcode: Int, operand: Int) {
-            val number = opcode != Opcodes.NEWARRAY && operand < Byte.MAX_VALUE
-            super.visitIntInsn(opcode, if (number && chosen("$operand becomes ${operand + 1}")) operand + 1 else operand)
-        }
+    is LdcInsnNode -> "${instruction.cst}"
 
-        override fun visitLdcInsn(value: Any) {
-            val other = when (value) {
-                is Int -> value + 1
-                is Long -> value + 1
-                is Float -> value * 2
-                is Double -> value * 2
-                else -> null
-            }
-            super.visitLdcInsn(if (other != null && chosen("$value becomes $other")) other else value)
-        }
-
-        override fun visitJumpInsn(opcode: Int, label: Label) {
-            val standIn = STAND_INS[opcode]
-            super.visitJumpInsn(if (standIn != null && chosen("condition $opcode becomes $standIn")) standIn else opcode, label)
-        }
+    else -> if (instruction.opcode in
+        Opcodes.ICONST_0..Opcodes.ICONST_5
+    ) {
+        "${instruction.opcode - Opcodes.ICONST_0}"
+    } else {
+        "instruction ${instruction.opcode}"
     }
 }

@@ -9,7 +9,7 @@ import java.util.Random
 import kotlin.system.exitProcess
 
 /** Milliseconds; all tests take some thousand. What takes longer does not end. */
-private const val PATIENCE = 60_000L
+private const val PATIENCE = 30_000L
 
 /**
  * `MutationMain SOURCES MAIN_CLASSES TEST_CLASSES PACKAGE,… COUNT SEED CLASS…`: break COUNT places of the packages, one at a time, and see

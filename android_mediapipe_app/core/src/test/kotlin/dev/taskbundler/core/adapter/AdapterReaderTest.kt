@@ -6,6 +6,7 @@ import dev.taskbundler.core.findings.FindingCode
 import dev.taskbundler.core.findings.FindingException
 import dev.taskbundler.core.findings.assertRefused
 import dev.taskbundler.core.vector
+import dev.taskbundler.core.withEachByteChanged
 import org.junit.Assert.assertArrayEquals
 import org.junit.Assert.assertEquals
 import org.junit.Assert.assertTrue
@@ -157,6 +158,8 @@ class AdapterReaderTest {
     fun `references that lead nowhere are refused`() {
         refused(FindingCode.ADAPTER_UNREADABLE, builder = AdapterBuilder(ownBuffer = 0))
         refused(FindingCode.ADAPTER_UNREADABLE, builder = AdapterBuilder(ownBuffer = 99))
+        // 18 buffers: the empty one, one for each of 16 tensors, and the header's.
+        refused(FindingCode.ADAPTER_UNREADABLE, "element", builder = AdapterBuilder(ownBuffer = 18))
         refused(FindingCode.ADAPTER_UNREADABLE, builder = AdapterBuilder(ownBuffer = -1))
         refused(FindingCode.ADAPTER_UNREADABLE, builder = AdapterBuilder(graphs = false))
         refused(FindingCode.ADAPTER_UNREADABLE, builder = changed(0) { AdapterTensor(it.name, it.values, it.shape, buffer = 77) })
@@ -169,10 +172,9 @@ class AdapterReaderTest {
         val whole = AdapterBuilder().build()
         val used = whole.indexOfLast { it != 0.toByte() } + 1
         var refused = 0
-        for (at in 0 until used) {
-            val hostile = whole.copyOf().also { it[at] = (it[at] + 0x40).toByte() }
+        folder.withEachByteChanged(whole, 0 until used, { it + 0x40 }) { file ->
             try {
-                readAdapter(folder.file("x.tflite", hostile))
+                readAdapter(file)
             } catch (_: FindingException) {
                 refused++
             }

@@ -2,7 +2,9 @@ package dev.taskbundler.core.bundle
 
 import dev.taskbundler.core.file
 import dev.taskbundler.core.findings.FindingCode
+import dev.taskbundler.core.findings.FindingException
 import dev.taskbundler.core.findings.assertRefused
+import dev.taskbundler.core.withEachByteChanged
 import org.junit.Assert.assertEquals
 import org.junit.Assert.assertNotNull
 import org.junit.Assert.assertNull
@@ -74,12 +76,13 @@ class BundleTest {
         assertRefused(FindingCode.MODEL_UNREADABLE) { check("TFL3TFL2".toByteArray() + ByteArray(100)) }
         assertRefused(FindingCode.MODEL_UNREADABLE) { check(byteArrayOf(-1, -1, -1, -1) + "TFL3".toByteArray() + ByteArray(8)) }
         // Whichever byte is wrong: a finding, or nothing that matters here; never another exception, never endless work.
-        for (at in sound.indices) {
-            for (value in listOf(0, 0x7F, 0xFF)) {
-                val hostile = sound.copyOf().also { it[at] = value.toByte() }
+        val whole = BundleBuilder(model = sound).build()
+        val places = sound.indices.map { 56 + it }
+        for (value in listOf(0, 0x7F, 0xFF)) {
+            folder.withEachByteChanged(whole, places, { value }) { file ->
                 try {
-                    check(hostile)
-                } catch (error: dev.taskbundler.core.findings.FindingException) {
+                    checkModel(readTask(file))
+                } catch (error: FindingException) {
                     assertNotNull(error.finding)
                 }
             }

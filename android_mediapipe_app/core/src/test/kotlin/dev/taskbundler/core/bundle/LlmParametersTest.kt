@@ -25,6 +25,11 @@ class LlmParametersTest {
     }
 
     @Test
+    fun `an id may be zero`() {
+        assertEquals(LlmParameters(null, 0, listOf("x")), decode(bytes(0x20, 0), stop))
+    }
+
+    @Test
     fun `of two start tokens the later counts`() {
         assertEquals(LlmParameters("x", null, listOf("x")), decode(stop, bytes(0x20, 5), field(6, "x")))
         assertEquals(LlmParameters(null, 5, listOf("x")), decode(stop, field(6, "x"), bytes(0x20, 5)))

@@ -116,6 +116,15 @@ class TaskReaderTest {
     }
 
     @Test
+    fun `a directory that ends within a record is refused`() {
+        val parts = listOf(ZipPart("A", one))
+        // The beginning of a record, and a whole one whose name reaches out of the directory.
+        for (tail in listOf(i32(0x02014B50), i32(0x02014B50) + ByteArray(24) + i16(50) + ByteArray(16))) {
+            refused(FindingCode.ZIP_DIRECTORY_DAMAGED, "directory", zip = ZipBuilder(parts, tail = tail))
+        }
+    }
+
+    @Test
     fun `a directory larger than any bundle's is not read`() {
         val parts = List(20) { ZipPart("A$it", one, extra = ByteArray(60_000)) }
         refused(FindingCode.ZIP_DIRECTORY_DAMAGED, zip = ZipBuilder(parts))
@@ -158,6 +167,8 @@ class TaskReaderTest {
     fun `entries outside of the file are refused`() {
         refused(FindingCode.ENTRY_OUTSIDE_FILE, part = ZipPart("B", one, size = 400_000, storedSize = 400_000))
         refused(FindingCode.ENTRY_OUTSIDE_FILE, part = ZipPart("B", one, headerOffset = 400_000))
+        // Two entries and their directory take 204 bytes: this begins in the file and ends outside.
+        refused(FindingCode.ENTRY_OUTSIDE_FILE, part = ZipPart("B", one, headerOffset = 190))
         val far = ZipPart("B", one, headerOffset = WIDE, extra = wideField(Long.MAX_VALUE))
         refused(FindingCode.ENTRY_OUTSIDE_FILE, part = far)
         val large = ZipPart("B", one, size = WIDE, storedSize = WIDE, extra = wideField(Long.MAX_VALUE, Long.MAX_VALUE))

@@ -49,6 +49,7 @@ class ZipBuilder(
     val zip64Signature: Int = 0x06064B50,
     val recordSignature: Int = 0x02014B50,
     val gap: Int = 0,
+    val tail: ByteArray = ByteArray(0),
 ) {
     fun build(): ByteArray {
         val out = ByteArrayOutputStream()
@@ -59,6 +60,7 @@ class ZipBuilder(
         }
         val start = out.size()
         for ((part, offset) in parts.zip(offsets)) out.write(record(part, part.headerOffset ?: offset.toLong()))
+        out.write(tail)
         val size = out.size() - start
         out.write(ByteArray(gap))
         if (zip64) {
