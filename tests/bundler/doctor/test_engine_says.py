@@ -49,8 +49,7 @@ def test_litert_lm_says_what_the_catalogue_says(good, tmp_path, code):
     printed = "\n".join(output for _, output in outcomes)
     for quoted in re.findall("“([^”]*)”", said):
         assert quoted in printed
-    for name, number in (("SIGSEGV", -11), ("SIGABRT", -6)):
-        if name in said:
-            assert number in [status for status, _ in outcomes]
+    if "the process ends with" in said:  # a signal
+        assert any(status < 0 for status, _ in outcomes)
     if said.startswith("opens it without a message"):
         assert all(status == 0 and "WRITTEN" in output for status, output in outcomes)
