@@ -64,13 +64,16 @@ task-bundler doctor out/sample/sample.task
 * **warning** ({warning}): one engine, device or kind of prompt is hit; the rest works.
 * **note** ({note}): works, and is worth knowing.
 
-A bundle, adapter or tokenizer that `task-bundler build` wrote has no finding. The codes are stable: scripts and the Android app use them.
+A bundle, adapter or tokenizer that `task-bundler build` wrote has no finding (`--tokenizer-mode F` has `byte-mapping-ignored`), and a build
+whose files have an error fails. The codes are stable: scripts and the Android app use them.
 "What the engine says" quotes what was measured with the version named, or what its open source says where that is named; "not
 run" means that nobody has looked.
 
 | code | severity | files | engines | meaning | what the engine says | mend |
 |---|---|---|---|---|---|---|
 {rows}
+Files may be hostile: `python benchmarks/doctor_fuzz.py out/sample` damages them thousands of times over and reports crashes, time and memory.
+
 This page is `python -m bundler.doctor.catalogue > docs/FINDINGS.md`; the texts are in `bundler/doctor/findings.toml`.
 """
 

@@ -16,12 +16,12 @@ def report_tables(report: Report) -> Iterator[Table | Text]:
     """The facts, then the findings, then a line that sums up."""
     facts = report.facts
     yield Text(f"{report.path}: {report.kind}, {report.size:,} bytes", style="bold")
-    if "entries" in facts:
+    if facts.get("entries"):
         yield _table("Entries", ["name", "offset", "bytes", "sha256"], [
             [entry["name"] + ("" if entry.get("aligned", True) else " (misaligned)") + ("" if entry.get("stored", True) else " (compressed)"),
              f"{entry['offset']:,}", f"{entry['bytes']:,}", (entry["sha256"] or "not read")[:16]] for entry in facts["entries"][:64]])
     for name in ("provenance", "metadata", "tokenizer", "adapter"):
-        if name in facts:
+        if facts.get(name, {}).get("maker") != "unknown" and name in facts:
             yield _table(name.capitalize(), None, [[key, _value(value)] for key, value in facts[name].items() if value not in (None, {}, [], "")])
     if "model" in facts:
         yield from _model(facts["model"])
@@ -39,7 +39,8 @@ def _model(model: dict[str, Any]) -> Iterator[Table]:
     if "context" not in model:
         return
     yield _table("Model", None, [[key.replace("_", " "), _value(model[key])]
-                                 for key in ("layers", "prefill_lengths", "context", "logits_width", "embedding_rows", "mask_input", "lora")])
+                                 for key in ("layers", "prefill_lengths", "context", "logits_width", "embedding_rows", "mask_input", "lora")
+                                 if key != "lora" or any(model[key].values())])
     total = sum(row["bytes"] for row in model["weights"].values()) or 1
     yield _table("Weights", ["kind", "stored as", "bytes", "share"], [
         [kind, ", ".join(f"{size:,} {stored}" for stored, size in row["types"].items()) if len(row["types"]) > 1 else next(iter(row["types"])),
