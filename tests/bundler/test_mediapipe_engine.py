@@ -20,8 +20,9 @@ from bundler.build import build
 from bundler.bundle_file import open_bundle
 from bundler.checkpoint import open_checkpoint
 from bundler.errors import BundleError
+from bundler.headless_browser import FLAGS, find_browser
 from bundler.lora_manifest import base_of_bundle
-from bundler.mediapipe_engine import FLAGS, EngineRefusal, _browser, missing_tools, open_mediapipe, read_placement
+from bundler.mediapipe_engine import EngineRefusal, missing_tools, open_mediapipe, read_placement
 from bundler.mediapipe_gates import AWKWARD_PROMPTS, mediapipe_gates
 from bundler.merge_bundle import adapter_for_merging, merge_into_bundle
 from bundler.metadata import LlmParameters
@@ -318,7 +319,7 @@ def test_the_page(packages, eight_bit):
     original, path = eight_bit
     bundles = [ServedBundle(path, "one", 96), ServedBundle(path, "two", 96)]
     with serve(site(packages, bundles)) as address:
-        settings = {"packages": str(packages), "chromium": _browser(), "flags": FLAGS, "page": address, "prompt": "It is"}
+        settings = {"packages": str(packages), "chromium": find_browser(), "flags": FLAGS, "page": address, "prompt": "It is"}
         result = subprocess.run(["node", str(Path(__file__).with_name("try_page.mjs")), json.dumps(settings)], capture_output=True, text=True,
                                 timeout=200)
     assert result.returncode == 0, result.stderr
