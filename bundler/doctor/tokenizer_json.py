@@ -16,6 +16,15 @@ from tokenizer_tools.vocabulary import SYMBOL_BYTES
 LIMIT = 1 << 26  # bytes, packed and unfolded; the largest known ones have half of that
 _MOST_VALUES = 4_000_000  # values in the JSON: as many take half a gigabyte and a second; the largest known have two million
 _MODELS = ("BPE", "Unigram", "WordPiece", "WordLevel")
+# What the library knows (tokenizers 0.23.3), and refuses everything else: fields of the file, types of its components, flags.
+_COMPONENTS = {
+    "normalizer": "BertNormalizer ByteLevel Lowercase NFC NFD NFKC NFKD Nmt Precompiled Prepend Replace Sequence Strip StripAccents",
+    "pre_tokenizer": "BertPreTokenizer ByteLevel CharDelimiterSplit Digits FixedLength Metaspace Punctuation Sequence Split UnicodeScripts Whitespace "
+                     "WhitespaceSplit",
+    "post_processor": "BertProcessing ByteLevel RobertaProcessing Sequence TemplateProcessing",
+    "decoder": "BPEDecoder ByteFallback ByteLevel CTC Fuse Metaspace Replace Sequence Strip WordPiece"}
+_FIELDS = {"version", "truncation", "padding", "added_tokens", "model", *_COMPONENTS}
+_ADDED_FLAGS, _BYTE_LEVEL_FLAGS = ("single_word", "lstrip", "rstrip", "normalized", "special"), ("add_prefix_space", "trim_offsets")
 
 
 def unfold(section: bytes, where: str) -> bytes | Finding:
@@ -46,6 +55,7 @@ def read_tokenizer_json(text: bytes, where: str) -> TokenizerFacts | Finding:
 
 def _facts(tokenizer: dict[str, Any]) -> TokenizerFacts:
     model = _expect(_expect(tokenizer, dict, "the whole").get("model"), dict, "model")
+    _check_components(tokenizer)
     kind = model.get("type", "BPE")
     if kind not in _MODELS:
         raise ValueError(f"model of type {kind!r}; expected one of {', '.join(_MODELS)}")
@@ -56,7 +66,7 @@ def _facts(tokenizer: dict[str, Any]) -> TokenizerFacts:
     added = {_expect(entry["content"], str, "an added token"): entry["id"] for entry in _expect(tokenizer.get("added_tokens") or [], list, "added_tokens")}
     if bad := [index for index in (*vocabulary.values(), *added.values()) if type(index) is not int or not 0 <= index < 1 << 32]:
         raise ValueError(f"the id {bad[0]!r}")
-    merges = _expect(model.get("merges", []), list, "model.merges") if kind == "BPE" else []
+    merges = _expect(model.get("merges"), list, "model.merges") if kind == "BPE" else []
     _check_merges(merges, vocabulary)
     if not vocabulary and not added:
         raise ValueError("no tokens")
@@ -78,13 +88,34 @@ def _expect(value: Any, kind: type, name: str) -> Any:
     return value
 
 
+def _check_components(tokenizer: dict[str, Any]) -> None:
+    """The rest of the file, as far as the library looks at it before it tokenizes."""
+    if unknown := sorted(tokenizer.keys() - _FIELDS):
+        raise ValueError(f"a field {unknown[0]!r}")
+    if tokenizer.get("version", "1.0") != "1.0":
+        raise ValueError(f"version {tokenizer['version']!r}, not 1.0")
+    for name, types in _COMPONENTS.items():
+        if (component := tokenizer.get(name)) is None:
+            continue
+        if _expect(component, dict, name).get("type") not in types.split():
+            raise ValueError(f"a {name} of type {component.get('type')!r}")
+        _check_flags(name, component, _BYTE_LEVEL_FLAGS if component["type"] == "ByteLevel" and name != "normalizer" else ())
+    for token in _expect(tokenizer.get("added_tokens") or [], list, "added_tokens"):
+        _check_flags("an added token", _expect(token, dict, "an added token"), _ADDED_FLAGS)
+
+
+def _check_flags(name: str, part: dict[str, Any], flags: tuple[str, ...]) -> None:
+    if missing := [flag for flag in flags if not isinstance(part.get(flag), bool)]:
+        raise ValueError(f"{name} without {missing[0]}")
+
+
 def _check_merges(merges: list, vocabulary: dict[str, int]) -> None:
     """What the library refuses: a merge of, or to, something that is not in the vocabulary."""
     for number, merge in enumerate(merges):
         parts = merge.split(" ") if isinstance(merge, str) else merge
         if not isinstance(parts, list) or len(parts) != 2 or not all(isinstance(part, str) for part in parts):
             raise ValueError(f"merge {number} is {merge!r}; expected two tokens")
-        if unknown := next((part for part in (*parts, "".join(parts)) if part not in vocabulary), None):
+        if (unknown := next((part for part in (*parts, "".join(parts)) if part not in vocabulary), None)) is not None:
             raise ValueError(f"merge {number} needs the token {unknown!r}, which is not in the vocabulary")
 
 

@@ -2,6 +2,7 @@
 
 import io
 import json
+import random
 import struct
 import subprocess
 import sys
@@ -12,6 +13,7 @@ import flatbuffers
 import numpy as np
 import pytest
 import sentencepiece
+import tokenizers
 from ai_edge_litert import schema_py_generated as schema
 from doctor_files import edited_tokenizer, litertlm, plain_zip
 from hypothesis import HealthCheck, given, settings
@@ -21,6 +23,8 @@ from planted_containers import write
 from bundler.doctor import sentencepiece_file
 from bundler.doctor.examine import examine
 from bundler.doctor.tflite_model import read_model
+from bundler.doctor.tokenizer_facts import TokenizerFacts
+from bundler.doctor.tokenizer_json import read_tokenizer_json
 from bundler.flatbuffer import Damaged, Flatbuffer
 from bundler.litertlm_file import HF_TOKENIZER_SECTION
 
@@ -159,8 +163,27 @@ def test_sentencepiece_loads_what_is_not_complained_of(changes):
     for at, byte in changes:
         data[at % len(data)] = byte
     facts = sentencepiece_file.read_sentencepiece(bytes(data))
-    if isinstance(facts, sentencepiece_file.TokenizerFacts) and not facts.findings:
+    if isinstance(facts, TokenizerFacts) and not facts.findings:
         assert sentencepiece.SentencePieceProcessor(model_proto=bytes(data)).get_piece_size() == facts.size
+
+
+def test_the_tokenizers_library_loads_what_is_not_complained_of(tiny_checkpoint):
+    text = json.dumps(json.loads((tiny_checkpoint / "tokenizer.json").read_text()), separators=(",", ":")).encode()
+    accepted = 0
+    for seed in range(1000):
+        chance, data = random.Random(seed), bytearray(text)
+        at = chance.choice((chance.randrange(len(data)), chance.randrange(900)))
+        match chance.randrange(3):
+            case 0:
+                data[at] = chance.randrange(32, 127)
+            case 1:
+                del data[at:at + chance.choice((1, 5, 20))]
+            case 2:
+                data[at:at] = chance.choice((b'"', b",", b"{}", b"null", b"1", b"[]"))
+        if isinstance(read_tokenizer_json(bytes(data), ""), TokenizerFacts):
+            tokenizers.Tokenizer.from_str(data.decode())
+            accepted += 1
+    assert 50 < accepted < 500
 
 
 _KEPT = []
