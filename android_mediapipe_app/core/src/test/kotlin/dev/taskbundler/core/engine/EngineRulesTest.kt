@@ -124,4 +124,17 @@ class EngineRulesTest {
         assertEquals((0..99).toList(), seen)
         thread.shutdown()
     }
+
+    @Test
+    fun `a marker keeps every field, one to a line`() {
+        val file = folder.root.resolve("marker")
+        val options = EngineOptions(EngineKind.LITERT_LM, "/a\nb.task", 512, Backend.CPU, listOf(16, 32))
+        LoadMarker(file).begin(options, "first answer")
+        assertEquals(
+            LoadMarker.Unfinished("/a b.task", Backend.CPU, EngineKind.LITERT_LM, listOf(16, 32), "first answer", 1),
+            LoadMarker(file).unfinished(),
+        )
+        file.writeText("a.task\nTPU\nABACUS\nx,4\nopen\nmany")
+        assertEquals(LoadMarker.Unfinished("a.task", null, null, listOf(4), "open", 1), LoadMarker(file).unfinished())
+    }
 }

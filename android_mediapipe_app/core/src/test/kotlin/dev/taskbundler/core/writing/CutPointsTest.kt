@@ -40,4 +40,18 @@ class CutPointsTest {
         assertEquals(4, nextCutPoint("a😀b", 99))
         assertEquals(0, nextCutPoint("a😀b", -1))
     }
+
+    @Test
+    fun `marks of every kind stay with their letter`() {
+        assertEquals(listOf(0, 2, 3), cuts("\u0915\u093Ex"))
+        assertEquals(listOf(0, 2, 3), cuts("a\u20DDx"))
+        assertEquals(listOf(0, 2, 3), cuts("a\u0300x"))
+    }
+
+    @Test
+    fun `what is next to a flag's letters is no part of them`() {
+        assertEquals(listOf(0, 1, 5, 6), cuts("a🇵🇹b"))
+        assertEquals(listOf(0, 4, 6), cuts("🇵🇹🇧"))
+        assertEquals(listOf(0, 2, 4, 5), cuts("😀😀b"))
+    }
 }

@@ -68,4 +68,14 @@ class GenerationMeterTest {
         assertEquals(2, meter.stats(window, null, "abcdef", 512).outputTokens)
         assertFalse(meter.stats(window.copy(exact = false), 2, "abcdef", 512).exact)
     }
+
+    @Test
+    fun `no token after the first piece is no speed, however long it took`() {
+        val meter = GenerationMeter { now }
+        after(10)
+        meter.piece("abc")
+        after(10)
+        meter.piece("d")
+        assertNull(meter.stats(window, 1, "abcd", 512).tokensPerSecond)
+    }
 }

@@ -110,4 +110,55 @@ class LeadingSpaceTest {
 
     @Test
     fun `an empty text takes the output as it is`() = assertEquals("Once upon", after("", "Once upon"))
+
+    @Test
+    fun `a fragment is completed unless it is a word of its own in the text`() {
+        assertEquals("Lisbon. I like Lisbon", after("Lisbon. I like Lis", "bon"))
+        assertEquals("The artist likes art. This art ist", after("The artist likes art. This art", "ist"))
+        assertEquals("LISBON. I like Lisbon", after("LISBON. I like Lisb", "on"))
+    }
+
+    @Test
+    fun `quotation marks are counted in their paragraph`() {
+        assertEquals("\"a\" and \"b\"", after("\"a\" and \"b", "\""))
+        assertEquals("say \"a\" \"b", after("say \"a\"", "\"b"))
+        assertEquals("\"open\nthen \"b", after("\"open\nthen", "\"b"))
+        assertEquals("it's 'b", after("it's", "'b"))
+        assertEquals("say 'it's b'", after("say 'it's b", "'"))
+    }
+
+    @Test
+    fun `a point alone is no number`() {
+        assertEquals(". 5", after(".", "5"))
+        assertEquals("a. 5", after("a.", "5"))
+    }
+
+    @Test
+    fun `a whole call is followed by a new line before a name, not before an operator`() {
+        assertEquals("x = f(1)\n_y", after("x = f(1)", "_y"))
+        assertEquals("x = f(1)\n@cached", after("x = f(1)", "@cached"))
+        assertEquals("x = f(1) + 2", after("x = f(1)", "+ 2"))
+        assertEquals("x = f((1) and", after("x = f((1)", "and"))
+    }
+
+    @Test
+    fun `dashes touch, or stand alone`() {
+        assertEquals("well—known", after("well—", "known"))
+        assertEquals("well—known", after("well", "—known"))
+        assertEquals("wait – no", after("wait –", "no"))
+    }
+
+    @Test
+    fun `only as many blanks are dropped as were held back`() {
+        assertEquals("is  x", after("is ", "  x", stripped = false))
+        assertEquals("is   x", after("is  ", " ", "  x", stripped = false))
+        assertEquals("is x y", after("is ", "x", " y", stripped = false))
+    }
+
+    @Test
+    fun `a first word is waited for until it ends, or is long`() {
+        assertEquals("", LeadingSpace("is", "", true).push("a".repeat(11)))
+        assertEquals(" " + "a".repeat(12), LeadingSpace("is", "", true).push("a".repeat(12)))
+        assertEquals(", ", LeadingSpace("is", "", true).push(", "))
+    }
 }

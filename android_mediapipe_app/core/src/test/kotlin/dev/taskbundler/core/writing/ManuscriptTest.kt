@@ -60,4 +60,12 @@ class ManuscriptTest {
         assertEquals(Manuscript.MOST_STEPS, long.undo.size)
         assertEquals(10, long.undo.first().length)
     }
+
+    @Test
+    fun `there is something to undo with a suggestion, with a step, and not else`() {
+        assertTrue(suggested.canUndo)
+        assertTrue(suggested.accepted().canUndo)
+        assertTrue(suggested.accepted().grown("x").canUndo)
+        assertFalse(Manuscript("Once").canUndo)
+    }
 }

@@ -29,6 +29,7 @@ class PromptWindowTest {
     fun `a text of exactly the budget is whole, of one more is cut`() {
         assertEquals("a b c", promptWindow("a b c", 3, perWord).prompt)
         assertEquals("b c d", promptWindow("a b c d", 3, perWord).prompt)
+        assertTrue(promptWindow("a b c d", 3, perWord).isCut)
     }
 
     @Test
@@ -106,4 +107,31 @@ class PromptWindowTest {
     fun `a window of no tokens is refused`() {
         assertThrows(IllegalArgumentException::class.java) { promptWindow("text", 0, perWord) }
     }
+
+    @Test
+    fun `a count of none is a count`() {
+        assertTrue(promptWindow("", 5) { 0 }.exact)
+        assertEquals(0, promptWindow("", 5, perWord).tokens)
+    }
+
+    @Test
+    fun `estimates count bytes where letters are rare in the vocabulary`() {
+        assertEquals(1, estimateTokens("\u007F"))
+        assertEquals(2, estimateTokens("\u0080"))
+        assertEquals(2, estimateTokens("\u07FF"))
+        assertEquals(3, estimateTokens("\u0800"))
+        assertEquals(1, estimateTokens("abc"))
+        assertEquals(2, estimateTokens("abcd"))
+    }
+
+    @Test
+    fun `a sentence may end in a quotation mark or a bracket`() {
+        val tail = "x ".repeat(40) + "end"
+        for (end in listOf(".\"", "!’", "?)", "…”", "。")) {
+            assertEquals(end, "Dd", promptWindow("aa bb cc cc$end Dd ee\nff $tail", 94 + end.length, perCharacter).prompt.take(2))
+        }
+    }
+
+    @Test
+    fun `the last character is sent even if the budget is less than it takes`() = assertEquals("d", promptWindow("abcd", 1, perCharacter).prompt)
 }

@@ -1,6 +1,7 @@
 package dev.taskbundler.core.writing
 
 import org.junit.Assert.assertEquals
+import org.junit.Assert.assertFalse
 import org.junit.Assert.assertNull
 import org.junit.Assert.assertTrue
 import org.junit.Test
@@ -100,5 +101,12 @@ class WordFilterTest {
             }
             assertEquals(whole, output.append(filter.finish()).toString())
         }
+    }
+
+    @Test
+    fun `entries of one and of several words are all entries`() {
+        assertEquals(1, WordList.parse("a b c").size)
+        assertEquals(2, WordList.parse("a\nb # c").size)
+        assertFalse(WordList.parse("a").isEmpty)
     }
 }
