@@ -11,6 +11,7 @@ import org.objectweb.asm.tree.JumpInsnNode
 import org.objectweb.asm.tree.LdcInsnNode
 import org.objectweb.asm.tree.LineNumberNode
 import org.objectweb.asm.tree.MethodNode
+import org.objectweb.asm.tree.VarInsnNode
 
 /** One instruction of a class that can be changed for the worse: the [number]th such instruction, at a [line] of the source. */
 class Mutation(val className: String, val source: String, val number: Int, val line: Int, val method: String, val what: String) {
@@ -34,6 +35,8 @@ private val STAND_INS = mapOf(
 /** What the compiler writes by itself, which no test is about. */
 private val GENERATED = Regex("equals|hashCode|toString|copy|component\\d+|<clinit>|.*\\\$default|values|valueOf")
 
+private const val GENERATED_ACCESS = Opcodes.ACC_BRIDGE or Opcodes.ACC_SYNTHETIC
+
 /** Every mutation of a class whose source has [lines] lines. */
 fun mutationsOf(bytes: ByteArray, lines: Int): List<Mutation> {
     val node = parsed(bytes)
@@ -54,18 +57,26 @@ fun mutated(bytes: ByteArray, lines: Int, mutation: Mutation): ByteArray {
 private fun parsed(bytes: ByteArray) = ClassNode().also { ClassReader(bytes).accept(it, 0) }
 
 private fun places(node: ClassNode, lines: Int): List<Triple<MethodNode, AbstractInsnNode, Int>> = node.methods
-    .filter { !GENERATED.matches(it.name) && it.access and Opcodes.ACC_BRIDGE == 0 }
+    .filter { !GENERATED.matches(it.name) && it.access and GENERATED_ACCESS == 0 }
     .flatMap { method ->
         var line = 0
         method.instructions.toArray().mapNotNull { instruction ->
             if (instruction is LineNumberNode) line = instruction.line
             // Lines after the last are code that was inlined from elsewhere.
-            Triple(method, instruction, line).takeIf { line in 1..lines && standIn(instruction) != null && !isMask(instruction) }
+            Triple(method, instruction, line).takeIf { line in 1..lines && standIn(instruction) != null && !isCompilers(instruction, method) }
         }
     }
 
-/** Whether a number says which default values a call takes: the compiler puts it before a null. */
-private fun isMask(instruction: AbstractInsnNode) = instruction.next?.opcode == Opcodes.ACONST_NULL
+/** Whether a number belongs to the compiler: a default value's place and mask in front of a null, or a mark of inlined code. */
+private fun isCompilers(instruction: AbstractInsnNode, method: MethodNode): Boolean {
+    val next = instruction.next
+    if (next is VarInsnNode && next.opcode == Opcodes.ISTORE) {
+        return method.localVariables.orEmpty().any { it.index == next.`var` && it.name.startsWith("\$i\$") }
+    }
+    return generateSequence(instruction) { it.next }.dropWhile { isSmallNumber(it) }.first().opcode == Opcodes.ACONST_NULL
+}
+
+private fun isSmallNumber(instruction: AbstractInsnNode) = instruction is IntInsnNode || instruction.opcode in Opcodes.ICONST_0..Opcodes.ICONST_5
 
 private fun standIn(instruction: AbstractInsnNode): AbstractInsnNode? = when (instruction) {
     is InsnNode -> when (val opcode = instruction.opcode) {

@@ -114,6 +114,7 @@ class ManifestReaderTest {
         assertEquals(listOf<Any>(4, 16L, 4, 16L), listOf(rows.rowBytes, rows.dataBytes, rows.scaleRowBytes, rows.scalesBytes))
         val blocks = decode(quantized("int4", 2), 700).lora!!.tensors!![1]
         assertEquals(listOf<Any>(2, 8L, 4, 16L), listOf(blocks.rowBytes, blocks.dataBytes, blocks.scaleRowBytes, blocks.scalesBytes))
+        assertEquals(8, decode(quantized("int8", 1), 700).lora!!.tensors!![0].scaleRowBytes)
     }
 
     @Test

@@ -59,6 +59,12 @@ class TaskReaderTest {
     }
 
     @Test
+    fun `a remark on an entry and fields for others are passed over`() {
+        val part = ZipPart("A", one, remark = "remark".toByteArray(), extra = i16(7) + i16(3) + ByteArray(3))
+        assertEquals(listOf("A", "B"), read(ZipBuilder(listOf(part, ZipPart("B", two)))).entries.map { it.name })
+    }
+
+    @Test
     fun `large sizes may stand in ZIP64 fields`() {
         val wide = ZipPart(
             "A",
@@ -156,6 +162,11 @@ class TaskReaderTest {
         val outer = ZipPart("A", nested)
         val inner = ZipPart("B", one, headerOffset = 33)
         refused(FindingCode.ENTRY_OVERLAP, zip = ZipBuilder(listOf(outer, inner)))
+    }
+
+    @Test
+    fun `entries may follow each other without a gap`() {
+        assertEquals(2, read(ZipBuilder(listOf(ZipPart("A", one), ZipPart("B", one, padding = 0)))).entries.size)
     }
 
     @Test

@@ -31,6 +31,7 @@ class ZipPart(
     val disk: Int = 0,
     val extra: ByteArray = ByteArray(0),
     val localExtra: ByteArray = ByteArray(0),
+    val remark: ByteArray = ByteArray(0),
     val signature: Int = LOCAL_SIGNATURE,
     val padding: Int? = null,
 )
@@ -93,8 +94,8 @@ class ZipBuilder(
         return i32(recordSignature) + i16(20) + i16(20) + i16(part.flags) + i16(part.method) + i16(0) + i16(0x21) + i32(part.crc.toInt()) +
             i32(
                 part.storedSize.toInt(),
-            ) + i32(part.size.toInt()) + i16(name.size) + i16(part.extra.size) + i16(0) + i16(part.disk) + i16(0) + i32(0) +
-            i32(offset.toInt()) + name + part.extra
+            ) + i32(part.size.toInt()) + i16(name.size) + i16(part.extra.size) + i16(part.remark.size) + i16(part.disk) + i16(0) + i32(0) +
+            i32(offset.toInt()) + name + part.extra + part.remark
     }
 }
 

@@ -50,5 +50,12 @@ class FileBytesTest {
             assertThrows(EOFException::class.java) { bytes.bytes(0, -1) }
             assertEquals(content.u8(9999), bytes.u8(9999))
         }
+        // The last bytes of the file, with nothing after them, each read first.
+        FileBytes(folder.file("f", content)).use { assertEquals(content.u16(9998), it.u16(9998)) }
+        FileBytes(folder.file("f", content)).use { assertEquals(content.i32(9996), it.i32(9996)) }
+        FileBytes(folder.file("f", content)).use { assertEquals(content.u32(9996), it.u32(9996)) }
+        FileBytes(folder.file("f", content)).use { bytes ->
+            assertEquals(content.i64(9992), bytes.i64(9992))
+        }
     }
 }

@@ -57,7 +57,7 @@ class JsonParserTest {
             "", " ", "{", "[", "[1", "[1,", "[1,]", "[,1]", "{\"a\"}", "{\"a\":}", "{\"a\":1,}", "{a:1}", "{1:1}", "\"", "\"\\", "\"\\x\"",
             "\"\\u12\"", "\"\\u12g4\"",
             "\"a\nb\"", "01", "-", "1.", ".5", "1e", "1e+", "+1", "NaN", "Infinity", "tru", "nul", "fals", "1 2",
-            "[1 2]", "{\"a\" 1}", "'a'", "{} x", "1,",
+            "[1 2]", "{\"a\" 1}", "'a'", "{} x", "1,", "1:", "[1:2]", "[1/2]",
         )
         for (text in wrong) assertThrows(text, JsonException::class.java) { parseJson(text) }
         assertEquals(5, assertThrows(JsonException::class.java) { parseJson("[1, 2") }.at.coerceAtMost(5))

@@ -136,6 +136,13 @@ class StoredRowTest {
     }
 
     @Test
+    fun `the largest float is a float`() {
+        val data = floats(floatArrayOf(Float.MAX_VALUE, -Float.MAX_VALUE))
+        row(WeightType.FLOAT32, 2).add(FloatArray(2), data, 0, none, 0)
+        assertArrayEquals(floats(floatArrayOf(Float.MAX_VALUE, -Float.MAX_VALUE)), data)
+    }
+
+    @Test
     fun `what is not finite is refused, in groups without a change as well`() {
         val cases = listOf(
             Triple(row(WeightType.FLOAT32, 2), floats(floatArrayOf(3e38f, 0f)), none),
