@@ -100,6 +100,9 @@ def _check_components(tokenizer: dict[str, Any]) -> None:
         if _expect(component, dict, name).get("type") not in types.split():
             raise ValueError(f"a {name} of type {component.get('type')!r}")
         _check_flags(name, component, _BYTE_LEVEL_FLAGS if component["type"] == "ByteLevel" and name != "normalizer" else ())
+    for name in ("truncation", "padding"):
+        if (limits := tokenizer.get(name)) is not None and "strategy" not in _expect(limits, dict, name):
+            raise ValueError(f"{name} without strategy")
     for token in _expect(tokenizer.get("added_tokens") or [], list, "added_tokens"):
         _check_flags("an added token", _expect(token, dict, "an added token"), _ADDED_FLAGS)
 
