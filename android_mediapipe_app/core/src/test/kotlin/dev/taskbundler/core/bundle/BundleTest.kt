@@ -4,10 +4,13 @@ import dev.taskbundler.core.file
 import dev.taskbundler.core.findings.FindingCode
 import dev.taskbundler.core.findings.FindingException
 import dev.taskbundler.core.findings.assertRefused
+import dev.taskbundler.core.progress.CancelSignal
 import dev.taskbundler.core.withEachByteChanged
 import org.junit.Assert.assertEquals
 import org.junit.Assert.assertNotNull
 import org.junit.Assert.assertNull
+import org.junit.Assert.assertThrows
+import org.junit.Assert.assertTrue
 import org.junit.Rule
 import org.junit.Test
 import org.junit.rules.TemporaryFolder
@@ -87,5 +90,30 @@ class BundleTest {
                 }
             }
         }
+    }
+
+    @Test
+    fun `whichever byte of a bundle is wrong, nothing but a finding comes of it`() {
+        val whole = BundleBuilder().build()
+        var refused = 0
+        for (mask in listOf(0x01, 0x80, 0xFF)) {
+            folder.withEachByteChanged(whole, whole.indices, { it.toInt() xor mask }) { file ->
+                try {
+                    val bundle = openBundle(file)
+                    checkModel(bundle.task)
+                    for (entry in bundle.task.entries) bundle.task.checkEntry(entry.name, CancelSignal()) {}
+                } catch (_: FindingException) {
+                    refused++
+                }
+            }
+        }
+        // Padding, dates and versions are nobody's business.
+        assertTrue("only $refused of ${3 * whole.size}", refused > 3 * whole.size * 9 / 10)
+    }
+
+    @Test
+    fun `wherever a bundle is cut, it is refused`() {
+        val whole = BundleBuilder().build()
+        for (size in whole.indices) assertThrows("$size", FindingException::class.java) { openBundle(folder.file("cut.task", whole.copyOf(size))) }
     }
 }
