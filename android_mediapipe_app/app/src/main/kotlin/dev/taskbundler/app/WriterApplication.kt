@@ -53,7 +53,7 @@ class WriterApplication : Application() {
             log = log,
             memory = ::memoryOfProcess,
         )
-        writing = WritePresenter(workshop, DraftStore(File(filesDir, "draft")))
+        writing = WritePresenter(workshop, DraftStore(File(filesDir, "draft")), BackgroundThread("draft"))
         library = LibraryPresenter(workshop, writing)
         comparing = ComparePresenter(workshop)
         writing.start()

@@ -185,7 +185,7 @@ class Bench(folder: File) {
         SettingsStore(values),
         EventLog(File(folder, "log")),
     ) { 5L }
-    private val presenter = WritePresenter(workshop, drafts)
+    private val presenter = WritePresenter(workshop, drafts, turns)
 
     /** The presenter, all that was done before settled. */
     val writing: WritePresenter

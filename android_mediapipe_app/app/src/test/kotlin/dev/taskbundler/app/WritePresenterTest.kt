@@ -217,6 +217,28 @@ class WritePresenterTest {
     }
 
     @Test
+    fun `what was stopped or failed is not begun again by coming back to the screen`() {
+        started()
+        bench.shelf.whileMerging = { it.cancel() }
+        writing.choose("pirate")
+        writing.start()
+        assertEquals(1, merges.size)
+        assertEquals(CompletionState.IDLE, bench.shown.state)
+        bench.shelf.whileMerging = {}
+        writing.edited("Once")
+        writing.complete()
+        assertEquals(CompletionState.GENERATING, bench.shown.state)
+    }
+
+    @Test
+    fun `the text is on the disk before the engine is asked`() {
+        started()
+        writing.edited("Once")
+        writing.complete()
+        assertEquals("Once", bench.drafts.read().text)
+    }
+
+    @Test
     fun `a bundle that cannot be opened stays told, not covered by what follows from it`() {
         bench.engine.openFailure = IllegalStateException("Unable to open zip archive")
         started()

@@ -14,6 +14,7 @@ import dev.taskbundler.core.engine.EngineObserver
 import dev.taskbundler.core.engine.FailureKind
 import dev.taskbundler.core.engine.Refusal
 import dev.taskbundler.core.engine.RefusalReason
+import dev.taskbundler.core.engine.SerialThread
 import dev.taskbundler.core.findings.FindingException
 import dev.taskbundler.core.writing.CompletionState
 import dev.taskbundler.core.writing.Manuscript
@@ -24,7 +25,12 @@ import java.io.IOException
  *
  * Lives as long as the process, so turning the phone changes nothing. All functions are for the screen's thread.
  */
-class WritePresenter(private val workshop: Workshop, private val drafts: DraftStore) : EngineObserver {
+class WritePresenter(
+    private val workshop: Workshop,
+    private val drafts: DraftStore,
+    /** Saves the draft; not the thread for files, on which an import can take minutes. */
+    private val saving: SerialThread,
+) : EngineObserver {
     private var screen: WriteScreen? = null
     private var model = WriteModel()
 
@@ -39,6 +45,9 @@ class WritePresenter(private val workshop: Workshop, private val drafts: DraftSt
     private var attempt = 0
     private var hasStarted = false
 
+    /** Whether the choice was opened or tried: what failed or was stopped is not begun again by itself. */
+    private var hasTried = false
+
     /** Which bundle writes next, and with which adapter. */
     val choice get() = contents.bundle(bundleId)?.let { Choice(it, contents.adapter(adapterId)) }
 
@@ -49,7 +58,7 @@ class WritePresenter(private val workshop: Workshop, private val drafts: DraftSt
         if (hasStarted) return reload()
         hasStarted = true
         workshop.events.listeners += this
-        workshop.files.post {
+        saving.post {
             val draft = drafts.read()
             workshop.screen.execute {
                 bundleId = draft.bundleId
@@ -155,13 +164,7 @@ class WritePresenter(private val workshop: Workshop, private val drafts: DraftSt
     /** Write the draft to the disk. */
     fun save() {
         val now = draft
-        workshop.files.post {
-            try {
-                drafts.write(now)
-            } catch (failure: IOException) {
-                workshop.log.add("the draft was not saved: $failure")
-            }
-        }
+        saving.post { write(now) }
     }
 
     override fun onState(state: CompletionState) {
@@ -215,6 +218,9 @@ class WritePresenter(private val workshop: Workshop, private val drafts: DraftSt
     private fun generate() {
         val choice = choice ?: return
         val settings = workshop.settings.read()
+        // At once, not on a thread: should the native library crash, the text is on the disk.
+        write(draft)
+        hasTried = true
         workshop.switch.apply(choice, settings, contents, ::merging)
         generation = workshop.controller.generate(requestFor(choice, settings, model.manuscript.text, attempt))
     }
@@ -239,7 +245,7 @@ class WritePresenter(private val workshop: Workshop, private val drafts: DraftSt
             else -> model.notice
         }
         show(model.copy(notice = notice))
-        if (unfinished == null) applyWhenFree()
+        if (unfinished == null && (!hasTried || model.state == CompletionState.READY)) applyWhenFree()
     }
 
     /** Open what is chosen, now or when the running answer has ended. */
@@ -247,7 +253,14 @@ class WritePresenter(private val workshop: Workshop, private val drafts: DraftSt
         show(model)
         val choice = choice ?: return
         if (model.isBusy || generation != null || workshop.marker.unfinished() != null) return
+        hasTried = true
         workshop.switch.apply(choice, workshop.settings.read(), contents, ::merging)
+    }
+
+    private fun write(draft: Draft) = try {
+        drafts.write(draft)
+    } catch (failure: IOException) {
+        workshop.log.add("the draft was not saved: $failure")
     }
 
     private fun merging(percent: Int) {
