@@ -76,7 +76,7 @@ def _table(title: str, columns: list[str] | None, rows: list[list[str]]) -> Tabl
 
 def _value(value: Any) -> str:
     if isinstance(value, dict):
-        return ", ".join(f"{key} {_value(item)}" for key, item in list(value.items())[:12])
+        return ", ".join(f"{key} {_value(item)}" for key, item in list(value.items())[:12] if item is not None and item != [])
     if isinstance(value, (list, tuple)):
         return ", ".join(map(_value, value[:12])) or "none"
     if isinstance(value, bool):
