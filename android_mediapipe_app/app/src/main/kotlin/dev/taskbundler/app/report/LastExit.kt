@@ -14,7 +14,7 @@ fun lastExit(context: Context): String? {
     return when (last.reason) {
         ApplicationExitInfo.REASON_CRASH -> context.getString(R.string.exit_crash)
         ApplicationExitInfo.REASON_CRASH_NATIVE -> context.getString(R.string.exit_native_crash)
-        ApplicationExitInfo.REASON_LOW_MEMORY, ApplicationExitInfo.REASON_SIGNALED -> context.getString(R.string.exit_low_memory)
+        ApplicationExitInfo.REASON_LOW_MEMORY -> context.getString(R.string.exit_low_memory)
         ApplicationExitInfo.REASON_ANR -> context.getString(R.string.exit_not_responding)
         ApplicationExitInfo.REASON_USER_REQUESTED -> context.getString(R.string.exit_user)
         else -> context.getString(R.string.exit_other, last.reason)
