@@ -47,6 +47,12 @@ class JsonParserTest {
     }
 
     @Test
+    fun `a string may hold everything from a space on`() {
+        assertEquals(" a b~\u007F\u2028", parseJson("\" a b~\u007F\u2028\"").text)
+        for (control in listOf("\u0000", "\u001F", "\t")) assertThrows(JsonException::class.java) { parseJson("\"$control\"") }
+    }
+
+    @Test
     fun `of two members with one name the later counts`() {
         assertEquals(2, parseJson("{\"a\": 1, \"a\": 2}")["a"]?.int())
     }
