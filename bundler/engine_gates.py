@@ -33,6 +33,7 @@ class Expected:
     """What an engine has to make of a bundle.
 
     `slack`: how far below the reference's best logit a token may be and still pass for greedy; for fp32 a rounding's worth.
+    `longest`: tokens a completion is asked for, if the context has room for them.
     """
 
     reference: Reference | TFLiteReference
@@ -41,11 +42,12 @@ class Expected:
     stop: frozenset[int]
     context: int
     slack: float
+    longest: int = ENGINE_TOKENS
 
     @property
     def count(self) -> int:
         """How many tokens a completion is asked for."""
-        return min(ENGINE_TOKENS, self.context // 4)
+        return min(self.longest, self.context // 4)
 
     def prompt(self, text: str) -> list[int]:
         ids = self.tokenizer.encode(text).reference

@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
-from bundler.bundle_tokenizer import BundleTokenizer
 from bundler.engine_gates import Expected, completions, start_gate, stop_gate, text_gate
 from bundler.errors import BundleError
 from bundler.gate import Gate
 from bundler.mediapipe_engine import EngineRefusal, MediaPipeEngine, open_mediapipe
-from bundler.reference import Reference
 from bundler.task_file import read_task
-from bundler.tflite_reference import TFLiteReference
 from bundler.verification_text import verification_text
 from tokenizer_tools.vocabulary import bytes_to_symbols
 
-FEW = 4
+FEW = 4  # tokens after an awkward prompt: all that is needed to see which ids the engine has read
 # Where tokenizers go wrong: white space of every kind, contractions, digits, code, scripts, and characters of many bytes.
 AWKWARD_PROMPTS = (
     "One paragraph ends.\n\nThe next begins", "line\nline\n\n\nline", "Windows\r\nline\r\n", "a tab\tand\t\ttwo", "  two spaces lead",
@@ -30,23 +28,15 @@ AWKWARD_PROMPTS = (
 )
 
 
-class _AFew(Expected):
-    """Completions of a few tokens: all that is needed to see which ids the engine has read."""
-
-    count = FEW
-
-
-def mediapipe_gates(path: Path, reference: Reference | TFLiteReference, tokenizer: BundleTokenizer, start: int | None, stop: frozenset[int],
-                    context: int, slack: float) -> list[Gate]:
+def mediapipe_gates(path: Path, expected: Expected) -> list[Gate]:
     """Open the .task at `path` in MediaPipe's engine: whether it runs on the GPU alone, its token counts, greedy texts, start and stop tokens.
 
-    The arguments are the fields of engine_gates.Expected. A file that the engine refuses fails the one gate that is then
-    returned. Raises BundleError when a tool is missing (see mediapipe_engine.missing_tools) or the browser fails.
+    A file that the engine refuses fails the one gate that is then returned. Raises BundleError when a tool is
+    missing (see mediapipe_engine.missing_tools) or the browser fails.
     """
-    name, expected = "MediaPipe, .task", Expected(reference, tokenizer, start, stop, context, slack)
-    few = _AFew(reference, tokenizer, start, stop, context, slack)
+    name, few = "MediaPipe, .task", replace(expected, longest=FEW)
     try:
-        with open_mediapipe(path, max_tokens=context) as engine:
+        with open_mediapipe(path, max_tokens=expected.context) as engine:
             gates = [_gpu_gate(f"{name}: loads, on the GPU", engine),
                      _count_gate(f"{name}: token counts", engine, expected, read_task(path).parameters().bytes_to_unicode)]
             written, awkward = completions(engine.complete, expected), completions(engine.complete, few, _joined(few))
@@ -54,7 +44,7 @@ def mediapipe_gates(path: Path, reference: Reference | TFLiteReference, tokenize
         return [Gate(f"{name}: loads, on the GPU", False, str(error))]
 
     def complete_in(probe: Path, prompt: str, count: int) -> str:
-        with open_mediapipe(probe, max_tokens=context) as engine:
+        with open_mediapipe(probe, max_tokens=expected.context) as engine:
             return engine.complete(prompt, count)
 
     return [*gates, text_gate(f"{name}: greedy text", written, expected), text_gate(f"{name}: awkward prompts", awkward, few),
@@ -78,9 +68,9 @@ def _gpu_gate(name: str, engine: MediaPipeEngine) -> Gate:
     placement = engine.placement
     where = "every operation runs on the GPU" if placement.all_on_gpu else \
         f"on the CPU: {'; '.join(placement.on_cpu)}" if placement.on_cpu else "no signature runs on the GPU"
-    return Gate(name, placement.all_on_gpu, f"loads in {engine.load_seconds:.1f} s; {where}",
-                {"load_seconds": round(engine.load_seconds, 2), "signatures_on_gpu": placement.on_gpu, "on_cpu": list(placement.on_cpu),
-                 "gpu": engine.gpu["name"], "browser": engine.browser})
+    return Gate(name, placement.all_on_gpu, where,
+                {"signatures_on_gpu": placement.on_gpu, "on_cpu": list(placement.on_cpu),
+                 "gpu": engine.gpu["name"], "browser": engine.browser}, {"loading": engine.load_seconds})
 
 
 def _count_gate(name: str, engine: MediaPipeEngine, expected: Expected, byte_mapped: bool) -> Gate:

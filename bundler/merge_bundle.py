@@ -6,7 +6,6 @@ and the two entries' CRC-32 are corrected. The rest of the file stays byte for b
 
 from __future__ import annotations
 
-import hashlib
 import shutil
 import zlib
 from pathlib import Path
@@ -19,7 +18,7 @@ from bundler.file_section import CHUNK, FileSection
 from bundler.lora_manifest import UNMERGED, base_of_bundle, tensors_of
 from bundler.task_file import MODEL, read_task, write_crc
 from lora_weights.adapter import LITERTLM_RANKS, Base
-from lora_weights.adapter_file import AdapterFile, adapter_file, encode_adapter, read_adapter_file
+from lora_weights.adapter_file import AdapterFile, adapter_file, read_adapter_file
 from lora_weights.merge import merge_patches
 from lora_weights.peft_adapter import read_peft
 from lora_weights.tensor_map import map_from_json
@@ -38,7 +37,7 @@ def merge_into_bundle(source: Path, adapter: AdapterFile, output: Path) -> dict:
     task = read_task(source)
     model = task.section(MODEL)
     tensors = map_from_json(tensors_of(bundle), adapter.header.layers, adapter.header.width, model.size)
-    identity = hashlib.sha256(encode_adapter(adapter)).hexdigest()
+    identity = adapter.sha256
     changed = 0
     with replacing(output) as stream:
         with open(source, "rb") as original:

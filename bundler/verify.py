@@ -73,7 +73,7 @@ def verify(subject: Subject, checkpoint: Checkpoint, stage: Stage = silent) -> l
             from bundler.mediapipe_gates import mediapipe_gates
 
             with stage(f"Verifying {bundle.suffix} in MediaPipe's engine"):
-                gates += mediapipe_gates(bundle, reference, tokenizer, subject.start, subject.stop, model.context, slack)
+                gates += mediapipe_gates(bundle, expected)
     return gates
 
 

@@ -7,9 +7,10 @@ maps the file by pages. docs/LORA.md explains the bytes; the schema is TFLite's 
 
 from __future__ import annotations
 
+import hashlib
 import json
 import struct
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Mapping
 
@@ -44,10 +45,19 @@ class AdapterHeader:
 
 @dataclass(frozen=True)
 class AdapterFile:
-    """A header and every tensor, float32, by name and in the order of `tensor_shapes`."""
+    """A header and every tensor, float32, by name and in the order of `tensor_shapes`.
+
+    `read_sha256`: of the file it was read from, if it was. Another maker's file may have the same content in other bytes.
+    """
 
     header: AdapterHeader
     tensors: dict[str, np.ndarray]
+    read_sha256: str | None = field(default=None, compare=False)
+
+    @property
+    def sha256(self) -> str:
+        """In small letters, of the file it was read from, or else of the one it would be written as."""
+        return self.read_sha256 or hashlib.sha256(encode_adapter(self)).hexdigest()
 
     def check_base(self, base: Base) -> None:
         """Raise LoraError unless the adapter fits `base`."""
@@ -198,7 +208,7 @@ def decode_adapter(data: bytes, where: str = "adapter") -> AdapterFile:
         if found[name].shape != shape:
             raise LoraError(f"{where}: {name} has the shape {list(found[name].shape)}, expected {list(shape)}; export the adapter again")
         check_finite(name, found[name], where)
-    return AdapterFile(header, {name: found[name] for name in expected})
+    return AdapterFile(header, {name: found[name] for name in expected}, hashlib.sha256(data).hexdigest())
 
 
 def _parse(data: bytes, where: str) -> tuple[AdapterHeader, int | None, dict[str, np.ndarray]]:

@@ -54,7 +54,7 @@ def describe_model(report: Report, model: Model, data, where: str) -> LanguageMo
     shape, found = check_signatures(model)
     lora, lora_found = check_lora(model, report.kind)
     embedding = embedding_of(model, data)
-    report.findings += found + lora_found + check_operators(model) + check_finite(model, data)
+    report.findings += found + lora_found + check_operators(model, report.kind) + check_finite(model, data)
     report.facts["model"] |= _facts(model, shape, lora, embedding)
     return LanguageModel(shape, embedding, lora)
 

@@ -19,6 +19,7 @@ from transformers.pytorch_utils import Conv1D
 from bundler.build import build
 from bundler.bundle_file import open_bundle
 from bundler.checkpoint import open_checkpoint
+from bundler.engine_gates import Expected
 from bundler.errors import BundleError
 from bundler.headless_browser import FLAGS, find_browser
 from bundler.lora_manifest import base_of_bundle
@@ -146,7 +147,7 @@ def gates_of(path, checkpoint, reference):
     bundle = open_bundle(path)
     tokenizer = bundle_tokenizer(bundle, read_vocabulary(checkpoint))
     end = read_vocabulary(checkpoint).id_of_text(END)
-    gates = mediapipe_gates(path, reference, tokenizer, end, frozenset([end]), model_context(bundle.model), 1e-2)
+    gates = mediapipe_gates(path, Expected(reference, tokenizer, end, frozenset([end]), model_context(bundle.model), 1e-2))
     return {gate.name.removeprefix("MediaPipe, .task: "): gate for gate in gates}
 
 

@@ -213,3 +213,19 @@ def plain_signatures_first(good, folder):
     def change(model):
         model.signatureDefs.reverse()
     return with_model(good, folder, change, of="lora_task")
+
+
+@plants("embedding-not-on-gpu")
+def table_of_floats(good, folder):
+    return good.fp32_task
+
+
+@plants("embedding-not-on-gpu")
+def table_that_is_dequantised(good, folder):
+    """As int8-weight-only stores it."""
+    from bundler.quantize import quantize
+
+    model = folder / "model.tflite"
+    (folder / "fp32.tflite").write_bytes(good.entries("fp32_task")[MODEL])
+    quantize(folder / "fp32.tflite", "int8-weight-only", model)
+    return task(folder, {**good.entries("fp32_task"), MODEL: model.read_bytes()})

@@ -11,7 +11,7 @@ from bundler.doctor.examine import examine
 ELSEWHERE = {"model-over-2gib"}
 
 
-@pytest.mark.parametrize("name", ["task", "litertlm", "fp32_task", "fp32_litertlm", "lora_task", "lora_litertlm", "adapter", "tokenizer"])
+@pytest.mark.parametrize("name", ["task", "litertlm", "fp32_litertlm", "lora_task", "lora_litertlm", "adapter", "tokenizer"])
 def test_nothing_is_found_in_a_good_file(good, name):
     report = examine(getattr(good, name))
     assert report.findings == []

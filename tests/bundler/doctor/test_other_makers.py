@@ -87,7 +87,7 @@ def test_mediapipes_bundle_with_its_own_tokenizer(exported, mediapipe_tokenizer,
     pack_with_mediapipe(tmp_path / "theirs.task", exported / "default_f32_ekv64.tflite", mediapipe_tokenizer, parameters)
     report = examine(tmp_path / "theirs.task")
     # Its converter makes the end of text the unknown piece, because GPT-2's configuration names it so.
-    assert {finding.code for finding in report.findings} == DEFAULT | {"byte-mapping-ignored", "unknown-piece-ends-text"}
+    assert {finding.code for finding in report.findings} == DEFAULT | {"byte-mapping-ignored", "unknown-piece-ends-text", "embedding-not-on-gpu"}
     assert report.facts["provenance"]["maker"].startswith("MediaPipe's bundler")
     assert report.facts["tokenizer"]["byte_alphabet"] and report.facts["tokenizer"]["pieces"] == 400
     assert all(entry["aligned"] and entry["sha256"] for entry in report.facts["entries"])
@@ -96,7 +96,7 @@ def test_mediapipes_bundle_with_its_own_tokenizer(exported, mediapipe_tokenizer,
 def test_mediapipes_tokenizer_without_the_mapping(exported, mediapipe_tokenizer, tmp_path):
     model = (exported / "mask_f32_ekv64.tflite").read_bytes()
     path = task(tmp_path, {MODEL: model, TOKENIZER: mediapipe_tokenizer.read_bytes(), METADATA: metadata()})
-    assert codes(path) == {"byte-mapping-off", "unknown-piece-ends-text"}
+    assert codes(path) == {"byte-mapping-off", "unknown-piece-ends-text", "embedding-not-on-gpu"}
     processor = sentencepiece.SentencePieceProcessor(model_file=str(mediapipe_tokenizer))
     assert processor.encode("a b")[1] == 399  # the space: an end of text in the middle
 
