@@ -5,6 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import sentencepiece
 from doctor_files import task
@@ -14,6 +15,7 @@ from bundler.doctor.examine import examine
 from bundler.mediapipe_packer import INSTALL, pack_with_mediapipe
 from bundler.metadata import LlmParameters
 from bundler.task_file import METADATA, MODEL, TOKENIZER
+from bundler.tflite_runner import TFLiteGPT2
 
 HERE = Path(__file__).parent
 END = "<|endoftext|>"
@@ -71,6 +73,19 @@ def test_litert_torchs_export_with_the_mask_as_an_input(exported):
     assert report.findings == []
     assert report.facts["model"]["context"] == {"cache": 64, "LiteRT-LM": 64}
     assert "WRITTEN" in session(exported / "mask_f32_ekv64.litertlm")
+
+
+def test_both_exports_run_and_agree(exported):
+    """One has the mask inside and the cache the other way round; the weights are the same."""
+    tokens, rows = list(range(1, 41)), {}
+    for name in ("default", "mask"):
+        model = TFLiteGPT2(exported / f"{name}_f32_ekv64.tflite")
+        assert (model.context, model.rows) == (64, 400)
+        rows[name] = model.along(tokens)
+        model.reset()
+        model.prefill(tokens[:-1])
+        np.testing.assert_allclose(model.decode(tokens[-1]), rows[name][-1], atol=1e-4)
+    np.testing.assert_allclose(rows["default"], rows["mask"], atol=1e-4)
 
 
 def test_weights_of_another_architecture_are_told_apart(exported):
