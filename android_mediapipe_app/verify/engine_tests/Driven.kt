@@ -46,6 +46,10 @@ class Driven(val kind: EngineKind, folder: File, patience: Patience = Patience()
     fun options(name: String = "a.task", backend: Backend = Backend.CPU, ranks: List<Int> = emptyList()) =
         EngineOptions(kind, "/models/$name", 128, backend, ranks)
 
+    /** Of a `.litertlm`; [rank] is that of the adapters it takes, which it does beside one of zeros, null if it takes none. */
+    fun litertLm(rank: Int? = 16, name: String = "a.litertlm") =
+        options(name, ranks = listOfNotNull(rank)).copy(zeroAdapterPath = rank?.let { "/models/zero.tflite" })
+
     fun request(text: String = "The capital of France is", adapter: String? = null) =
         GenerationRequest(text, Sampling(topK = 7, topP = 0.5, temperature = 0.25, seed = 3), 64, 60, adapter)
 

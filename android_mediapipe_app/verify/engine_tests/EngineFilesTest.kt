@@ -240,6 +240,60 @@ class EngineFilesTest(private val kind: EngineKind) {
     }
 
     @Test
+    fun `a litertlm opens with LiteRT-LM, and MediaPipe never sees one`() {
+        if (kind == EngineKind.MEDIAPIPE) {
+            driven.controller.open(driven.litertLm())
+            assertEquals(RefusalReason.ENGINE_CANNOT_OPEN, driven.next<Refusal>().reason)
+            assertTrue(Script.calls.isEmpty())
+        } else {
+            driven.open(driven.litertLm()).controller.generate(driven.request())
+            assertEquals(" Paris. It is old.", driven.next<Completion>().text)
+        }
+    }
+
+    @Test
+    fun `every session of a model that takes adapters gets one, the base that of zeros, on one engine`() {
+        if (kind != EngineKind.LITERT_LM) return
+        driven.open(driven.litertLm())
+        for (adapter in listOf(null, "/models/x.tflite", "/models/y.tflite", null)) {
+            driven.controller.generate(driven.request(adapter = adapter))
+            driven.next<Completion>()
+        }
+        val given = Script.calls.filter { it.startsWith("session") }.map { it.substringAfter("loraPath=/models/").substringBefore(".tflite") }
+        assertEquals(listOf("zero", "x", "y", "zero"), given)
+        assertEquals(1, Script.calls.count { it.startsWith("open") })
+        assertFalse("close" in Script.calls)
+    }
+
+    @Test
+    fun `a model that takes adapters is not opened without one of zeros`() {
+        if (kind != EngineKind.LITERT_LM) return
+        driven.controller.open(driven.litertLm().copy(zeroAdapterPath = null))
+        assertEquals(RefusalReason.NO_ZERO_ADAPTER, driven.next<Refusal>().reason)
+        assertTrue(Script.calls.isEmpty())
+    }
+
+    @Test
+    fun `a litertlm that takes no adapters is given none`() {
+        if (kind != EngineKind.LITERT_LM) return
+        Script.withoutLora = true
+        driven.open(driven.litertLm(rank = null)).controller.generate(driven.request(adapter = "/models/x.tflite"))
+        assertEquals(RefusalReason.NO_RANKS_DECLARED, driven.next<Refusal>().reason)
+        driven.controller.generate(driven.request())
+        assertEquals(" Paris. It is old.", driven.next<Completion>().text)
+    }
+
+    @Test
+    fun `the fake is strict about adapters`() {
+        if (kind != EngineKind.LITERT_LM) return
+        // As an app would do that knew nothing of the layout.
+        driven.open(driven.litertLm(rank = null)).controller.generate(driven.request())
+        driven.next<EngineFailure>()
+        assertEquals(listOf("a session without an adapter on a model with inputs for one"), Script.violations.toList())
+        Script.violations.clear()
+    }
+
+    @Test
     fun `a top-k that the engine was not opened for is refused`() {
         driven.open().controller.generate(driven.request().copy(sampling = driven.request().sampling.copy(topK = 41)))
         assertEquals(RefusalReason.TOP_K_TOO_LARGE, driven.next<Refusal>().reason)

@@ -24,6 +24,8 @@ public final class Script {
   public static volatile boolean hangs;
   /** Takes one permit for each piece, if there is one: lets a test go step by step. */
   public static volatile Semaphore gate;
+  /** Whether the model of a .litertlm has no inputs for adapters; else LiteRT-LM must be given one for every session. */
+  public static volatile boolean withoutLora;
   public static final List<String> violations = Collections.synchronizedList(new ArrayList<>());
   public static final List<String> calls = Collections.synchronizedList(new ArrayList<>());
   /** Engines that are open now; one that a test leaves open for good is forgotten by {@link #reset}. */
@@ -41,6 +43,7 @@ public final class Script {
     asyncFailure = null;
     hangs = false;
     gate = null;
+    withoutLora = false;
     release = new Semaphore(0);
     open.set(0);
     violations.clear();

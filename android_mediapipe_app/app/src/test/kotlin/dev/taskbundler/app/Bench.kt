@@ -30,6 +30,8 @@ import dev.taskbundler.core.engine.SerialThread
 import dev.taskbundler.core.engine.TextEngine
 import dev.taskbundler.core.engine.TextSession
 import dev.taskbundler.core.findings.FindingException
+import dev.taskbundler.core.litertlm.LitertLmBundle
+import dev.taskbundler.core.model.LoraInputs
 import dev.taskbundler.core.progress.CancelSignal
 import dev.taskbundler.core.progress.Progress
 import java.io.File
@@ -152,6 +154,12 @@ class PlayedShelf : Shelf {
 fun bundle(name: String, context: Int? = 256, ranks: List<Int> = listOf(16)): StoredBundle {
     val lora = LoraFacts("f", 2, 8, listOf(1.0, 1.0), ranks, null, emptyList(), null)
     return StoredBundle(name, name, File("/models/$name"), 1000, LlmParameters(), BundleManifest(name, "int8", context, lora), null)
+}
+
+/** A `.litertlm`; [rank] is that of the adapters it takes, null if it takes none. */
+fun litertLm(name: String, rank: Int? = 16, context: Int? = 256): StoredBundle {
+    val facts = LitertLmBundle(LlmParameters(), context, rank?.let { LoraInputs(2, 8, it) }, "f")
+    return StoredBundle(name, name, File("/models/$name"), 1000, facts.tokens, null, null, facts, rank?.let { File("/models/zero") })
 }
 
 fun adapter(name: String, rank: Int = 16) =

@@ -10,6 +10,7 @@ import dev.taskbundler.core.catalogue.MergedCopy
 import dev.taskbundler.core.catalogue.Stored
 import dev.taskbundler.core.catalogue.StoredAdapter
 import dev.taskbundler.core.catalogue.StoredBundle
+import dev.taskbundler.core.litertlm.LitertLmBundle
 
 /** What there is to know about [item]: its size, what it is made for, and what is wrong with it. */
 fun factsOf(context: Context, item: Stored, contents: Contents): String {
@@ -31,9 +32,19 @@ fun factsOf(context: Context, item: Stored, contents: Contents): String {
 }
 
 private fun bundleFacts(context: Context, bundle: StoredBundle): String {
+    bundle.litertLm?.let { return litertLmFacts(context, bundle, it) }
     val manifest = bundle.manifest ?: return context.getString(R.string.bundle_other_maker)
     val made = manifest.recipe?.let { recipe -> manifest.context?.let { context.getString(R.string.bundle_recipe_context, recipe, it) } }
     return listOfNotNull(made, bundle.mergeProblem?.let { sentence(context, it) }).joinToString("\n")
+}
+
+private fun litertLmFacts(context: Context, bundle: StoredBundle, file: LitertLmBundle): String {
+    val rank = file.lora?.rank
+    return listOfNotNull(
+        bundle.context?.let { context.getString(R.string.bundle_context, it) },
+        context.getString(R.string.bundle_litertlm_only),
+        if (rank == null) context.getString(R.string.bundle_litertlm_plain) else context.getString(R.string.bundle_litertlm_rank, rank),
+    ).joinToString("\n")
 }
 
 private fun fits(context: Context, adapter: StoredAdapter, contents: Contents): String {

@@ -19,25 +19,34 @@ data class Choice(val bundle: StoredBundle, val adapter: StoredAdapter?)
 /** Tokens that an engine is opened for when neither the bundle nor the user says how many. */
 const val USUAL_CONTEXT = 512
 
-/** Whether the engine itself takes the adapter's file; else it is merged into a copy of the bundle. */
-fun isNative(choice: Choice, settings: Settings): Boolean =
-    settings.nativeLora && settings.engine == EngineKind.MEDIAPIPE && settings.backend == Backend.GPU &&
-        (choice.adapter == null || choice.adapter.header.rank in ranksOf(choice.bundle)) && ranksOf(choice.bundle).isNotEmpty()
+/** The engine that opens [bundle]: LiteRT-LM for a `.litertlm`, which no other reads; else the user's. */
+fun engineFor(bundle: StoredBundle, settings: Settings): EngineKind = if (bundle.litertLm != null) EngineKind.LITERT_LM else settings.engine
+
+/** Whether the engine itself takes the adapter's file, as it always does beside a `.litertlm`; else it is merged into a copy of the bundle. */
+fun isNative(choice: Choice, settings: Settings): Boolean = choice.bundle.litertLm != null || (allowsNative(settings) && fitsNative(choice))
+
+private fun allowsNative(settings: Settings) = settings.nativeLora && settings.engine == EngineKind.MEDIAPIPE && settings.backend == Backend.GPU
+
+private fun fitsNative(choice: Choice): Boolean {
+    val ranks = ranksOf(choice.bundle)
+    return ranks.isNotEmpty() && (choice.adapter == null || choice.adapter.header.rank in ranks)
+}
 
 /** How the engine is opened on [file], the bundle's own or that of a merged copy. */
 fun optionsFor(choice: Choice, settings: Settings, file: File): EngineOptions = EngineOptions(
-    kind = settings.engine,
+    kind = engineFor(choice.bundle, settings),
     modelPath = file.path,
     contextTokens = contextOf(choice.bundle, settings),
     backend = settings.backend,
     // Also for the base: so a change between the two needs no other engine.
     loraRanks = if (isNative(choice, settings)) ranksOf(choice.bundle) else emptyList(),
     maxTopK = maxOf(Settings.USUAL_TOP_K, settings.topK),
+    zeroAdapterPath = choice.bundle.zeroAdapter?.path,
 )
 
 /** The user's context, or the bundle's; never more than the bundle has. */
 fun contextOf(bundle: StoredBundle, settings: Settings): Int {
-    val most = bundle.manifest?.context
+    val most = bundle.context
     val wished = settings.contextTokens.takeIf { it > 0 }
     return if (most == null) wished ?: USUAL_CONTEXT else minOf(wished ?: most, most)
 }
@@ -56,7 +65,7 @@ fun requestFor(choice: Choice, settings: Settings, text: String, attempt: Int): 
     )
 }
 
-private fun ranksOf(bundle: StoredBundle) = bundle.manifest?.lora?.ranks.orEmpty()
+private fun ranksOf(bundle: StoredBundle): List<Int> = bundle.litertLm?.let { listOfNotNull(it.lora?.rank) } ?: bundle.manifest?.lora?.ranks.orEmpty()
 
 /** Makes the engine ready for a choice: opens it, or merges first. */
 class ModelSwitch(private val workshop: Workshop) {

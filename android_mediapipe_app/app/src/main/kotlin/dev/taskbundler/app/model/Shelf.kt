@@ -30,6 +30,12 @@ data class Contents(
 
     fun fitting(bundle: StoredBundle?) = adapters.filter { bundle != null && (it.id to bundle.id) !in misfits }
 
+    /** The adapters to be shown with [bundle]: those that fit; with a `.litertlm` all, since nothing else tells why one cannot be used with it. */
+    fun offered(bundle: StoredBundle?) = if (bundle?.litertLm != null) adapters else fitting(bundle)
+
+    /** Why the adapter of this id cannot be used with the bundle of that, or null. */
+    fun misfit(adapterId: String?, bundleId: String?): Finding? = if (adapterId == null || bundleId == null) null else misfits[adapterId to bundleId]
+
     fun mergedCopy(bundle: StoredBundle, adapter: StoredAdapter) = merged.find { it.bundleId == bundle.id && it.adapterId == adapter.id }
 
     /** Everything that would go with [item], and how many bytes that frees. */

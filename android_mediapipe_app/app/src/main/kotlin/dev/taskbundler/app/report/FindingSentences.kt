@@ -18,12 +18,23 @@ internal fun findingSentence(code: FindingCode): Int = when (code) {
     FindingCode.ENTRY_NAME_PATH -> R.string.finding_entry_name_path
     FindingCode.ENTRY_HEADER_MISMATCH -> R.string.finding_entry_header_mismatch
     FindingCode.ENTRY_CHECKSUM_WRONG -> R.string.finding_entry_checksum_wrong
+    FindingCode.CONTAINER_VERSION_UNSUPPORTED -> R.string.finding_container_version_unsupported
+    FindingCode.CONTAINER_HEADER_UNREADABLE -> R.string.finding_container_header_unreadable
+    FindingCode.SECTION_MISSING -> R.string.finding_section_missing
+    FindingCode.SECTION_DUPLICATED -> R.string.finding_section_duplicated
+    FindingCode.SECTION_OVERLAP -> R.string.finding_section_overlap
+    FindingCode.SECTION_OUTSIDE_FILE -> R.string.finding_section_outside_file
+    FindingCode.SECTION_MISALIGNED -> R.string.finding_section_misaligned
     FindingCode.METADATA_UNREADABLE -> R.string.finding_metadata_unreadable
     FindingCode.STOP_TOKEN_MISSING -> R.string.finding_stop_token_missing
     FindingCode.TOKEN_EMPTY -> R.string.finding_token_empty
+    FindingCode.TOKENIZER_UNREADABLE -> R.string.finding_tokenizer_unreadable
     FindingCode.MODEL_UNREADABLE -> R.string.finding_model_unreadable
     FindingCode.MODEL_WEB_ONLY -> R.string.finding_model_web_only
     FindingCode.SIGNATURES_MISSING -> R.string.finding_signatures_missing
+    FindingCode.LORA_RANK_UNSUPPORTED -> R.string.finding_lora_rank_unsupported
+    FindingCode.LORA_INPUTS_INCOMPLETE -> R.string.finding_lora_inputs_incomplete
+    FindingCode.LORA_SIGNATURE_SHADOWS_BASE -> R.string.finding_lora_signature_shadows_base
     FindingCode.ADAPTER_UNREADABLE -> R.string.finding_adapter_unreadable
     FindingCode.ADAPTER_LAYOUT_IGNORED -> R.string.finding_adapter_layout_ignored
     FindingCode.ADAPTER_RANK_MISSING -> R.string.finding_adapter_rank_missing
@@ -47,6 +58,8 @@ internal fun findingSentence(code: FindingCode): Int = when (code) {
     FindingCode.APP_ADAPTER_OTHER_SHAPE -> R.string.finding_app_adapter_other_shape
     FindingCode.APP_ADAPTER_RANK_UNSUPPORTED -> R.string.finding_app_adapter_rank_unsupported
     FindingCode.APP_BUNDLE_WITHOUT_ADAPTERS -> R.string.finding_app_bundle_without_adapters
+    FindingCode.APP_LITERTLM_WITHOUT_LORA -> R.string.finding_app_litertlm_without_lora
+    FindingCode.APP_LITERTLM_NOT_MERGED -> R.string.finding_app_litertlm_not_merged
     FindingCode.APP_BUNDLE_MERGED -> R.string.finding_app_bundle_merged
     FindingCode.APP_ADAPTER_TOO_STRONG -> R.string.finding_app_adapter_too_strong
 }

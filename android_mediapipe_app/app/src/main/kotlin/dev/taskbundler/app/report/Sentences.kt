@@ -73,6 +73,8 @@ private fun refusalSentence(reason: RefusalReason): Int = when (reason) {
     RefusalReason.RANKS_ON_CPU -> R.string.refusal_ranks_on_cpu
     RefusalReason.NO_RANKS_DECLARED -> R.string.refusal_no_ranks_declared
     RefusalReason.ENGINE_IGNORES_ADAPTERS -> R.string.refusal_engine_ignores_adapters
+    RefusalReason.ENGINE_CANNOT_OPEN -> R.string.refusal_engine_cannot_open
+    RefusalReason.NO_ZERO_ADAPTER -> R.string.refusal_no_zero_adapter
     RefusalReason.TOP_K_TOO_LARGE -> R.string.refusal_top_k_too_large
     RefusalReason.CONTEXT_TOO_SMALL -> R.string.refusal_context_too_small
     RefusalReason.NO_MODEL -> R.string.refusal_no_model

@@ -23,8 +23,10 @@ class ChipRow(
         if (chips == last) return
         if (chips.map { it.id to it.name } != last?.map { it.id to it.name }) rebuild(chips)
         last = chips
-        chips.forEachIndexed { index, chip -> (group.getChildAt(index) as RadioButton).isChecked = chip.isChosen }
+        check(chips)
     }
+
+    private fun check(chips: List<Chip>) = chips.forEachIndexed { index, chip -> (group.getChildAt(index) as RadioButton).isChecked = chip.isChosen }
 
     private fun rebuild(chips: List<Chip>) {
         group.removeAllViews()
@@ -34,7 +36,11 @@ class ChipRow(
             button.text = if (chip.id == null) group.context.getString(R.string.base) else chip.name
             button.contentDescription =
                 if (chip.id == null) group.context.getString(R.string.chip_base_description) else group.context.getString(description, chip.name)
-            button.setOnClickListener { onChoose(chip.id) }
+            button.setOnClickListener {
+                onChoose(chip.id)
+                // The tap has checked it, also where it was not to be chosen.
+                last?.let(::check)
+            }
             button.setOnLongClickListener {
                 chip.id?.let(onMore)
                 chip.id != null

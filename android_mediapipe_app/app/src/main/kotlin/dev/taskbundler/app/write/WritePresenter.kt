@@ -128,9 +128,10 @@ class WritePresenter(
     /** Put [text], written elsewhere, after the text as a suggestion. */
     fun suggest(text: String) = settle { it.rejected().grown(text) }
 
-    /** From the next completion on, write in this voice; null is the base. */
+    /** From the next completion on, write in this voice; null is the base. One that cannot be used with the bundle is told, and not chosen. */
     fun choose(adapterId: String?) {
         if (this.adapterId == adapterId) return
+        contents.misfit(adapterId, bundleId)?.let { return show(model.copy(notice = Notice.Found(it))) }
         this.adapterId = adapterId
         attempt = 0
         applyWhenFree()
@@ -272,7 +273,7 @@ class WritePresenter(
         val bundle = contents.bundle(bundleId)
         model = next.copy(
             bundles = contents.bundles.map { Chip(it.id, it.name, it.id == bundleId) },
-            adapters = listOf(Chip(null, "", adapterId == null)) + contents.fitting(bundle).map { Chip(it.id, it.name, it.id == adapterId) },
+            adapters = listOf(Chip(null, "", adapterId == null)) + contents.offered(bundle).map { Chip(it.id, it.name, it.id == adapterId) },
         )
         screen?.show(model)
     }

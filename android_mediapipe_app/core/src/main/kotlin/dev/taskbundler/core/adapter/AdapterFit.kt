@@ -3,6 +3,7 @@ package dev.taskbundler.core.adapter
 import dev.taskbundler.core.bundle.LoraFacts
 import dev.taskbundler.core.findings.Finding
 import dev.taskbundler.core.findings.FindingCode
+import dev.taskbundler.core.litertlm.LitertLmBundle
 
 /** Why an adapter does not fit the base that [facts] are of, or null if it does. [adapter] and [bundle] are what the sentence calls them. */
 fun baseProblem(header: AdapterHeader, facts: LoraFacts, adapter: String, bundle: String): Finding? {
@@ -40,6 +41,18 @@ fun baseProblem(header: AdapterHeader, facts: LoraFacts, adapter: String, bundle
     return null
 }
 
+/** Why LiteRT-LM cannot be given the adapter beside the weights of the `.litertlm` [bundle] is the name of, or null. */
+fun litertLmProblem(header: AdapterHeader, file: LitertLmBundle, adapter: String, bundle: String): Finding? {
+    val lora = file.lora ?: return Finding(
+        FindingCode.APP_LITERTLM_WITHOUT_LORA,
+        mapOf("bundle" to bundle),
+        "the model in $bundle has no inputs for adapters; choose the .task beside it, into which they are merged, or build it with --lora-ranks 16",
+    )
+    // A .litertlm does not say how its scores are scaled: the fingerprint tells one base from another.
+    val facts = LoraFacts(file.baseFingerprint, lora.layers, lora.width, header.queryScale, listOf(lora.rank), null, null, null)
+    return baseProblem(header, facts, adapter, bundle) ?: rankProblem(header, facts, adapter, bundle)
+}
+
 /** Why an engine with LoRA support cannot take the adapter beside the weights, or null: its rank has no signatures. */
 fun rankProblem(header: AdapterHeader, facts: LoraFacts, adapter: String, bundle: String): Finding? {
     if (header.rank in facts.ranks) return null
@@ -47,6 +60,6 @@ fun rankProblem(header: AdapterHeader, facts: LoraFacts, adapter: String, bundle
     return Finding(
         FindingCode.APP_ADAPTER_RANK_UNSUPPORTED,
         mapOf("rank" to header.rank, "ranks" to ranks, "adapter" to adapter, "bundle" to bundle),
-        "$adapter has rank ${header.rank}, $bundle takes adapters of rank $ranks beside its weights; merge it instead, or build with --lora-ranks ${header.rank}",
+        "$adapter has rank ${header.rank}, $bundle takes adapters of rank $ranks beside its weights; export it at such a rank, or merge it into a .task",
     )
 }

@@ -19,13 +19,13 @@ import java.io.EOFException
 import java.io.File
 import java.nio.charset.CharacterCodingException
 
-private const val IDENTIFIER = "TFL3"
+internal const val IDENTIFIER = "TFL3"
 private const val IDENTIFIER_AT = 4L
-private const val RANK_METADATA = "lora_rank"
-private const val OWN_METADATA = "task_bundler_adapter"
+internal const val RANK_METADATA = "lora_rank"
+internal const val OWN_METADATA = "task_bundler_adapter"
 
 /** Bytes: the largest page of Android devices, to a multiple of which LiteRT-LM maps the file. */
-private const val PAGE = 16384
+internal const val PAGE = 16384
 
 /** Bytes: a flatbuffer's limit. */
 private const val LARGEST = 1L shl 31

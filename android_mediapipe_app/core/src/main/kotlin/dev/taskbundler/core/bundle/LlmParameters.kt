@@ -1,7 +1,7 @@
 package dev.taskbundler.core.bundle
 
 /**
- * What a `.task` tells an engine in its entry METADATA: MediaPipe's message LlmParameters.
+ * What a bundle tells an engine of its tokens: a `.task` in its entry METADATA, MediaPipe's message LlmParameters.
  *
  * The start token is text or an id. [bytesToUnicode]: text is mapped to GPT-2's printable alphabet before it is cut into tokens.
  */

@@ -1,9 +1,11 @@
 package dev.taskbundler.core.bundle
 
-import dev.taskbundler.core.bytes.decodeUtf8
 import dev.taskbundler.core.findings.FindingCode
 import dev.taskbundler.core.findings.refuse
-import java.nio.charset.CharacterCodingException
+import dev.taskbundler.core.protobuf.ProtobufException
+import dev.taskbundler.core.protobuf.ProtobufMessage
+import dev.taskbundler.core.protobuf.WIRE_BYTES
+import dev.taskbundler.core.protobuf.WIRE_VARINT
 
 // Field numbers of LlmParameters, as MediaPipe's llm_params.proto has them; docs/CONTAINERS.md lists them all.
 private const val START_TOKEN_ID = 4
@@ -12,11 +14,6 @@ private const val START_TOKEN = 6
 private const val NORMALIZATIONS = 7
 private const val STOP_TOKEN_IDS = 18
 private const val BYTES_TO_UNICODE = 1L
-
-private const val VARINT = 0
-private const val FIXED64 = 1
-private const val BYTES = 2
-private const val FIXED32 = 5
 
 /**
  * The message in [bytes]; what this app does not need, such as templates, is passed over.
@@ -27,7 +24,7 @@ private const val FIXED32 = 5
 fun decodeLlmParameters(bytes: ByteArray, where: String): LlmParameters {
     val parameters = try {
         decode(bytes)
-    } catch (error: MessageException) {
+    } catch (error: ProtobufException) {
         refuse(
             FindingCode.METADATA_UNREADABLE,
             "$METADATA in $where is no LlmParameters message (${error.message}); build the bundle again",
@@ -46,35 +43,30 @@ fun decodeLlmParameters(bytes: ByteArray, where: String): LlmParameters {
     return parameters
 }
 
-private class MessageException(message: String) : Exception(message)
-
 private fun decode(bytes: ByteArray): LlmParameters {
-    val message = Message(bytes)
+    val message = ProtobufMessage(bytes)
     var result = LlmParameters()
     while (!message.atEnd) {
-        val tag = message.varint()
-        val number = tag ushr 3
-        val wire = (tag and 7).toInt()
-        if (number == 0L || number > LARGEST_FIELD) throw MessageException("field number $number")
+        val (number, wire) = message.tag()
         result = when {
             // One of the two: the later one counts.
-            number == START_TOKEN_ID.toLong() && wire == VARINT -> result.copy(startToken = null, startTokenId = message.varint().toInt())
+            number == START_TOKEN_ID && wire == WIRE_VARINT -> result.copy(startToken = null, startTokenId = message.varint().toInt())
 
-            number == START_TOKEN.toLong() && wire == BYTES -> result.copy(startToken = message.text(), startTokenId = null)
+            number == START_TOKEN && wire == WIRE_BYTES -> result.copy(startToken = message.text(), startTokenId = null)
 
-            number == STOP_TOKENS.toLong() && wire == BYTES -> result.copy(stopTokens = result.stopTokens + message.text())
+            number == STOP_TOKENS && wire == WIRE_BYTES -> result.copy(stopTokens = result.stopTokens + message.text())
 
-            number == STOP_TOKEN_IDS.toLong() && wire == VARINT -> result.copy(stopTokenIds = result.stopTokenIds + message.varint().toInt())
+            number == STOP_TOKEN_IDS && wire == WIRE_VARINT -> result.copy(stopTokenIds = result.stopTokenIds + message.varint().toInt())
 
-            number == STOP_TOKEN_IDS.toLong() && wire == BYTES -> result.copy(
+            number == STOP_TOKEN_IDS && wire == WIRE_BYTES -> result.copy(
                 stopTokenIds = result.stopTokenIds + message.packed().map {
                     it.toInt()
                 },
             )
 
-            number == NORMALIZATIONS.toLong() && wire == VARINT -> result.normalized(listOf(message.varint()))
+            number == NORMALIZATIONS && wire == WIRE_VARINT -> result.normalized(listOf(message.varint()))
 
-            number == NORMALIZATIONS.toLong() && wire == BYTES -> result.normalized(message.packed())
+            number == NORMALIZATIONS && wire == WIRE_BYTES -> result.normalized(message.packed())
 
             else -> result.also { message.skip(wire) }
         }
@@ -83,59 +75,3 @@ private fun decode(bytes: ByteArray): LlmParameters {
 }
 
 private fun LlmParameters.normalized(by: List<Long>) = copy(bytesToUnicode = bytesToUnicode || BYTES_TO_UNICODE in by)
-
-/** 2^29 - 1, protobuf's limit. */
-private const val LARGEST_FIELD = (1L shl 29) - 1
-
-/** A run of protobuf fields (https://protobuf.dev/programming-guides/encoding/). */
-private class Message(private val bytes: ByteArray) {
-    private var at = 0
-
-    val atEnd: Boolean get() = at == bytes.size
-
-    fun varint(): Long {
-        var value = 0L
-        for (shift in 0 until 70 step 7) {
-            if (atEnd) throw MessageException("it ends within a number")
-            val byte = bytes[at++].toLong()
-            value = value or ((byte and 0x7F) shl shift)
-            if (byte >= 0) return value
-        }
-        throw MessageException("a number of more than ten bytes")
-    }
-
-    fun text(): String = try {
-        decodeUtf8(run())
-    } catch (_: CharacterCodingException) {
-        throw MessageException("a text that is no UTF-8")
-    }
-
-    fun packed(): List<Long> {
-        val inner = Message(run())
-        val values = ArrayList<Long>()
-        while (!inner.atEnd) values.add(inner.varint())
-        return values
-    }
-
-    fun skip(wire: Int) {
-        when (wire) {
-            VARINT -> varint()
-            FIXED64 -> step(8)
-            BYTES -> run()
-            FIXED32 -> step(4)
-            else -> throw MessageException("wire type $wire")
-        }
-    }
-
-    private fun run(): ByteArray {
-        val size = varint()
-        if (size < 0 || size > bytes.size - at) throw MessageException("a field of $size bytes where ${bytes.size - at} are left")
-        return step(size.toInt())
-    }
-
-    private fun step(count: Int): ByteArray {
-        if (count > bytes.size - at) throw MessageException("it ends within a field")
-        at += count
-        return bytes.copyOfRange(at - count, at)
-    }
-}

@@ -1,9 +1,11 @@
 package dev.taskbundler.core.catalogue
 
 import dev.taskbundler.core.adapter.baseProblem
+import dev.taskbundler.core.adapter.litertLmProblem
 import dev.taskbundler.core.adapter.rankProblem
 import dev.taskbundler.core.adapter.readAdapter
 import dev.taskbundler.core.adapter.readAdapterHeader
+import dev.taskbundler.core.adapter.writeZeroAdapter
 import dev.taskbundler.core.bundle.checkEntry
 import dev.taskbundler.core.bundle.checkModel
 import dev.taskbundler.core.bundle.openBundle
@@ -11,6 +13,9 @@ import dev.taskbundler.core.findings.Finding
 import dev.taskbundler.core.findings.FindingCode
 import dev.taskbundler.core.findings.FindingException
 import dev.taskbundler.core.findings.refuse
+import dev.taskbundler.core.litertlm.LitertLmBundle
+import dev.taskbundler.core.litertlm.checkTokenizer
+import dev.taskbundler.core.litertlm.openLitertLm
 import dev.taskbundler.core.merge.mergeIntoBundle
 import dev.taskbundler.core.merge.mergeProblem
 import dev.taskbundler.core.progress.CancelSignal
@@ -22,6 +27,9 @@ private const val BUNDLES = "bundles"
 private const val ADAPTERS = "adapters"
 private const val MERGED = "merged"
 
+/** Adapters of zeros, by the id of the bundle that each is for. */
+private const val ZEROS = "zeros"
+
 /**
  * The bundles, adapters and merged copies below [root], a folder that belongs to this class alone.
  *
@@ -32,7 +40,10 @@ class Catalogue(root: File, freeSpace: (File) -> Long = File::getUsableSpace) {
     private val storage = Storage(root, freeSpace)
 
     /** Remove what an import, merge or deletion that was cut off has left. To be called at start, before all else. */
-    fun clearLeftovers() = storage.clearLeftovers()
+    fun clearLeftovers() {
+        storage.clearLeftovers()
+        for ((id, _) in storage.list(ZEROS)) if (storage.find(BUNDLES, id) == null) storage.delete(ZEROS, id)
+    }
 
     fun bundles(): List<StoredBundle> = storage.list(BUNDLES).mapNotNull { (id, file) -> bundle(id, file) as? StoredBundle }
 
@@ -65,20 +76,28 @@ class Catalogue(root: File, freeSpace: (File) -> Long = File::getUsableSpace) {
             storage.writing(0) { if (!copy.renameTo(named)) throw IOException("cannot rename $copy to $named") }
             when (kind) {
                 FileKind.BUNDLE -> checkBundle(named, cancel)
+
+                // Its adapter of zeros first: then no bundle is listed that cannot be used.
+                FileKind.LITERTLM -> zeroAdapter(hash, checkLitertLm(named, cancel))
+
                 FileKind.ADAPTER -> readAdapter(named)
             }
-            Filled(if (kind == FileKind.BUNDLE) BUNDLES else ADAPTERS, hash, kind to hash)
+            Filled(if (kind == FileKind.ADAPTER) ADAPTERS else BUNDLES, hash, kind to hash)
         }
         val (kind, hash) = filled
-        return if (kind == FileKind.BUNDLE) bundle(hash, file) else adapter(hash, file)
+        return if (kind == FileKind.ADAPTER) adapter(hash, file) else bundle(hash, file)
     }
 
-    /** Why [adapter] cannot be merged into [bundle], or null if it can. */
+    /** Why [adapter] cannot be used with [bundle], or null if it can: merged into a `.task`, beside the weights of a `.litertlm`. */
     fun misfit(adapter: StoredAdapter, bundle: StoredBundle): Finding? =
+        if (bundle.litertLm != null) nativeMisfit(adapter, bundle) else mergeMisfit(adapter, bundle)
+
+    private fun mergeMisfit(adapter: StoredAdapter, bundle: StoredBundle): Finding? =
         bundle.mergeProblem ?: bundle.manifest?.lora?.let { baseProblem(adapter.header, it, adapter.name, bundle.name) }
 
     /** Why an engine with LoRA support cannot be given [adapter] beside the weights of [bundle], or null if it can. */
     fun nativeMisfit(adapter: StoredAdapter, bundle: StoredBundle): Finding? {
+        bundle.litertLm?.let { return litertLmProblem(adapter.header, it, adapter.name, bundle.name) }
         val facts = bundle.manifest?.lora ?: return bundle.mergeProblem
         return baseProblem(adapter.header, facts, adapter.name, bundle.name) ?: rankProblem(adapter.header, facts, adapter.name, bundle.name)
     }
@@ -92,7 +111,7 @@ class Catalogue(root: File, freeSpace: (File) -> Long = File::getUsableSpace) {
     /** The same, made if there is none. Takes as much room as [bundle]. Throws CancellationException when [cancel] is asked for. */
     fun merge(bundle: StoredBundle, adapter: StoredAdapter, progress: Progress = Progress.NONE, cancel: CancelSignal = CancelSignal()): MergedCopy {
         mergedCopy(bundle, adapter)?.let { return it }
-        misfit(adapter, bundle)?.let { throw FindingException(it) }
+        mergeMisfit(adapter, bundle)?.let { throw FindingException(it) }
         for (item in listOf(bundle, adapter)) if (!item.file.exists()) gone(item)
         storage.needRoom(bundle.size)
         val id = mergedId(bundle.id, adapter.id)
@@ -115,13 +134,31 @@ class Catalogue(root: File, freeSpace: (File) -> Long = File::getUsableSpace) {
             for (copy in merged()) if (item.id == copy.bundleId || item.id == copy.adapterId) storage.delete(MERGED, copy.id)
         }
         storage.delete(kindFolder(item), item.id)
+        if (kindFolder(item) == BUNDLES) storage.delete(ZEROS, item.id)
     }
 
     private fun kindFolder(item: Stored): String = item.file.parentFile!!.parentFile!!.name
 
     private fun bundle(id: String, file: File): Stored = readable(id, file) {
-        val bundle = openBundle(file)
-        StoredBundle(id, file.name, file, file.length(), bundle.parameters, bundle.manifest, mergeProblem(bundle, file.name))
+        if (file.name.endsWith(FileKind.LITERTLM.suffix)) {
+            val bundle = openLitertLm(file)
+            StoredBundle(id, file.name, file, file.length(), bundle.tokens, null, notMerged(file.name), bundle, zeroAdapter(id, bundle))
+        } else {
+            val bundle = openBundle(file)
+            StoredBundle(id, file.name, file, file.length(), bundle.parameters, bundle.manifest, mergeProblem(bundle, file.name))
+        }
+    }
+
+    /** The adapter of zeros for the bundle of this id, made if it is not there; null if its model takes no adapters. */
+    private fun zeroAdapter(id: String, bundle: LitertLmBundle): File? {
+        val lora = bundle.lora ?: return null
+        storage.find(ZEROS, id)?.let { return it }
+        val (file, _) = storage.put { folder ->
+            val zeros = File(folder, "zero${FileKind.ADAPTER.suffix}")
+            storage.writing(0) { writeZeroAdapter(zeros, lora.layers, lora.width, lora.rank, bundle.baseFingerprint) }
+            Filled(ZEROS, id, Unit)
+        }
+        return file
     }
 
     private fun adapter(id: String, file: File): Stored = readable(id, file) {
@@ -141,6 +178,12 @@ class Catalogue(root: File, freeSpace: (File) -> Long = File::getUsableSpace) {
 
     private fun mergedId(bundle: String, adapter: String) = "$bundle-$adapter"
 
+    private fun notMerged(name: String) = Finding(
+        FindingCode.APP_LITERTLM_NOT_MERGED,
+        mapOf("bundle" to name),
+        "$name is a .litertlm; adapters are merged into a .task, and handed to LiteRT-LM beside a .litertlm; choose the .task beside it",
+    )
+
     private fun gone(item: Stored): Nothing = goneFinding(item.name, null).let { throw FindingException(it) }
 
     private fun goneFinding(name: String, error: IOException?) = Finding(
@@ -148,6 +191,12 @@ class Catalogue(root: File, freeSpace: (File) -> Long = File::getUsableSpace) {
         mapOf("name" to name),
         "$name is not there any more${error?.let { " (${it.message})" }.orEmpty()}; import it again",
     )
+}
+
+private fun checkLitertLm(file: File, cancel: CancelSignal): LitertLmBundle {
+    val bundle = openLitertLm(file)
+    checkTokenizer(file, cancel)
+    return bundle
 }
 
 private fun checkBundle(file: File, cancel: CancelSignal) {

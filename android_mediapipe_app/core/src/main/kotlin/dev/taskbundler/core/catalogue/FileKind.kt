@@ -3,11 +3,13 @@ package dev.taskbundler.core.catalogue
 import dev.taskbundler.core.bytes.FileBytes
 import dev.taskbundler.core.findings.FindingCode
 import dev.taskbundler.core.findings.refuse
+import dev.taskbundler.core.litertlm.MAGIC
 import java.io.File
 
 /** What this app keeps; [suffix] is what engines want the file's name to end in. */
 internal enum class FileKind(val suffix: String) {
     BUNDLE(".task"),
+    LITERTLM(".litertlm"),
     ADAPTER(".tflite"),
 }
 
@@ -25,15 +27,11 @@ internal fun kindOf(file: File, name: String): FileKind {
 
         beginning.startsWith("TFL3", 4) -> FileKind.ADAPTER
 
-        beginning.startsWith("LITERTLM") -> refuse(
-            FindingCode.APP_KIND_UNUSED,
-            "$name is a .litertlm, which LiteRT-LM reads; this app runs MediaPipe: choose the .task beside it",
-            "kind" to ".litertlm",
-        )
+        beginning == MAGIC -> FileKind.LITERTLM
 
         else -> refuse(
             FindingCode.NOT_A_KNOWN_FILE,
-            "$name is neither a .task nor an adapter file; choose what `task-bundler build` or `task-bundler lora export` wrote. " +
+            "$name is no .task, .litertlm or adapter file; choose what `task-bundler build` or `task-bundler lora export` wrote. " +
                 "A web page that was saved under the file's name is a common cause",
         )
     }

@@ -4,6 +4,7 @@ import dev.taskbundler.core.adapter.AdapterHeader
 import dev.taskbundler.core.bundle.BundleManifest
 import dev.taskbundler.core.bundle.LlmParameters
 import dev.taskbundler.core.findings.Finding
+import dev.taskbundler.core.litertlm.LitertLmBundle
 import java.io.File
 
 /** A whole, checked file in the app's storage. */
@@ -23,11 +24,18 @@ data class StoredBundle(
     override val file: File,
     override val size: Long,
     val parameters: LlmParameters,
-    /** Null for bundles of other makers: they run, but take no adapters here. */
+    /** Null for bundles of other makers, which run but take no adapters here, and for a `.litertlm`. */
     val manifest: BundleManifest?,
     /** Why nothing can be merged into it, or null. */
     val mergeProblem: Finding?,
-) : Stored
+    /** Of a `.litertlm`, which LiteRT-LM alone opens; null for a `.task`. */
+    val litertLm: LitertLmBundle? = null,
+    /** The adapter that changes nothing, to be given to every session without another; there is one if the model has inputs for adapters. */
+    val zeroAdapter: File? = null,
+) : Stored {
+    /** Tokens that prompt and answer may have together; null where the bundle does not say. */
+    val context: Int? get() = if (litertLm == null) manifest?.context else litertLm.context
+}
 
 data class StoredAdapter(
     override val id: String,

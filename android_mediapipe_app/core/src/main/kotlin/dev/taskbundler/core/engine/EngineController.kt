@@ -14,7 +14,8 @@ import java.util.concurrent.atomic.AtomicLong
  * Functions may be called from any thread and return at once; all work is done on [thread], where [observer] is told of it.
  * The rules: one engine at a time, the old one closed before the next is opened; a session that answers is neither closed
  * nor asked, only cancelled, and what was wished meanwhile waits for its end; adapter ranks never on the CPU; an engine
- * that never ends is left alone for good. Around each step that has been seen to kill the process, [marker] is set.
+ * that never ends is left alone for good; a model with inputs for adapters is always given one, of zeros for its base.
+ * Around each step that has been seen to kill the process, [marker] is set.
  */
 class EngineController(
     private val opener: EngineOpener,
@@ -126,7 +127,7 @@ class EngineController(
         refusal(options, request.sampling, request.adapterPath)?.let { return observer.onRefused(id, it) }
         val started = try {
             closeIdleSession()
-            engine.newSession(request.sampling, request.adapterPath).also { idleSession = it }
+            engine.newSession(request.sampling, request.adapterPath ?: options.zeroAdapterPath).also { idleSession = it }
         } catch (cause: Throwable) {
             return fail(failureOf(cause, "Beginning a session"), id)
         }

@@ -11,6 +11,12 @@ enum class RefusalReason {
     /** LiteRT-LM ignores an adapter for a bundle in MediaPipe's layout without a word. */
     ENGINE_IGNORES_ADAPTERS,
 
+    /** A `.litertlm` is for LiteRT-LM alone. */
+    ENGINE_CANNOT_OPEN,
+
+    /** A `.litertlm` with inputs for adapters, and no adapter of zeros for the base: it would compute with undefined memory. */
+    NO_ZERO_ADAPTER,
+
     TOP_K_TOO_LARGE,
     CONTEXT_TOO_SMALL,
     NO_MODEL,
@@ -32,9 +38,21 @@ internal const val SMALLEST_CONTEXT = 16
 
 /** Why an engine must not be opened with these options, or null. */
 fun refusal(options: EngineOptions): Refusal? = when {
-    options.loraRanks.isNotEmpty() && options.kind == EngineKind.LITERT_LM -> ignoresAdapters()
+    options.isLitertLmFile && options.kind != EngineKind.LITERT_LM -> Refusal(
+        RefusalReason.ENGINE_CANNOT_OPEN,
+        "",
+        "A .litertlm was to be opened with MediaPipe, which cannot. Choose LiteRT-LM, or the .task beside it.",
+    )
 
-    options.loraRanks.isNotEmpty() && options.backend == Backend.CPU -> Refusal(
+    options.loraRanks.isNotEmpty() && options.kind == EngineKind.LITERT_LM && !options.isLitertLmFile -> ignoresAdapters()
+
+    options.loraRanks.isNotEmpty() && options.isLitertLmFile && options.zeroAdapterPath == null -> Refusal(
+        RefusalReason.NO_ZERO_ADAPTER,
+        options.modelPath,
+        "A .litertlm that takes adapters was to be opened without one of zeros for its base. Import it again.",
+    )
+
+    options.loraRanks.isNotEmpty() && options.kind == EngineKind.MEDIAPIPE && options.backend == Backend.CPU -> Refusal(
         RefusalReason.RANKS_ON_CPU,
         options.loraRanks.joinToString(),
         "Adapter ranks ${options.loraRanks.joinToString()} were asked for on the CPU, which can end the app. Choose the GPU, or merge the adapter.",
@@ -51,7 +69,7 @@ fun refusal(options: EngineOptions): Refusal? = when {
 
 /** Why an open engine must not be given such a session, or null. */
 fun refusal(options: EngineOptions, sampling: Sampling, adapterPath: String?): Refusal? = when {
-    adapterPath != null && options.kind == EngineKind.LITERT_LM -> ignoresAdapters()
+    adapterPath != null && options.kind == EngineKind.LITERT_LM && !options.isLitertLmFile -> ignoresAdapters()
 
     adapterPath != null && options.loraRanks.isEmpty() -> Refusal(
         RefusalReason.NO_RANKS_DECLARED,

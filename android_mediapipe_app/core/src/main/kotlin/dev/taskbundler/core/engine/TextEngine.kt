@@ -9,6 +9,9 @@ enum class Backend { CPU, GPU }
 /**
  * How an engine is opened. [contextTokens] is for prompt and answer together; [loraRanks] are those an engine shall take
  * adapter files of, none for most; [maxTopK] bounds every session's top-k.
+ *
+ * [zeroAdapterPath]: of a `.litertlm` whose model has inputs for adapters, the adapter that changes nothing. Without any, LiteRT-LM
+ * would compute with undefined memory, so sessions without an adapter are given this one.
  */
 data class EngineOptions(
     val kind: EngineKind,
@@ -17,7 +20,12 @@ data class EngineOptions(
     val backend: Backend,
     val loraRanks: List<Int> = emptyList(),
     val maxTopK: Int = 40,
-)
+    val zeroAdapterPath: String? = null,
+) {
+    val isLitertLmFile: Boolean get() = modelPath.endsWith(LITERTLM_SUFFIX)
+}
+
+private const val LITERTLM_SUFFIX = ".litertlm"
 
 /** How tokens are drawn. A temperature of 0 or a top-k of 1 always takes the likeliest. */
 data class Sampling(val topK: Int = 40, val topP: Double = 0.95, val temperature: Double = 0.8, val seed: Int = 0)

@@ -16,12 +16,23 @@ enum class FindingCode(val id: String) {
     ENTRY_NAME_PATH("entry-name-path"),
     ENTRY_HEADER_MISMATCH("entry-header-mismatch"),
     ENTRY_CHECKSUM_WRONG("entry-checksum-wrong"),
+    CONTAINER_VERSION_UNSUPPORTED("container-version-unsupported"),
+    CONTAINER_HEADER_UNREADABLE("container-header-unreadable"),
+    SECTION_MISSING("section-missing"),
+    SECTION_DUPLICATED("section-duplicated"),
+    SECTION_OVERLAP("section-overlap"),
+    SECTION_OUTSIDE_FILE("section-outside-file"),
+    SECTION_MISALIGNED("section-misaligned"),
     METADATA_UNREADABLE("metadata-unreadable"),
     STOP_TOKEN_MISSING("stop-token-missing"),
     TOKEN_EMPTY("token-empty"),
+    TOKENIZER_UNREADABLE("tokenizer-unreadable"),
     MODEL_UNREADABLE("model-unreadable"),
     MODEL_WEB_ONLY("model-web-only"),
     SIGNATURES_MISSING("signatures-missing"),
+    LORA_RANK_UNSUPPORTED("lora-rank-unsupported"),
+    LORA_INPUTS_INCOMPLETE("lora-inputs-incomplete"),
+    LORA_SIGNATURE_SHADOWS_BASE("lora-signature-shadows-base"),
     ADAPTER_UNREADABLE("adapter-unreadable"),
     ADAPTER_LAYOUT_IGNORED("adapter-layout-ignored"),
     ADAPTER_RANK_MISSING("adapter-rank-missing"),
@@ -71,6 +82,12 @@ enum class FindingCode(val id: String) {
 
     /** The bundle says nothing about adapters, or why none can be merged into it. */
     APP_BUNDLE_WITHOUT_ADAPTERS("app-bundle-without-adapters"),
+
+    /** The model of a .litertlm takes no adapters: it was built without inputs for them. */
+    APP_LITERTLM_WITHOUT_LORA("app-litertlm-without-lora"),
+
+    /** Adapters are merged into a .task only. */
+    APP_LITERTLM_NOT_MERGED("app-litertlm-not-merged"),
 
     /** An adapter is merged into the bundle already. */
     APP_BUNDLE_MERGED("app-bundle-merged"),

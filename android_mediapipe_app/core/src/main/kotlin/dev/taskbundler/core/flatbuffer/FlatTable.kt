@@ -31,6 +31,9 @@ class FlatTable(private val file: FileBytes, val at: Long) {
 
     fun i64(field: Int): Long = place(field)?.let { file.i64(it) } ?: 0
 
+    /** The table that a field refers to; null if it is not there. */
+    fun table(field: Int): FlatTable? = place(field)?.let { FlatTable(file, it + file.u32(it)) }
+
     fun text(field: Int): String? = vector(field, 1)?.let { decodeUtf8(it.bytes(LONGEST_TEXT)) }
 
     /** A vector of elements of [elementBytes] each; null if the field is not there. */

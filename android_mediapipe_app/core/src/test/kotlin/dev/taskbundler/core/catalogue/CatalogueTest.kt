@@ -166,7 +166,7 @@ class CatalogueTest {
     fun `what cannot be what it should is refused by its content, not its name`() {
         val cases = mapOf(
             "<!doctype html><title>Not found</title>".toByteArray() to FindingCode.NOT_A_KNOWN_FILE,
-            "LITERTLM\u0001".toByteArray() to FindingCode.APP_KIND_UNUSED,
+            "LITERTLM\u0001".toByteArray() to FindingCode.FILE_TRUNCATED,
             AdapterBuilder(ownMetadata = "x").build() to FindingCode.APP_KIND_UNUSED,
             ByteArray(0) to FindingCode.FILE_TRUNCATED,
             ByteArray(3) to FindingCode.NOT_A_KNOWN_FILE,

@@ -481,4 +481,22 @@ class EngineControllerTest {
         assertEquals(FailureKind.NO_NATIVE_LIBRARY, seen.failed.single().second)
         assertFalse(markerFile.exists())
     }
+
+    @Test
+    fun `where the model takes adapters, a session for the base gets the one of zeros`() {
+        controller.open(EngineOptions(EngineKind.LITERT_LM, "a.litertlm", 64, Backend.CPU, listOf(16), zeroAdapterPath = "zero.tflite"))
+        for (adapter in listOf(null, "x.tflite", null)) {
+            controller.generate(request(adapter = adapter))
+            thread.run()
+            opener.session.done()
+            thread.run()
+        }
+        assertEquals(
+            listOf("zero.tflite", "x.tflite", "zero.tflite"),
+            opener.calls.filter {
+                it.startsWith("session")
+            }.map { it.substringAfter(' ') },
+        )
+        assertEquals(1, opener.calls.count { it.startsWith("open") })
+    }
 }

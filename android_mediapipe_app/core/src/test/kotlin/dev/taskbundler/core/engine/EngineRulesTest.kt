@@ -46,6 +46,18 @@ class EngineRulesTest {
     }
 
     @Test
+    fun `a litertlm is for LiteRT-LM, on either back end, and takes adapters only beside one of zeros`() {
+        val bare = plain.copy(kind = EngineKind.LITERT_LM, modelPath = "a.litertlm")
+        val lora = bare.copy(loraRanks = listOf(16), zeroAdapterPath = "zero.tflite")
+        for (options in listOf(bare, lora, lora.copy(backend = Backend.GPU))) assertNull(refusal(options))
+        assertEquals(RefusalReason.ENGINE_CANNOT_OPEN, refusal(bare.copy(kind = EngineKind.MEDIAPIPE))?.reason)
+        assertEquals(RefusalReason.NO_ZERO_ADAPTER, refusal(lora.copy(zeroAdapterPath = null))?.reason)
+        assertNull(refusal(lora, Sampling(), "x.tflite"))
+        assertNull(refusal(lora, Sampling(), null))
+        assertEquals(RefusalReason.NO_RANKS_DECLARED, refusal(bare, Sampling(), "x.tflite")?.reason)
+    }
+
+    @Test
     fun `what engines say is told apart`() {
         val said = mapOf(
             "INVALID_ARGUMENT: Unable to open zip archive." to FailureKind.TRUNCATED_FILE,

@@ -72,9 +72,17 @@ class Engine(val engineConfig: EngineConfig) : AutoCloseable {
     fun createSession(sessionConfig: SessionConfig = SessionConfig()): Session {
         check(isReady) { "Engine is not initialized." }
         if (session?.isAlive == true) Script.violated("FAILED_PRECONDITION: a session already exists")
+        checkAdapter(sessionConfig.loraConfig?.loraPath)
         Script.calls += "session $sessionConfig"
         Script.failIf(Script.sessionFailure)
         return Session(this).also { session = it }
+    }
+
+    /** The real one says nothing: it ignores the adapter, or computes with undefined memory. */
+    private fun checkAdapter(path: String?) {
+        val takesAdapters = engineConfig.modelPath.endsWith(".litertlm") && !Script.withoutLora
+        if (takesAdapters && path == null) Script.violated("a session without an adapter on a model with inputs for one")
+        if (!takesAdapters && path != null) Script.violated("an adapter for a model that has no inputs for it")
     }
 
     override fun close() {

@@ -29,6 +29,7 @@ public class LlmInference implements AutoCloseable {
 
   public static LlmInference createFromOptions(Context context, LlmInferenceOptions options) {
     if (context.getCacheDir() == null) throw new NullPointerException("no folder for the cache");
+    if (options.path.endsWith(".litertlm")) Script.violated("a .litertlm for MediaPipe, which reads none");
     Script.calls.add("open " + new File(options.path).getName() + " " + options.backend + " " + options.maxTokens + " " + options.ranks);
     if (options.backend == Backend.CPU && !options.ranks.isEmpty()) Script.violated("LoRA ranks on the CPU: the process is killed");
     if (Script.open.get() > 0) Script.violated("a second engine while one is open");

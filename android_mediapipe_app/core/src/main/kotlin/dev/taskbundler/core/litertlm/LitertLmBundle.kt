@@ -1,0 +1,45 @@
+package dev.taskbundler.core.litertlm
+
+import dev.taskbundler.core.bundle.LlmParameters
+import dev.taskbundler.core.bytes.FileBytes
+import dev.taskbundler.core.findings.FindingCode
+import dev.taskbundler.core.findings.refuse
+import dev.taskbundler.core.model.LoraInputs
+import dev.taskbundler.core.model.contextOf
+import dev.taskbundler.core.model.loraInputs
+import dev.taskbundler.core.model.readSignatures
+import java.io.File
+
+/** Bytes; real metadata is under a kilobyte. */
+private const val METADATA_LIMIT = 1L shl 20
+private val FINGERPRINT = Regex("[0-9a-f]{64}")
+
+/** What a `.litertlm` bundle says of itself. */
+data class LitertLmBundle(
+    val tokens: LlmParameters,
+    /** Tokens that prompt and answer may have together; null where the file does not say. */
+    val context: Int?,
+    /** What its signatures take of an adapter; then every session has to be given one. Null: it takes none. */
+    val lora: LoraInputs?,
+    /** Of the weights that adapters have to be of, 64 hexadecimal digits; null where the file does not say. */
+    val baseFingerprint: String?,
+)
+
+/** Open a `.litertlm`: its header, LlmMetadata and signatures. Throws FindingException if LiteRT-LM could not use it, as far as that shows there. */
+fun openLitertLm(file: File, name: String = file.name): LitertLmBundle {
+    val header = readLitertLm(file, name)
+    header.tokenizer
+    val section = header.metadata
+    if (section.size > METADATA_LIMIT) {
+        refuse(
+            FindingCode.METADATA_UNREADABLE,
+            "${section.name} in $name has ${section.size} bytes; expected at most $METADATA_LIMIT; build it again",
+        )
+    }
+    val metadata = decodeLlmMetadata(FileBytes(file, section.offset, section.size).use { it.bytes(0, section.size.toInt()) }, name)
+    val model = header.model
+    val signatures = readSignatures(file, model.offset, model.size, name)
+    // A context longer than the model's cache cannot be had.
+    val context = listOfNotNull(metadata.contextTokens, contextOf(signatures)).minOrNull()
+    return LitertLmBundle(metadata.tokens, context, loraInputs(signatures, name), model.baseFingerprint?.takeIf { FINGERPRINT.matches(it) })
+}

@@ -1,0 +1,100 @@
+"""The app's reader of .litertlm bundles against builds, and its adapter of zeros against Python's, byte for byte."""
+
+import subprocess
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from bundler.build import build
+from bundler.bundle_file import open_bundle
+from bundler.litertlm_engine import open_engine
+from bundler.litertlm_file import LLM_METADATA_SECTION, read_litertlm
+from bundler.lora_layout import read_lora_layout
+from bundler.plan import BuildOptions
+from lora_weights.adapter import Base
+from lora_weights.adapter_file import AdapterFile, encode_adapter, read_adapter_file, zero_adapter
+
+RANK = 16
+pytestmark = pytest.mark.timeout(600)
+
+
+@pytest.fixture(scope="module")
+def import_(kotlin, core_classes, tmp_path_factory):
+    """import_(bundle, *adapters): what the app says of them, after its import into an empty storage; raises CalledProcessError."""
+    from toolchain import HERE, compile_kotlin, joined, kotlin_files, require
+
+    classes = tmp_path_factory.mktemp("litertlm")
+    compile_kotlin(kotlin, kotlin_files(HERE / "litertlm"), classes, [core_classes], "-jvm-target", "17")
+
+    def run(*files):
+        storage = tmp_path_factory.mktemp("storage")
+        printed = subprocess.run([require("java", ""), "-cp", joined(core_classes, classes, kotlin.stdlib), "dev.taskbundler.verify.LitertLmMainKt",
+                                  str(storage), *map(str, files)], check=True, capture_output=True, text=True).stdout
+        return dict(line.split("=", 1) for line in printed.splitlines())
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def built(tiny_checkpoint, tmp_path_factory):
+    """The folder of a build with LoRA inputs of one rank, and in it a loud.tflite, an adapter of random numbers."""
+    folder = tmp_path_factory.mktemp("lora") / "tiny"
+    build(BuildOptions(str(tiny_checkpoint), folder, recipe="fp32", lora_ranks=(RANK,), verify=False))
+    zeros, random = read_adapter_file(folder / "adapters" / "zero.tflite"), np.random.default_rng(1)
+    tensors = {name: random.normal(0, 0.3, tensor.shape).astype(np.float32) for name, tensor in zeros.tensors.items()}
+    (folder / "loud.tflite").write_bytes(encode_adapter(AdapterFile(replace(zeros.header, name="loud"), tensors)))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def said(import_, built):
+    return import_(built / "tiny.litertlm", built / "loud.tflite")
+
+
+def test_what_a_bundle_says_of_itself(said, built):
+    path = built / "tiny.litertlm"
+    layout, file = read_lora_layout(open_bundle(path).model), read_litertlm(path)
+    assert said["rank"] == str(layout.plain) == str(RANK)
+    assert said["context"] == str(file.llm_metadata().max_num_tokens)
+    assert said["fingerprint"] == next(section.metadata["base_fingerprint"] for section in file.sections if "base_fingerprint" in section.metadata)
+    assert said["loud.tflite"] == "fits"
+
+
+def test_the_adapter_of_zeros_has_pythons_bytes(said, built):
+    layout = read_lora_layout(open_bundle(built / "tiny.litertlm").model)
+    expected = encode_adapter(zero_adapter(Base(layout.layers, layout.width, (1.0,) * layout.layers, said["fingerprint"]), RANK))
+    with open(said["zero"], "rb") as file:
+        assert file.read() == expected
+
+
+def test_the_engine_writes_the_bases_text_with_it(said, built):
+    with open_engine(built / "tiny.litertlm") as engine:
+        base, loud = engine.complete("The", 12), engine.complete("The", 12, adapter=built / "loud.tflite")
+        assert engine.complete("The", 12, adapter=Path(said["zero"])) == base != loud
+
+
+def test_a_bundle_without_lora_inputs_takes_no_adapters(import_, built, tiny_bundle):
+    said = import_(tiny_bundle[0] / "tiny.litertlm", built / "loud.tflite")
+    assert said["rank"] == said["zero"] == "null" and said["loud.tflite"] == "app-litertlm-without-lora"
+    assert len(said["fingerprint"]) == 64
+
+
+def test_adapters_of_another_rank_or_base_are_refused(import_, built, tmp_path, said):
+    wide, stranger = tmp_path / "wide.tflite", tmp_path / "stranger.tflite"
+    wide.write_bytes(encode_adapter(zero_adapter(Base(2, 32, (1.0, 1.0), said["fingerprint"]), 32)))
+    stranger.write_bytes(encode_adapter(zero_adapter(Base(2, 32, (1.0, 1.0), "0" * 64), RANK)))
+    said = import_(built / "tiny.litertlm", wide, stranger)
+    assert (said["wide.tflite"], said["stranger.tflite"]) == ("app-adapter-rank-unsupported", "app-adapter-other-base")
+
+
+def test_a_damaged_file_is_a_finding(import_, built, tmp_path):
+    data = bytearray((built / "tiny.litertlm").read_bytes())
+    at = next(section.offset for section in read_litertlm(built / "tiny.litertlm").sections if section.type == LLM_METADATA_SECTION)
+    data[at] ^= 0xFF
+    for content, code in ((data, "metadata-unreadable"), (data[:-20_000], "section-outside-file"), (data[:20], "file-truncated")):
+        (tmp_path / "damaged.litertlm").write_bytes(content)
+        with pytest.raises(subprocess.CalledProcessError) as failed:
+            import_(tmp_path / "damaged.litertlm")
+        assert failed.value.returncode == 1 and failed.value.stderr.startswith(f"{code}: "), failed.value.stderr
