@@ -12,12 +12,21 @@ from bundler.checkpoint import Checkpoint
 from bundler.near_greedy import common_prefix
 
 
+# Steps of one token are short, and every one waits for its slowest thread: on a machine that does other things too, four
+# threads took three times as long as one or two.
+THREADS = 2
+
+
 class Reference:
-    """transformers' GPT-2 with the checkpoint's weights, in fp32, with logits cut to the tokenizer's `vocabulary`."""
+    """transformers' GPT-2 with the checkpoint's weights, in fp32, with logits cut to the tokenizer's `vocabulary`.
+
+    PyTorch uses at most `THREADS` threads in this process from then on.
+    """
 
     name = "PyTorch"
 
     def __init__(self, checkpoint: Checkpoint, vocabulary: int):
+        torch.set_num_threads(min(torch.get_num_threads(), THREADS))
         self.model = checkpoint.reference_model()
         self.vocabulary = vocabulary
 
