@@ -49,7 +49,7 @@ class Ladder:
             4: ("every call of Android exists on the oldest phone", self._api),
             5: ("manifest, resources and texts", resources.check_resources),
             6: ("the engine files keep the engines' rules", self._engines),
-            7: ("merging in Kotlin is merging in Python", check_merge.check_merge),
+            7: ("what Kotlin writes is what Python writes", check_merge.check_merge),
         }
 
     def climb(self, number: int) -> Outcome:

@@ -1,7 +1,7 @@
-"""Rung 7: the app's merge gives the bytes that Python's gives, and engines write the adapter's text from them.
+"""Rung 7: the app's merge and its adapter of zeros have the bytes that Python gives, and engines write the right text from them.
 
-The vectors need a JVM only. The embedded sample in every recipe, and what engines write from a merged bundle, need the
-project's own Python environment, and are tests/android/test_merge_parity.py.
+The vectors need a JVM only. The embedded sample in every recipe, what engines write from a merged bundle, and what the app
+reads in a .litertlm need the project's own Python environment, and are tests/android/test_merge_parity.py and test_litertlm.py.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from toolchain import APP, HERE, CheckFailed, compile_kotlin, kotlin_files, run_
 
 ROOT = APP.parent
 VECTORS = ROOT / "tests" / "lora_weights" / "vectors"
-PARITY = ROOT / "tests" / "android" / "test_merge_parity.py"
+PARITY = [ROOT / "tests" / "android" / f"test_{name}.py" for name in ("merge_parity", "litertlm")]
 
 
 def check_merge() -> str:
@@ -25,10 +25,10 @@ def check_merge() -> str:
     count = check_vectors()
     if any(importlib.util.find_spec(name) is None for name in ("pytest", "bundler")):
         return f"{count} vectors byte for byte; the sample and the engines need `make setup` and its .venv/bin/python"
-    done = subprocess.run([sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(PARITY)], cwd=ROOT, capture_output=True, text=True)
+    done = subprocess.run([sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *map(str, PARITY)], cwd=ROOT, capture_output=True, text=True)
     if done.returncode:
         raise CheckFailed(done.stdout[-4000:])
-    return f"{count} vectors byte for byte; the sample in every recipe and in engines: {done.stdout.strip().splitlines()[-1]}"
+    return f"{count} vectors byte for byte; the sample in every recipe and in engines, and .litertlm: {done.stdout.strip().splitlines()[-1]}"
 
 
 def check_vectors() -> int:

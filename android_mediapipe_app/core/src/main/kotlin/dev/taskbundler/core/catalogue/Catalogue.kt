@@ -153,6 +153,7 @@ class Catalogue(root: File, freeSpace: (File) -> Long = File::getUsableSpace) {
     private fun zeroAdapter(id: String, bundle: LitertLmBundle): File? {
         val lora = bundle.lora ?: return null
         storage.find(ZEROS, id)?.let { return it }
+        storage.needRoom(lora.adapterBytes)
         val (file, _) = storage.put { folder ->
             val zeros = File(folder, "zero${FileKind.ADAPTER.suffix}")
             storage.writing(0) { writeZeroAdapter(zeros, lora.layers, lora.width, lora.rank, bundle.baseFingerprint) }

@@ -2,11 +2,15 @@ package dev.taskbundler.core.model
 
 import dev.taskbundler.core.adapter.tensorName
 import dev.taskbundler.core.adapter.tensorShapes
+import dev.taskbundler.core.bundle.PROJECTIONS
 import dev.taskbundler.core.findings.FindingCode
 import dev.taskbundler.core.findings.refuse
 
 /** What a model's plain signatures take of an adapter, which is LiteRT-LM's layout; docs/LORA.md explains the two. */
-data class LoraInputs(val layers: Int, val width: Int, val rank: Int)
+data class LoraInputs(val layers: Int, val width: Int, val rank: Int) {
+    /** Bytes of an adapter's values. */
+    val adapterBytes: Long get() = 4L * layers * PROJECTIONS.size * 2 * width * rank
+}
 
 private const val LORA_INPUT = "lora_"
 private const val KEYS = "kv_cache_k_"
@@ -16,6 +20,9 @@ private val RANKS = listOf(16, 32)
 
 /** As in an adapter's header: more than any GPT-2 has, and few enough that a hostile number does no harm. */
 private const val LARGEST_WIDTH = 1 shl 13
+
+/** Bytes; GPT-2 XL's adapters of rank 32 take 79 million. One of zeros has to be written. */
+private const val LARGEST_ADAPTER = 1L shl 30
 
 /** MediaPipe's layout: a signature beside the plain one, for adapters of a rank. */
 private val VARIANT = Regex("_lora_r\\d+$")
@@ -53,7 +60,9 @@ fun loraInputs(signatures: List<Signature>, name: String): LoraInputs? {
             )
         }
     }
-    return LoraInputs(layers, width, rank)
+    val inputs = LoraInputs(layers, width, rank)
+    if (inputs.adapterBytes > LARGEST_ADAPTER) incomplete(name, "an adapter would take ${inputs.adapterBytes} bytes")
+    return inputs
 }
 
 private fun checkOrder(signatures: List<Signature>, name: String) {

@@ -100,6 +100,16 @@ class LitertLmCatalogueTest {
     }
 
     @Test
+    fun `there has to be room for the adapter of zeros, too`() {
+        val finding = assertRefused(FindingCode.APP_STORAGE_FULL) {
+            catalogue.import(BytesSource("x", bytes), progress = { _, _ -> free = (32L shl 20) + 1 })
+        }
+        assertEquals(emptyList<File>(), files())
+        free = 1L shl 40
+        assertEquals(bundle().litertLm?.lora?.adapterBytes, finding.arguments["needed"])
+    }
+
+    @Test
     fun `nothing is merged into it`() {
         val bundle = bundle()
         val adapter = adapter("a")

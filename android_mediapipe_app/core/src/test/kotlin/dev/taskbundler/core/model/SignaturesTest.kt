@@ -1,9 +1,13 @@
 package dev.taskbundler.core.model
 
+import dev.taskbundler.core.adapter.tensorShapes
 import dev.taskbundler.core.file
 import dev.taskbundler.core.findings.FindingCode
 import dev.taskbundler.core.findings.FindingException
 import dev.taskbundler.core.findings.assertRefused
+import dev.taskbundler.core.flatbuffer.FlatWriter
+import dev.taskbundler.core.flatbuffer.Table
+import dev.taskbundler.core.flatbuffer.Tables
 import org.junit.Assert.assertEquals
 import org.junit.Assert.assertNull
 import org.junit.Assert.assertTrue
@@ -51,9 +55,11 @@ class SignaturesTest {
 
     @Test
     fun `lists that are longer than any model's are refused`() {
-        val many = (0..40_000).associate { "i$it" to shaped(1) }
-        assertRefused(FindingCode.MODEL_UNREADABLE, "inputs") { read(modelOf(PLAIN_SIGNATURES + signature("x", many))) }
-        assertRefused(FindingCode.MODEL_UNREADABLE, "1025") { read(modelOf(List(1025) { signature("decode", emptyMap()) })) }
+        val many = Table(0 to Tables(emptyList(), (1 shl 15) + 1), 2 to "decode")
+        val model = Table(2 to Tables(listOf(Table())), 7 to Tables(listOf(Table(2 to "prefill"), many)))
+        assertRefused(FindingCode.MODEL_UNREADABLE, "inputs") { read(FlatWriter("TFL3").build(model)) }
+        val signatures = Table(7 to Tables(emptyList(), 1025))
+        assertRefused(FindingCode.MODEL_UNREADABLE, "1025") { read(FlatWriter("TFL3").build(signatures)) }
     }
 
     @Test
@@ -112,6 +118,14 @@ class SignaturesTest {
         assertRefused(FindingCode.LORA_INPUTS_INCOMPLETE, first) { withDecode { this + (first to shaped(1, WIDTH, RANK)) } }
         assertRefused(FindingCode.LORA_INPUTS_INCOMPLETE, "width") { withDecode { this + (first to shaped(1 shl 14, RANK)) } }
         assertRefused(FindingCode.LORA_INPUTS_INCOMPLETE) { withDecode { filterKeys { !it.startsWith("kv_cache_k") } } }
+    }
+
+    @Test
+    fun `a model whose adapters would be larger than any is refused`() {
+        val layers = 200
+        val inputs = (0 until layers).associate { "kv_cache_k_$it" to shaped(1, 1, 9, 1) } +
+            tensorShapes(layers, 1 shl 13, 32).mapValues { shaped(it.value.first, it.value.second) }
+        assertRefused(FindingCode.LORA_INPUTS_INCOMPLETE, "bytes") { lora(signature("prefill", inputs), signature("decode", inputs)) }
     }
 
     @Test
