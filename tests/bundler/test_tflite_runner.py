@@ -1,5 +1,6 @@
 """The plan by which a prompt is cut into prefill chunks."""
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -32,6 +33,28 @@ def test_a_full_context_is_refused(tiny_tflite):
     model.prefill([1] * 96)
     with pytest.raises(BundleError, match="context is full: 96 tokens"):
         model.decode(1)
+
+
+def test_a_cache_may_be_overwritten_if_nothing_changes(tiny_tflite):
+    tokens = list(range(1, 90))
+    model = TFLiteGPT2(tiny_tflite[0])
+    expected = model.along(tokens)
+    assert model.overwrite_cache(tokens[:20])
+    assert (model.along(tokens) == expected).all()
+    model.reset()
+    model.prefill(tokens[:-1])
+    np.testing.assert_allclose(model.decode(tokens[-1]), expected[-1], atol=1e-5)
+
+
+def test_a_graph_that_reads_what_it_overwrites_is_left_alone(tiny_tflite):
+    class Reading(TFLiteGPT2):
+        def decode(self, token):
+            return super().decode(token) + (self._next is self._cache)
+
+    model = Reading(tiny_tflite[0])
+    expected = model.along([1, 2, 3])
+    assert not model.overwrite_cache([1, 2, 3])
+    assert (model.along([1, 2, 3]) == expected).all()
 
 
 def test_a_file_that_is_no_model_is_refused(tmp_path):
