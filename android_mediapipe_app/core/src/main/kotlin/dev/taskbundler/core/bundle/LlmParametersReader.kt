@@ -46,6 +46,9 @@ fun decodeLlmParameters(bytes: ByteArray, where: String): LlmParameters {
 private fun decode(bytes: ByteArray): LlmParameters {
     val message = ProtobufMessage(bytes)
     var result = LlmParameters()
+    // Filled in place: a file can name hundreds of thousands of tokens.
+    val stopTokens = mutableListOf<String>()
+    val stopTokenIds = mutableListOf<Int>()
     while (!message.atEnd) {
         val (number, wire) = message.tag()
         result = when {
@@ -54,15 +57,11 @@ private fun decode(bytes: ByteArray): LlmParameters {
 
             number == START_TOKEN && wire == WIRE_BYTES -> result.copy(startToken = message.text(), startTokenId = null)
 
-            number == STOP_TOKENS && wire == WIRE_BYTES -> result.copy(stopTokens = result.stopTokens + message.text())
+            number == STOP_TOKENS && wire == WIRE_BYTES -> result.also { stopTokens += message.text() }
 
-            number == STOP_TOKEN_IDS && wire == WIRE_VARINT -> result.copy(stopTokenIds = result.stopTokenIds + message.varint().toInt())
+            number == STOP_TOKEN_IDS && wire == WIRE_VARINT -> result.also { stopTokenIds += message.varint().toInt() }
 
-            number == STOP_TOKEN_IDS && wire == WIRE_BYTES -> result.copy(
-                stopTokenIds = result.stopTokenIds + message.packed().map {
-                    it.toInt()
-                },
-            )
+            number == STOP_TOKEN_IDS && wire == WIRE_BYTES -> result.also { message.packed().mapTo(stopTokenIds) { it.toInt() } }
 
             number == NORMALIZATIONS && wire == WIRE_VARINT -> result.normalized(listOf(message.varint()))
 
@@ -71,7 +70,7 @@ private fun decode(bytes: ByteArray): LlmParameters {
             else -> result.also { message.skip(wire) }
         }
     }
-    return result
+    return result.copy(stopTokens = stopTokens, stopTokenIds = stopTokenIds)
 }
 
 private fun LlmParameters.normalized(by: List<Long>) = copy(bytesToUnicode = bytesToUnicode || BYTES_TO_UNICODE in by)
