@@ -158,6 +158,8 @@ def stop_gate(name: str, path: Path, complete: Callable[[Path, str, int], str], 
                     except BundleError as error:
                         return Gate(name, True, f"not tried: {error}")
                     text, whole = complete(probe, one.prompt, expected.count), decode(one.ids[:place])
-                return Gate(name, text == whole, f"with {decode([token])!r} among them it wrote {text!r}, {place} tokens of "
-                            f"{len(one.ids)}" + ("" if text == whole else f"; expected {whole!r}"), {"stopped_after": place})
+                found = f"given {decode([token])!r} as one more, it ends before it, after {place} of {len(one.ids)} tokens"
+                if text != whole:
+                    found = f"given {decode([token])!r} as one more, it wrote {text!r}; expected {whole!r}"
+                return Gate(name, text == whole, found, {"stopped_after": place})
     return Gate(name, True, "not tried: no text with a token to stop at")
