@@ -18,6 +18,11 @@ class Ids:
     reference: list[int]
     bundle: list[int]
 
+    def repeated(self, length: int) -> Ids:
+        """The text as often as it takes for at least `length` tokens."""
+        copies = -(-length // len(self.reference))
+        return Ids(self.reference * copies, self.bundle * copies)
+
 
 @dataclass(frozen=True)
 class BundleTokenizer:

@@ -50,6 +50,11 @@ class FileSection:
         """All the bytes at once: for small sections, not for models."""
         return b"".join(self.chunks())
 
+    def copy_to(self, destination: Path) -> None:
+        """Stream the bytes into a file. Not atomic: for temporary folders."""
+        with open(destination, "wb") as file:
+            file.writelines(self.chunks())
+
     @contextmanager
     def map(self) -> Iterator[memoryview]:
         """The bytes as a read-only view that the operating system pages in; release slices of it before leaving."""

@@ -133,9 +133,7 @@ def _file(base: Base, folder: Path, rank: int) -> AdapterFile:
 
 def _long_enough(subject: LoraSubject) -> Ids:
     """The verification text, repeated until it fills a context."""
-    ids = subject.tokenizer.encode(verification_text())
-    copies = -(-TFLiteGPT2(subject.model).context // len(ids.reference))
-    return Ids(ids.reference * copies, ids.bundle * copies)
+    return subject.tokenizer.encode(verification_text()).repeated(TFLiteGPT2(subject.model).context)
 
 
 def _outputs(model: TFLiteGPT2, subject: LoraSubject, ids: Ids) -> np.ndarray:
@@ -148,7 +146,7 @@ def _outputs(model: TFLiteGPT2, subject: LoraSubject, ids: Ids) -> np.ndarray:
 
 def _consumed_gate(variant: Variant) -> Gate:
     """Every LoRA input of every signature reaches an output; in prefill, but for those that can have no effect."""
-    section = FileSection(variant.model, 0, variant.model.stat().st_size, variant.model.name)
+    section = FileSection.whole(variant.model)
     layers = len(variant.open().lora_shapes) // 8
     # What prefill returns is the cache, and nothing after the last layer's keys and values goes into it.
     without_effect = {tensor_name(projection, factor, layers - 1) for projection in "qo" for factor in "ab"}

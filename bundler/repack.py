@@ -137,9 +137,7 @@ def _write_task(bundle: Bundle, layout: LoraLayout, output: Path, folder: Path) 
 
 def _check_aliases(bundle: Bundle, vocabulary: BytePairVocabulary, pieces: SentencePieceModel, path: Path) -> None:
     """Every alias id must be the exact copy of its token in the model, and never be written by it."""
-    with open(path, "wb") as file:
-        for chunk in bundle.model.chunks():
-            file.write(chunk)
+    bundle.model.copy_to(path)
     model = TFLiteGPT2(path)
     needed = len(vocabulary) + len(pieces.alias_of)
     remedy = "build the .task from the checkpoint: task-bundler build"

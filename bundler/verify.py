@@ -58,8 +58,7 @@ def verify(subject: Subject, checkpoint: Checkpoint, stage: Stage = silent) -> l
         ids = tokenizer.encode(text)
         if tokenizer.original(ids.bundle) != ids.reference:
             ids = Ids(ids.reference, ids.reference)  # the gate above says so; here it is the weights that are looked at
-        copies = -(-model.context // len(ids.reference))
-        logits = logit_gates(model, reference, subject.recipe, Ids(ids.reference * copies, ids.bundle * copies), subject.start)
+        logits = logit_gates(model, reference, subject.recipe, ids.repeated(model.context), subject.start)
         gates += logits
     # A token passes for greedy if rounding could have put it first: both logits may be off by the difference measured.
     slack = 2 * max(gate.figures["max_logit_difference"] for gate in logits)

@@ -30,9 +30,7 @@ def verify_bundle(path: Path, model: str, *, tokenizer: Path | None = None, revi
     vocabulary = read_vocabulary(checkpoint.folder)
     with tempfile.TemporaryDirectory(prefix="task-bundler-verify-") as folder:
         tflite = Path(folder) / "model.tflite"
-        with open(tflite, "wb") as file:
-            for chunk in bundle.model.chunks():
-                file.write(chunk)
+        bundle.model.copy_to(tflite)
         recipe = recipe or bundle.manifest.get("recipe") or recipe_of(tflite)
         if recipe not in RECIPES:
             raise BundleError(f"{path}: made in the recipe {recipe!r}, which is not known; give --quant with one of {', '.join(RECIPES)}")

@@ -242,9 +242,9 @@ def _header(text: bytes, where: str) -> AdapterHeader:
         raise LoraError(f"{where}: format {version!r} of the adapter's header, expected {FORMAT}; use a release of task-bundler made for it")
     header = AdapterHeader(**{**fields, "query_scale": tuple(fields["query_scale"])})
     limits: Mapping[str, int] = {"layers": 1 << 16, "width": 1 << 20, "rank": 1 << 16}
-    for field, limit in limits.items():
-        if type(getattr(header, field)) is not int or not 0 < getattr(header, field) < limit:
-            raise ValueError(f"{field} {getattr(header, field)!r} in its header")
+    for name, limit in limits.items():
+        if type(getattr(header, name)) is not int or not 0 < getattr(header, name) < limit:
+            raise ValueError(f"{name} {getattr(header, name)!r} in its header")
     if len(header.query_scale) != header.layers:
         raise ValueError(f"{len(header.query_scale)} query scales for {header.layers} layers")
     return header

@@ -15,7 +15,7 @@ import tempfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from toolchain import (APP, HERE, CheckFailed, Toolchain, ToolMissing, compile_kotlin, debian_jars, joined, junit_jars, kotlin_files, lint, run_java,
+from toolchain import (APP, HERE, CheckFailed, Toolchain, ToolMissing, compile_kotlin, debian_jars, junit_jars, kotlin_files, lint, run_java,
                        test_classes, toolchain)
 
 CORE = APP / "core"

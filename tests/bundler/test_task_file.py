@@ -15,7 +15,6 @@ from hypothesis import strategies as st
 from bundler import task_file
 from bundler.errors import BundleError
 from bundler.file_section import FileSection
-from bundler.file_section import FileSection
 from bundler.metadata import LlmParameters
 from bundler.task_file import METADATA, MODEL, TOKENIZER, TaskEntry, read_task, write_task
 
