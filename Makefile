@@ -27,7 +27,7 @@ help:
 	@echo "make test      run the tests"
 	@echo "make app-check   compile, test and link the Android app without Android Studio; says what it has to skip"
 	@echo "make app-install how the app and a bundle get onto a phone"
-	@echo "make clean     remove .venv and out/"
+	@echo "make clean     remove .venv and what tests leave; out/ stays, it may hold work of yours"
 
 setup: .venv/.ready
 
@@ -73,4 +73,4 @@ app-install:
 	@sed -n '/^## On a phone/,/^## /{/^## [^O]/!p}' android_mediapipe_app/README.md
 
 clean:
-	rm -rf .venv out build *.egg-info .pytest_cache
+	rm -rf .venv build *.egg-info .pytest_cache

@@ -44,7 +44,7 @@ def build(options: BuildOptions, stage: Stage = silent) -> dict:
     with stage("Reading the checkpoint"):
         plan = plan_build(options)
         plan.checkpoint.check_finite()
-    with staged_folder(options.output) as folder:
+    with staged_folder(options.output, options.force, options.inputs()) as folder:
         with stage("Rebuilding the tokenizer"):
             pieces = build_sentencepiece(plan.vocabulary, mode=options.tokenizer_mode)
             tokenizer = sentencepiece_tokenizer(reference_tokenizer(plan.vocabulary), pieces.proto, pieces.alias_of, pieces.mode == "F")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import signal
 import sys
 
 import click
@@ -51,10 +52,23 @@ def task_bundler() -> None:
 
 
 def main() -> None:
+    interrupt_on_signals()
     code = run(sys.argv[1:])
     sys.stderr.flush()
     os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # native libraries take leave there
     sys.exit(code)
+
+
+def interrupt_on_signals() -> None:
+    """Let SIGTERM and SIGHUP end the work as Ctrl-C does, so that it clears up; a second one does not disturb that."""
+    def interrupt(number: int, frame: object) -> None:
+        for ending in (signal.SIGTERM, signal.SIGHUP):
+            signal.signal(ending, signal.SIG_IGN)
+        raise KeyboardInterrupt
+
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) == signal.SIG_DFL:  # nohup has SIGHUP ignored
+            signal.signal(number, interrupt)
 
 
 def run(arguments: list[str]) -> int:

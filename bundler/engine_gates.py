@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Callable, Sequence
@@ -14,6 +13,7 @@ from bundler.litertlm_engine import LiteRtLmEngine, open_engine
 from bundler.near_greedy import find_path
 from bundler.reference import Reference
 from bundler.stop_probe import write_with_stop_token
+from bundler.temporary_folder import temporary_folder
 from bundler.tflite_reference import TFLiteReference
 from bundler.verification_text import verification_text
 
@@ -151,7 +151,7 @@ def stop_gate(name: str, path: Path, complete: Callable[[Path, str, int], str], 
     for one in written:
         for place, token in enumerate(one.ids or ()):
             if place and token not in one.ids[:place] and "\ufffd" not in decode(one.ids[:place]) and pieces(decode([token])) == [token]:
-                with tempfile.TemporaryDirectory(prefix="task-bundler-stop-") as folder:
+                with temporary_folder("stop") as folder:
                     probe = Path(folder) / path.name
                     try:
                         write_with_stop_token(path, token, decode([token]), probe)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,6 +11,7 @@ from bundler.bundle_file import Bundle, open_bundle
 from bundler.errors import BundleError, OptionError, VerificationError
 from bundler.lora_manifest import base_of_bundle, ranks_of
 from bundler.lora_layout import read_lora_layout
+from bundler.temporary_folder import temporary_folder
 from lora_weights.adapter import Adapter, Base
 from lora_weights.adapter_file import AdapterFile, adapter_file, encode_adapter
 from lora_weights.errors import LoraError
@@ -95,7 +95,7 @@ def check_adapter(folder: Path, file: AdapterFile, bundles: LoraBundles, model: 
         raise BundleError(f"{model} has the fingerprint {found[:16]}…, but {bundles.task.path} was made from {bundles.base.fingerprint[:16]}…; "
                           "give the checkpoint it was built from")
     vocabulary = read_vocabulary(checkpoint.folder)
-    with tempfile.TemporaryDirectory(prefix="task-bundler-export-") as temporary:
+    with temporary_folder("export") as temporary:
         models = {}
         for name, bundle in (("task", bundles.task), ("litertlm", bundles.litertlm)):
             if bundle:

@@ -9,13 +9,13 @@ import queue
 import shutil
 import signal
 import subprocess
-import tempfile
 import threading
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Iterator
 
 from bundler.errors import BundleError
+from bundler.temporary_folder import temporary_folder
 from bundler.web_runtime import PAGE
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
@@ -41,7 +41,7 @@ def find_browser() -> str | None:
 @contextmanager
 def drive(packages: Path, page: str) -> Iterator[Driver]:
     """Start node and the browser; both, and all they started, are gone when the block ends."""
-    with tempfile.TemporaryDirectory(prefix="task-bundler-browser-", ignore_cleanup_errors=True) as folder, \
+    with temporary_folder("browser") as folder, \
             open(Path(folder) / "log", "w+", encoding="utf-8", errors="replace") as log:
         settings = {"packages": str(packages), "chromium": find_browser(), "flags": FLAGS, "page": page}
         process = subprocess.Popen(

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, Callable
 
 from bundler.errors import BundleError
+from bundler.temporary_folder import temporary_folder
 
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 _GOODBYE = 30  # seconds a process whose work is done may take to end
@@ -30,7 +31,7 @@ def run_isolated(what: str, function: Callable[..., None], *arguments: Any) -> N
     """
     context = multiprocessing.get_context("spawn")
     receiver, sender = context.Pipe(duplex=False)
-    with tempfile.TemporaryDirectory(prefix="task-bundler-") as folder:
+    with temporary_folder("isolated") as folder:
         log = Path(folder) / "output"
         process = context.Process(target=_child, args=(log, sender, os.getpid(), function, arguments))
         process.start()

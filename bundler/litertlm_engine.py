@@ -8,7 +8,6 @@ a session without an adapter gets one of zeros here.
 from __future__ import annotations
 
 import os
-import tempfile
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ from bundler.errors import BundleError, OptionError
 from bundler.litertlm_file import BASE_FINGERPRINT, MODEL_SECTION, PREFILL_DECODE, read_litertlm
 from bundler.lora_layout import LoraLayout, read_lora_layout
 from bundler.native_output import quiet
+from bundler.temporary_folder import temporary_folder
 from lora_weights.adapter import Base, check_base
 from lora_weights.adapter_file import encode_adapter, read_adapter_file, zero_adapter
 
@@ -133,7 +133,7 @@ def open_engine(path: Path, max_tokens: int | None = None, threads: int | None =
     if not path.is_file():
         raise BundleError(f"{path}: no such file; give a .task or .litertlm file")
     litert_lm.set_min_log_severity(litert_lm.LogSeverity.ERROR)
-    with tempfile.TemporaryDirectory(prefix="task-bundler-cache-") as cache:
+    with temporary_folder("cache") as cache:
         messages: list[str] = []
         layout = read_lora_layout(open_bundle(path).model)
         if layout.shadowed:
@@ -141,13 +141,13 @@ def open_engine(path: Path, max_tokens: int | None = None, threads: int | None =
                               "undefined memory for an adapter; build the bundle again")
         ranks = zero = None
         if layout.plain is not None:
-            ranks, zero = litert_lm.LoraRankConfig(lora_rank=layout.plain), Path(cache) / "zero.tflite"
+            ranks, zero = litert_lm.LoraRankConfig(lora_rank=layout.plain), cache / "zero.tflite"
             base = Base(layout.layers, layout.width, (1.0,) * layout.layers)
             zero.write_bytes(encode_adapter(zero_adapter(base, layout.plain)))
         try:
             with quiet(messages):
                 engine = litert_lm.Engine(str(path), backend=litert_lm.Backend.CPU(thread_count=threads or os.cpu_count()),
-                                          max_num_tokens=max_tokens, cache_dir=cache, lora_rank_config=ranks)
+                                          max_num_tokens=max_tokens, cache_dir=str(cache), lora_rank_config=ranks)
                 engine.__enter__()
         except RuntimeError as error:
             raise BundleError(f"{path}: LiteRT-LM refuses this file: {error}{_tail(messages)}") from error

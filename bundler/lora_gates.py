@@ -6,7 +6,6 @@ PyTorch with PEFT, the engine swaps between adapters and back, and merged weight
 
 from __future__ import annotations
 
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Sequence
@@ -27,6 +26,7 @@ from bundler.native_output import quiet
 from bundler.peft_reference import PeftReference
 from bundler.quantize import RECIPES
 from bundler.task_file import MODEL, read_task
+from bundler.temporary_folder import temporary_folder
 from bundler.tflite_reference import TFLiteReference
 from bundler.tflite_runner import TFLiteGPT2
 from bundler.verification_text import verification_text
@@ -77,7 +77,7 @@ class LoraSubject:
 
 def lora_gates(subject: LoraSubject, checkpoint: Checkpoint, adapters: Sequence[Path], stage: Stage = silent) -> list[Gate]:
     """Run every gate with the PEFT folders `adapters`; random ones join them until there are two to swap between."""
-    with tempfile.TemporaryDirectory(prefix="task-bundler-lora-") as temporary:
+    with temporary_folder("lora") as temporary:
         with stage("Verifying LoRA inputs"), quiet():
             folders = [*adapters, *_random_adapters(checkpoint, Path(temporary), max(0, 2 - len(adapters)))]
             # Those that a bundle is for; a random one only if there is no other.

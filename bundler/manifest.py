@@ -1,4 +1,4 @@
-"""What a build says about itself: manifest.json, the bundle's own MANIFEST entry, MODEL_CARD.md, SHA256SUMS."""
+"""What a build says about itself: manifest.json, the bundle's own MANIFEST entry, MODEL_CARD.md."""
 
 from __future__ import annotations
 
@@ -47,15 +47,9 @@ def folder_manifest(bundle: dict, sizes: dict[str, int], gates: Sequence[Gate], 
 
 
 def write_documents(folder: Path, name: str, manifest: dict) -> None:
-    """Write manifest.json, MODEL_CARD.md, and last SHA256SUMS over every file of the folder."""
+    """Write manifest.json and MODEL_CARD.md."""
     (folder / "manifest.json").write_text(json.dumps(manifest, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     (folder / "MODEL_CARD.md").write_text(_model_card(name, manifest), encoding="utf-8")
-    lines = []
-    for path in sorted(folder.rglob("*")):
-        if path.is_file():
-            with open(path, "rb") as file:
-                lines.append(f"{hashlib.file_digest(file, 'sha256').hexdigest()}  {path.relative_to(folder).as_posix()}\n")
-    (folder / "SHA256SUMS").write_text("".join(lines))
 
 
 def _rounded(value):

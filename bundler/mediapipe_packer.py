@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from dataclasses import replace
 from pathlib import Path
 
 from bundler.errors import BundleError
 from bundler.metadata import LlmParameters
+from bundler.temporary_folder import temporary_folder
 
 VERSION = "0.10.35"  # the last release with mediapipe.tasks.python.genai.bundler
 INSTALL = f"pip install mediapipe=={VERSION}"
@@ -27,7 +27,7 @@ def pack_with_mediapipe(path: Path, model: Path, tokenizer: Path, parameters: Ll
         raise BundleError(f"MediaPipe's bundler cannot be imported ({error}); expected mediapipe {VERSION}, the last release that has it; "
                           f"run `{INSTALL}`, or leave out --packer mediapipe") from error
     path = Path(path)
-    with tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as folder:
+    with temporary_folder("packing", path.parent) as folder:
         made = Path(folder) / "bundle.task"  # its bundler appends .task to any other name
         try:
             bundler.create_bundle(bundler.BundleConfig(

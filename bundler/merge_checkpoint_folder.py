@@ -6,20 +6,15 @@ import shutil
 from pathlib import Path
 
 from bundler.checkpoint import VOCABULARY_FILES, open_checkpoint
-from bundler.output_folder import staged_folder
 from lora_weights.merge_checkpoint import merge_into_checkpoint
 
 
 def merge_checkpoint_folder(base: str, adapter: Path, output: Path, *, tokenizer: Path | None = None) -> None:
-    """Write the merged model (float32 safetensors) with the base's vocabulary to the folder `output`.
-
-    Raises BundleError or LoraError; then `output` is as it was.
-    """
+    """Write the merged model (float32 safetensors) with the base's vocabulary into the folder `output`. Raises BundleError or LoraError."""
     checkpoint = open_checkpoint(base, tokenizer=tokenizer)
     folder = checkpoint.folder
     merged = merge_into_checkpoint(checkpoint.reference_model(), adapter)
-    with staged_folder(output) as staged:
-        merged.save_pretrained(staged)
-        for name in VOCABULARY_FILES:
-            if (folder / name).is_file():
-                shutil.copyfile(folder / name, staged / name)
+    merged.save_pretrained(output)
+    for name in VOCABULARY_FILES:
+        if (folder / name).is_file():
+            shutil.copyfile(folder / name, output / name)

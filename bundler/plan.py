@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -41,6 +42,10 @@ class BuildOptions:
     verify: bool = True
     force: bool = False
 
+    def inputs(self) -> list[Path]:
+        """The paths that the build reads, as far as they are given as paths."""
+        return [Path(os.path.expanduser(path)) for path in (self.model, self.tokenizer, self.calibration, *self.adapters) if path is not None]
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -64,14 +69,14 @@ def plan_build(options: BuildOptions) -> Plan:
     """Open the inputs and check the options against them. Raises OptionError or BundleError; writes nothing."""
     if options.recipe not in RECIPES:  # before anything is downloaded
         raise OptionError(f"--quant {options.recipe}: no such recipe; choose from {', '.join(RECIPES)}")
-    check_output(options.output, options.force)
+    check_output(options.output, options.force, options.inputs())
     checkpoint = open_checkpoint(options.model, tokenizer=options.tokenizer, revision=options.revision)
     vocabulary = read_vocabulary(checkpoint.folder)
     checkpoint.check_vocabulary(len(vocabulary))
     check_recipe(options.recipe, checkpoint.architecture)
     start = _start_token(options, checkpoint, vocabulary)
     name = options.name or options.output.resolve().name
-    if not name or "/" in name or name.startswith("."):
+    if not name or name.startswith(".") or "/" in name or "\\" in name or not name.isprintable():
         raise OptionError(f"--name {name!r}: expected a plain file name")
     return Plan(checkpoint, vocabulary,
                 choose_signatures(checkpoint.architecture.positions, options.context, options.prefill),

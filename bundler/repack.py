@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,7 +19,9 @@ from bundler.lora_layout import LoraLayout, read_lora_layout
 from bundler.manifest import FORMAT
 from bundler.metadata import LlmParameters
 from bundler.model_context import model_context
+from bundler.output_folder import check_output_file
 from bundler.task_file import METADATA, MODEL, TOKENIZER, read_task, write_task
+from bundler.temporary_folder import temporary_folder
 from bundler.tflite_runner import TFLiteGPT2
 from bundler.verification_text import verification_text
 from tokenizer_tools.bpe import read_vocabulary
@@ -45,8 +46,7 @@ def repack(source: Path, output: Path, *, tokenizer: Path | None = None, force: 
     the .litertlm gets the .task's SentencePiece model. LiteRT-LM opens both files at the end and has to write the same texts.
     Raises BundleError where the other container's engine would not do the same, OptionError for a wrong output name.
     """
-    if output.exists() and not force:
-        raise OptionError(f"{output} exists; add --force to replace it, or give another name")
+    check_output_file(output, force, [source])
     with stage("Reading the bundle"):
         bundle = open_bundle(source)
         layout = read_lora_layout(bundle.model)
@@ -54,10 +54,10 @@ def repack(source: Path, output: Path, *, tokenizer: Path | None = None, force: 
     wanted = ".task" if to_task else ".litertlm"
     if output.suffix != wanted:
         raise OptionError(f"{output}: {source} is a {'.litertlm' if to_task else '.task'}; expected the name of a {wanted} to write")
-    with tempfile.TemporaryDirectory(prefix=f".{output.name}.", dir=output.absolute().parent) as folder:
-        partial = Path(folder) / output.name
+    with temporary_folder("repack", output.absolute().parent) as folder:
+        partial = folder / output.name
         with stage(f"Writing {wanted}"):
-            notes = _write_task(bundle, layout, partial, Path(folder)) if to_task else _write_litertlm(bundle, layout, partial, tokenizer)
+            notes = _write_task(bundle, layout, partial, folder) if to_task else _write_litertlm(bundle, layout, partial, tokenizer)
         if not bundle.byte_mapped:
             with stage("Comparing the two in LiteRT-LM"):
                 _compare(source, partial)

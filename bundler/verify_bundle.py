@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from pathlib import Path
 from typing import Sequence
 
@@ -12,6 +11,7 @@ from bundler.checkpoint import open_checkpoint
 from bundler.errors import BundleError
 from bundler.gate import Bar, Gate, Stage, silent, silent_bar
 from bundler.quantize import RECIPES, recipe_of
+from bundler.temporary_folder import temporary_folder
 from bundler.verify import LITERTLM, Subject, verify, verify_text
 from tokenizer_tools.bpe import read_vocabulary
 from tokenizer_tools.vocabulary import BytePairVocabulary, reference_tokenizer
@@ -28,7 +28,7 @@ def verify_bundle(path: Path, model: str, *, tokenizer: Path | None = None, revi
     bundle = open_bundle(path)
     checkpoint = open_checkpoint(model, tokenizer=tokenizer, revision=revision)
     vocabulary = read_vocabulary(checkpoint.folder)
-    with tempfile.TemporaryDirectory(prefix="task-bundler-verify-") as folder:
+    with temporary_folder("verify") as folder:
         tflite = Path(folder) / "model.tflite"
         bundle.model.copy_to(tflite)
         recipe = recipe or bundle.manifest.get("recipe") or recipe_of(tflite)

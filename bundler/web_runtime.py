@@ -10,10 +10,10 @@ import json
 import os
 import shutil
 import subprocess
-import tempfile
 from pathlib import Path
 
 from bundler.errors import BundleError
+from bundler.temporary_folder import temporary_folder
 
 PAGE = Path(__file__).parent / "web"
 ENGINE_PACKAGE = "@mediapipe/tasks-genai"
@@ -51,8 +51,8 @@ def install_runtime() -> Path:
     if missing := missing_runtime():
         raise BundleError(missing)
     folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f"{folder.name}-", suffix=".partial", dir=folder.parent) as partial:
-        staged = Path(partial) / "web"
+    with temporary_folder("runtime", folder.parent) as partial:
+        staged = partial / "web"
         staged.mkdir()
         for name in ("package.json", "package-lock.json"):
             shutil.copyfile(PAGE / name, staged / name)

@@ -7,12 +7,9 @@ an ordinary Hugging Face checkpoint.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
-import os
 import platform
-import shutil
 import time
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -26,9 +23,8 @@ from transformers.utils import logging as transformers_logging
 from gpt2_training.corpus import Corpus
 from gpt2_training.errors import TrainingError
 from gpt2_training.perplexity import held_out_perplexity
+from gpt2_training.training_state import read_state, restoring, write_state
 from gpt2_training.vocabulary import END_OF_TEXT, save_vocabulary, train_vocabulary
-
-STATE_FILE = "training_state.pt"
 
 
 @dataclass(frozen=True)
@@ -74,20 +70,21 @@ class History:
     schedules: list[dict] = field(default_factory=list)
 
 
-def pretrain(corpus: Corpus, output: Path, config: PretrainConfig, on_step: Callable[[Step], None] = lambda step: None,
-             command: str = "", source: str = "") -> dict:
-    """Train, and write a Hugging Face checkpoint (fp16 safetensors) with its record to `output`.
+def pretrain(corpus: Corpus, folder: Path, config: PretrainConfig, on_step: Callable[[Step], None] = lambda step: None,
+             *, state: Path | None = None, command: str = "", source: str = "") -> dict:
+    """Train, and write a Hugging Face checkpoint (fp16 safetensors) with its record into `folder`, which exists.
 
-    Training goes on from `output`.partial when that folder holds the state of the same recipe on the
-    same text; `steps` and `split_spaces` may be others then, and the learning rate follows the new
-    schedule from there. Returns the record, which is also saved as training.json: recipe, text, loss curve,
-    held-out perplexity of the saved fp16 weights.
+    The training's state is saved to the file `state` now and then, and training goes on from what is there; `steps` and
+    `split_spaces` may be others then, and the learning rate follows the new schedule from there. The file stays: who
+    has brought the checkpoint to safety deletes it. Returns the record, which is also saved as training.json: recipe,
+    text, loss curve, held-out perplexity of the saved fp16 weights. Raises TrainingError for a text that is too short
+    and for a state that is not of this recipe and text.
     """
+    recipe = _recipe(config, corpus)
+    saved = read_state(state, recipe) if state else None
     if config.threads:
         torch.set_num_threads(config.threads)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    partial = output.with_name(output.name + ".partial")
-    partial.mkdir(parents=True, exist_ok=True)
 
     tokenizer = train_vocabulary(corpus.train, config.vocabulary)
     train_ids = encode_split(tokenizer, corpus.train, config.split_spaces, config.seed)
@@ -99,8 +96,8 @@ def pretrain(corpus: Corpus, output: Path, config: PretrainConfig, on_step: Call
     torch.manual_seed(config.seed)
     model = GPT2LMHeadModel(_model_config(config, tokenizer)).to(device)
     optimizer = _optimizer(model, config)
-    key = _key(config, corpus)
-    history, first = _resume(partial / STATE_FILE, key, model, optimizer)
+    with restoring(state):
+        history, first = _resume(saved, model, optimizer)
     schedule = {"steps": config.steps, "split_spaces": config.split_spaces}
     if not history.schedules or history.schedules[-1] != {**history.schedules[-1], **schedule}:
         history.schedules.append({"from_step": first, **schedule})
@@ -132,9 +129,8 @@ def pretrain(corpus: Corpus, output: Path, config: PretrainConfig, on_step: Call
         on_step(report)
         if held_out is not None or done % 50 == 0:
             history.steps.append(report)
-        if held_out is not None and done < config.steps:
-            _save_state(partial / STATE_FILE, key, done, model, optimizer,
-                        replace(history, seconds=history.seconds + elapsed))
+        if state and held_out is not None and done < config.steps:
+            write_state(state, recipe, _state(done, model, optimizer, replace(history, seconds=history.seconds + elapsed)))
     history.seconds += time.perf_counter() - started
 
     # What is saved is what is measured: round to fp16 first, then evaluate in fp32.
@@ -151,11 +147,7 @@ def pretrain(corpus: Corpus, output: Path, config: PretrainConfig, on_step: Call
         "versions": {"python": platform.python_version(), "torch": torch.__version__},
         "curve": [asdict(step) for step in history.steps],
     }
-    _save_checkpoint(model, tokenizer, record, partial)
-    (partial / STATE_FILE).unlink(missing_ok=True)
-    if output.exists():
-        shutil.rmtree(output)
-    os.replace(partial, output)
+    _save_checkpoint(model, tokenizer, record, folder)
     return record
 
 
@@ -217,29 +209,23 @@ def _optimizer(model: torch.nn.Module, config: PretrainConfig) -> torch.optim.Op
         lr=config.learning_rate, betas=(0.9, 0.95), fused=True)
 
 
-def _resume(path: Path, key: str, model: torch.nn.Module, optimizer: torch.optim.Optimizer) -> tuple[History, int]:
-    if not path.exists():
-        return History(), 0
-    state = torch.load(path, weights_only=True)
-    if state["key"] != key:
-        return History(), 0
-    model.load_state_dict(state["model"])
-    optimizer.load_state_dict(state["optimizer"])
-    return History([Step(**step) for step in state["history"]], state["seconds"], state["schedules"]), state["step"]
-
-
-def _key(config: PretrainConfig, corpus: Corpus) -> str:
+def _recipe(config: PretrainConfig, corpus: Corpus) -> dict:
     """What must be the same for training to go on: everything but what a schedule may change, and the threads."""
     recipe = {name: value for name, value in asdict(config).items() if name not in ("steps", "split_spaces", "threads")}
-    return hashlib.sha256(json.dumps([recipe, corpus.fingerprint], sort_keys=True).encode()).hexdigest()
+    return {**recipe, "text": corpus.fingerprint}
 
 
-def _save_state(path: Path, key: str, step: int, model, optimizer, history: History) -> None:
-    temporary = path.with_suffix(".tmp")
-    torch.save({"key": key, "step": step, "model": model.state_dict(), "optimizer": optimizer.state_dict(),
-                "history": [asdict(entry) for entry in history.steps], "seconds": history.seconds,
-                "schedules": history.schedules}, temporary)
-    os.replace(temporary, path)
+def _resume(saved: dict | None, model: torch.nn.Module, optimizer: torch.optim.Optimizer) -> tuple[History, int]:
+    if saved is None:
+        return History(), 0
+    model.load_state_dict(saved["model"])
+    optimizer.load_state_dict(saved["optimizer"])
+    return History([Step(**step) for step in saved["history"]], saved["seconds"], saved["schedules"]), saved["step"]
+
+
+def _state(step: int, model: torch.nn.Module, optimizer: torch.optim.Optimizer, history: History) -> dict:
+    return {"step": step, "model": model.state_dict(), "optimizer": optimizer.state_dict(),
+            "history": [asdict(entry) for entry in history.steps], "seconds": history.seconds, "schedules": history.schedules}
 
 
 def _save_checkpoint(model, tokenizer: Tokenizer, record: dict, folder: Path) -> None:

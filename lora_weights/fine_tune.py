@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import math
-import os
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -15,9 +13,8 @@ import torch
 
 from gpt2_training.perplexity import Perplexity, held_out_perplexity
 from gpt2_training.pretrain import batch_at, learning_rate_at
+from gpt2_training.training_state import read_state, restoring, write_state
 from lora_weights.errors import LoraError
-
-STATE_FILE = "training_state.pt"
 
 
 @dataclass(frozen=True)
@@ -63,15 +60,18 @@ class FineTuned:
 
 
 def fine_tune(model: torch.nn.Module, train: torch.Tensor, held_out: torch.Tensor, config: FineTuneConfig,
-              on_step: Callable[[Step], None] = lambda step: None, state: Path | None = None) -> FineTuned:
+              on_step: Callable[[Step], None] = lambda step: None, state: Path | None = None, base: str | None = None) -> FineTuned:
     """Train the parameters of `model` that require a gradient, in place, on token ids `train` (1-D).
 
-    With `state`, a file, the training goes on from what it holds, if that is of the same config and text. Raises
-    LoraError if the texts are too short.
+    With `state`, a file, the training's state is saved there now and then, and the training goes on from what it holds, if
+    that is of the same `base` (what tells one model from another).
+    Raises LoraError if the texts are too short, TrainingError if the state is of another config, text or base.
     """
     if len(train) <= config.context + 1 or len(held_out) < config.context:
         raise LoraError(f"the text gives {len(train)} tokens to train on and {len(held_out)} to hold out; each has to fill a --context of "
                         f"{config.context}; give more text or a smaller context")
+    recipe = _recipe(config, train, held_out, base)
+    saved = read_state(state, recipe) if state else None
     if config.threads:
         torch.set_num_threads(config.threads)
     torch.manual_seed(config.seed)
@@ -79,9 +79,8 @@ def fine_tune(model: torch.nn.Module, train: torch.Tensor, held_out: torch.Tenso
     optimizer = torch.optim.AdamW(parameters, lr=config.learning_rate, betas=(0.9, 0.95), weight_decay=config.weight_decay)
     model.eval()
     before = held_out_perplexity(model, held_out, config.context)
-    key = hashlib.sha256(json.dumps([asdict(config), [hashlib.sha256(ids.numpy().tobytes()).hexdigest() for ids in (train, held_out)]],
-                                    sort_keys=True).encode()).hexdigest()
-    first, steps, seconds = _resume(state, key, parameters, optimizer)
+    with restoring(state):
+        first, steps, seconds = _resume(saved, parameters, optimizer)
     model.train()
     started = time.perf_counter()
     for number in range(first, config.steps):
@@ -104,28 +103,26 @@ def fine_tune(model: torch.nn.Module, train: torch.Tensor, held_out: torch.Tenso
         steps.append(Step(done, loss.item(), (done - first) * config.batch * config.context / elapsed, evaluated))
         on_step(steps[-1])
         if evaluated is not None and state:
-            _save(state, key, done, parameters, optimizer, steps, seconds + time.perf_counter() - started)
+            write_state(state, recipe, {
+                "step": done, "parameters": [parameter.detach() for parameter in parameters], "optimizer": optimizer.state_dict(),
+                "steps": [asdict(entry) for entry in steps], "seconds": seconds + time.perf_counter() - started})
     model.eval()
     after = held_out_perplexity(model, held_out, config.context)
     held = sum(value.nbytes for entry in optimizer.state.values() for value in entry.values() if isinstance(value, torch.Tensor))
     return FineTuned(before, after, steps, seconds + time.perf_counter() - started, sum(map(torch.Tensor.numel, parameters)), held)
 
 
-def _resume(state: Path | None, key: str, parameters: Sequence[torch.Tensor], optimizer) -> tuple[int, list[Step], float]:
-    if state is None or not state.exists():
-        return 0, [], 0.0
-    saved = torch.load(state, weights_only=True)
-    if saved["key"] != key:
+def _recipe(config: FineTuneConfig, train: torch.Tensor, held_out: torch.Tensor, base: str | None) -> dict:
+    """What must be the same for training to go on: everything but the threads."""
+    texts = {name: hashlib.sha256(ids.numpy().tobytes()).hexdigest() for name, ids in (("text", train), ("held_out_text", held_out))}
+    return {**{name: value for name, value in asdict(config).items() if name != "threads"}, **texts, "base": base}
+
+
+def _resume(saved: dict | None, parameters: Sequence[torch.Tensor], optimizer) -> tuple[int, list[Step], float]:
+    if saved is None:
         return 0, [], 0.0
     with torch.no_grad():
         for parameter, value in zip(parameters, saved["parameters"], strict=True):
             parameter.copy_(value)
     optimizer.load_state_dict(saved["optimizer"])
     return saved["step"], [Step(**step) for step in saved["steps"]], saved["seconds"]
-
-
-def _save(state: Path, key: str, step: int, parameters: Sequence[torch.Tensor], optimizer, steps: list[Step], seconds: float) -> None:
-    temporary = state.with_suffix(".tmp")
-    torch.save({"key": key, "step": step, "parameters": [parameter.detach() for parameter in parameters], "optimizer": optimizer.state_dict(),
-                "steps": [asdict(entry) for entry in steps], "seconds": seconds}, temporary)
-    os.replace(temporary, state)

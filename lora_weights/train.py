@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import platform
-import shutil
 import warnings
 from dataclasses import asdict
 from pathlib import Path
@@ -18,26 +16,24 @@ from transformers import GPT2LMHeadModel
 from gpt2_training.corpus import Corpus
 from gpt2_training.pretrain import encode
 from lora_weights.errors import LoraError
-from lora_weights.fine_tune import STATE_FILE, FineTuneConfig, Step, fine_tune
+from lora_weights.fine_tune import FineTuneConfig, Step, fine_tune
 from lora_weights.peft_adapter import RECORD
 
 
-def train_adapter(model: GPT2LMHeadModel, tokenizer: Tokenizer, corpus: Corpus, output: Path, config: FineTuneConfig,
-                  on_step: Callable[[Step], None] = lambda step: None, *, base: str = "", base_fingerprint: str | None = None,
-                  licence: str | None = None, command: str = "", source: str = "") -> dict:
-    """Train an adapter of `model` (whose own weights stay as they are) and write it to `output`, a PEFT folder.
+def train_adapter(model: GPT2LMHeadModel, tokenizer: Tokenizer, corpus: Corpus, folder: Path, config: FineTuneConfig,
+                  on_step: Callable[[Step], None] = lambda step: None, *, state: Path | None = None, name: str = "", base: str = "",
+                  base_fingerprint: str | None = None, licence: str | None = None, command: str = "", source: str = "") -> dict:
+    """Train an adapter of `model` (whose own weights stay as they are) and write it into `folder`, which exists, in PEFT's form.
 
-    Training goes on from `output`.partial when that holds the state of the same recipe on the same text. Returns the
-    record, also saved in it as training.json: recipe, text, losses, held-out perplexity before and after, and the
-    fingerprint of the base. `base` is what the model is called, `licence` goes into the model card. Raises LoraError
-    when the text is too short or the model too small.
+    `state` is the file that a stopped training goes on from, see `fine_tune`. Returns the record, also saved in the folder as
+    training.json: recipe, text, losses, held-out perplexity before and after, and the fingerprint of the base. `name` is the
+    adapter's, by default the folder's; `base` is what the model is called, `licence` goes into the model card. Raises
+    LoraError when the text is too short or the model too small, TrainingError for a state that is not of this training.
     """
     check_context(model, config)
-    partial = output.with_name(output.name + ".partial")
-    partial.mkdir(parents=True, exist_ok=True)
     adapted = with_adapter(model, config)
     train, held_out = encode(tokenizer, corpus.train), encode(tokenizer, corpus.held_out)
-    result = fine_tune(adapted, train, held_out, config, on_step, partial / STATE_FILE)
+    result = fine_tune(adapted, train, held_out, config, on_step, state, base_fingerprint)
     record = {
         "command": command, "text": source, "text_sha256": corpus.fingerprint, "text_bytes": corpus.bytes, "train_tokens": len(train),
         "held_out_tokens": result.after.tokens, "base": base, "base_fingerprint": base_fingerprint, "config": asdict(config),
@@ -48,14 +44,11 @@ def train_adapter(model: GPT2LMHeadModel, tokenizer: Tokenizer, corpus: Corpus, 
         "curve": [asdict(step) for step in result.steps if step.held_out is not None or step.step % 10 == 0],
     }
     adapted.peft_config["default"].base_model_name_or_path = base
-    adapted.save_pretrained(partial)
+    # "auto" would ask the model hub whether the base's embedding was resized, even for a base on this machine.
+    adapted.save_pretrained(folder, save_embedding_layers=False)
     # In place of PEFT's, which is a form to fill in.
-    (partial / "README.md").write_text(adapter_card(output.name, record, licence))
-    (partial / RECORD).write_text(json.dumps(record, indent=1) + "\n")
-    (partial / STATE_FILE).unlink(missing_ok=True)
-    if output.exists():
-        shutil.rmtree(output)
-    os.replace(partial, output)
+    (folder / "README.md").write_text(adapter_card(name or folder.name, record, licence))
+    (folder / RECORD).write_text(json.dumps(record, indent=1) + "\n")
     return record
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import sys
 from dataclasses import asdict, replace
@@ -11,13 +12,9 @@ import click
 
 from bundler.console import Terminal, terminal_options
 from bundler.errors import OptionError
+from bundler.output_folder import check_output, check_output_file, staged_folder
 
 PATH = click.Path(path_type=Path)
-
-
-def _refuse_existing(output: Path, force: bool) -> None:
-    if output.exists() and not force:
-        raise OptionError(f"{output} exists; add --force to replace it, or give another --output")
 
 
 def _numbers(context: click.Context, parameter: click.Parameter, value: str) -> tuple[int, ...]:
@@ -50,7 +47,7 @@ def export(terminal: Terminal, adapter: Path, bundle: Path, model: str | None, o
     """
     from bundler.native_output import quiet
 
-    _refuse_existing(output, force)
+    check_output_file(output, force, [adapter, bundle])
     if not skip_gates and not model:
         raise OptionError("--against is missing: give the checkpoint, so that the adapter can be proven to act; or --skip-gates")
     with quiet():
@@ -84,12 +81,12 @@ def merge(terminal: Terminal, base: str, adapter: Path, output: Path, tokenizer:
 
     Example: task-bundler lora merge out/sample/sample.task lora_weights/samples/pirate -o pirate.task
     """
-    _refuse_existing(output, force)
     if Path(base).is_file() and Path(base).suffix not in (".pt", ".pth"):
         from bundler.bundle_file import open_bundle
         from bundler.lora_manifest import base_of_bundle
         from bundler.merge_bundle import adapter_for_merging, merge_into_bundle
 
+        check_output_file(output, force, [Path(base), adapter])
         with terminal.stage(f"Merging {adapter.name} into {Path(base).name}"):
             file = adapter_for_merging(adapter, base_of_bundle(open_bundle(Path(base))))
             result = merge_into_bundle(Path(base), file, output)
@@ -98,10 +95,12 @@ def merge(terminal: Terminal, base: str, adapter: Path, output: Path, tokenizer:
         return
     from bundler.native_output import quiet
 
+    inputs = _paths(base, adapter, tokenizer)
+    check_output(output, force, inputs)
     with terminal.stage("Loading PyTorch"), quiet():
         from bundler.merge_checkpoint_folder import merge_checkpoint_folder
-    with terminal.stage(f"Merging {adapter.name} into {base}"), quiet():
-        merge_checkpoint_folder(base, adapter, output, tokenizer=tokenizer)
+    with terminal.stage(f"Merging {adapter.name} into {base}"), quiet(), staged_folder(output, force, inputs) as folder:
+        merge_checkpoint_folder(base, adapter, folder, tokenizer=tokenizer)
     terminal.say(f"{output}: a checkpoint with {adapter.name} in its weights")
     terminal.result({"folder": str(output), "name": adapter.name})
 
@@ -121,6 +120,11 @@ def _training_options(function):
             click.option("--force", is_flag=True, help="Replace an output that exists."))):
         function = option(function)
     return function
+
+
+def _paths(*inputs: str | Path | None) -> list[Path]:
+    """Those inputs that were given, as the paths that they may be."""
+    return [Path(os.path.expanduser(path)) for path in inputs if path is not None]
 
 
 def _opened(model: str, tokenizer: Path | None):
@@ -143,15 +147,16 @@ def _opened(model: str, tokenizer: Path | None):
 @click.option("--alpha", type=float, help="Strength: deltas are scaled by alpha / rank. [default: twice the rank]")
 @click.option("--targets", default="attn.c_attn,attn.c_proj", show_default=True, help="Modules. Others than these two cannot be exported.")
 @click.option("--licence", help="Of the adapter, for its model card: an SPDX name such as apache-2.0.")
+@click.option("--restart", is_flag=True, help="Begin anew, whatever state a stopped training left.")
 @click.option("--rslora", is_flag=True, help="Scale by alpha / sqrt(rank). Helpful for large ranks.")
 @_training_options
 @terminal_options
 def train(terminal: Terminal, model: str, text: str, output: Path, tokenizer: Path | None, force: bool, targets: str,
-          licence: str | None, **recipe) -> None:
+          licence: str | None, restart: bool, **recipe) -> None:
     """Train an adapter of the checkpoint MODEL on TEXT: a file, a folder, or python-stdlib.
 
     A part is held out, and its perplexity reported before and after. Stopped training goes on from its last
-    saved state when the same command is given again.
+    saved state, the file OUTPUT.training_state.pt, when the same command is given again.
 
     Example: task-bundler lora train gpt2_training/sample out/texts/pirate.txt -o out/pirate
     """
@@ -159,24 +164,29 @@ def train(terminal: Terminal, model: str, text: str, output: Path, tokenizer: Pa
 
     from bundler.native_output import quiet
 
-    _refuse_existing(output, force)
-    with terminal.stage("Loading PyTorch"), quiet():
-        from gpt2_training.corpus import read_corpus
-        from lora_weights.fine_tune import FineTuneConfig, Step
-        from lora_weights.train import train_adapter
+    with staged_folder(output, force, _paths(model, tokenizer), _paths(text)) as folder:
+        with terminal.stage("Loading PyTorch"), quiet():
+            from gpt2_training.corpus import read_corpus
+            from gpt2_training.training_state import state_path
+            from lora_weights.fine_tune import FineTuneConfig, Step
+            from lora_weights.train import train_adapter
 
-        opened, vocabulary, fingerprint = _opened(model, tokenizer)
-    config = FineTuneConfig(targets=tuple(targets.split(",")), **recipe)
-    with terminal.bar("training", total=config.steps) as advance:
-        held_out = [""]
+            opened, vocabulary, fingerprint = _opened(model, tokenizer)
+        config, corpus, state = FineTuneConfig(targets=tuple(targets.split(",")), **recipe), read_corpus(text), state_path(output)
+        if restart:
+            state.unlink(missing_ok=True)
+        with terminal.bar("training", total=config.steps) as advance:
+            held_out = [""]
 
-        def show(step: Step) -> None:
-            if step.held_out is not None:
-                held_out[0] = f", held-out perplexity {math.exp(step.held_out):.2f}"
-            advance(completed=step.step, description=f"loss {step.loss:.3f}, {step.tokens_per_second:,.0f} tokens/s{held_out[0]}")
+            def show(step: Step) -> None:
+                if step.held_out is not None:
+                    held_out[0] = f", held-out perplexity {math.exp(step.held_out):.2f}"
+                advance(completed=step.step, description=f"loss {step.loss:.3f}, {step.tokens_per_second:,.0f} tokens/s{held_out[0]}")
 
-        record = train_adapter(opened, vocabulary, read_corpus(text), output, config, show, base=model,
-                               base_fingerprint=fingerprint, licence=licence, command=" ".join(map(shlex.quote, ["task-bundler", *sys.argv[1:]])), source=text)
+            record = train_adapter(opened, vocabulary, corpus, folder, config, show, state=state, name=output.name, base=model,
+                                   base_fingerprint=fingerprint, licence=licence, source=text,
+                                   command=" ".join(map(shlex.quote, ["task-bundler", *sys.argv[1:]])))
+    state.unlink(missing_ok=True)
     terminal.say(f"{output}: {record['trainable_parameters']:,} trained parameters; held-out perplexity "
                  f"{record['held_out_perplexity_before']:.2f} before, {record['held_out_perplexity']:.2f} "
                  f"± {record['held_out_perplexity_standard_error']:.2f} after")
@@ -202,26 +212,25 @@ def compare(terminal: Terminal, model: str, text: str, output: Path, tokenizer: 
 
     from bundler.native_output import quiet
 
-    _refuse_existing(output, force)
-    with terminal.stage("Loading PyTorch"), quiet():
-        from gpt2_training.corpus import read_corpus
-        from lora_weights.compare import compare, comparison_record, comparison_table, write_comparison_plot
-        from lora_weights.fine_tune import FineTuneConfig
+    with staged_folder(output, force, _paths(model, tokenizer), _paths(text)) as folder:
+        with terminal.stage("Loading PyTorch"), quiet():
+            from gpt2_training.corpus import read_corpus
+            from lora_weights.compare import compare, comparison_record, comparison_table, write_comparison_plot
+            from lora_weights.fine_tune import FineTuneConfig
 
-        opened, vocabulary, _ = _opened(model, tokenizer)
-    config = FineTuneConfig(**recipe)
-    order = ["full fine-tuning", *(f"LoRA, rank {rank}" for rank in ranks)]
-    with terminal.bar("training", total=config.steps * len(order)) as advance:
-        base, results = compare(
-            opened, vocabulary, read_corpus(text), ranks, config, full_learning_rate, prompts or ("def ",),
-            on_step=lambda name, step: advance(completed=order.index(name) * config.steps + step.step, description=f"{name}, loss {step.loss:.3f}"))
-    output.mkdir(parents=True, exist_ok=True)
-    record = {"model": model, "text": text, "config": asdict(replace(config, rank=0)), "full_learning_rate": full_learning_rate,
-              **comparison_record(base, results)}
-    (output / "comparison.json").write_text(json.dumps(record, indent=1) + "\n")
-    table = comparison_table(base, results)
-    (output / "comparison.md").write_text(table)
-    write_comparison_plot(base, results, output / "comparison.svg")
+            opened, vocabulary, _ = _opened(model, tokenizer)
+        config = FineTuneConfig(**recipe)
+        order = ["full fine-tuning", *(f"LoRA, rank {rank}" for rank in ranks)]
+        with terminal.bar("training", total=config.steps * len(order)) as advance:
+            base, results = compare(
+                opened, vocabulary, read_corpus(text), ranks, config, full_learning_rate, prompts or ("def ",),
+                on_step=lambda name, step: advance(completed=order.index(name) * config.steps + step.step, description=f"{name}, loss {step.loss:.3f}"))
+        record = {"model": model, "text": text, "config": asdict(replace(config, rank=0)), "full_learning_rate": full_learning_rate,
+                  **comparison_record(base, results)}
+        (folder / "comparison.json").write_text(json.dumps(record, indent=1) + "\n")
+        table = comparison_table(base, results)
+        (folder / "comparison.md").write_text(table)
+        write_comparison_plot(base, results, folder / "comparison.svg")
     terminal.say(table, markup=False)
     terminal.result(record)
 

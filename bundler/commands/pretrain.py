@@ -12,6 +12,7 @@ import click
 
 from bundler.console import Terminal, terminal_options
 from bundler.errors import OptionError
+from bundler.output_folder import staged_folder
 
 
 @click.command("pretrain")
@@ -34,36 +35,41 @@ from bundler.errors import OptionError
 @click.option("--seed", default=1, show_default=True)
 @click.option("--threads", default=0, show_default=True, help="0 leaves it to PyTorch.")
 @click.option("--bfloat16/--float32", default=True, show_default=True, help="Arithmetic of the forward pass.")
-@click.option("--force", is_flag=True, help="Replace an output that exists.")
+@click.option("--restart", is_flag=True, help="Begin anew, whatever state a stopped training left.")
+@click.option("--force", is_flag=True, help="Replace an output that an earlier training wrote.")
 @terminal_options
-def command(terminal: Terminal, text: str, output: Path, force: bool, **recipe) -> None:
+def command(terminal: Terminal, text: str, output: Path, restart: bool, force: bool, **recipe) -> None:
     """Train a small GPT-2 from scratch on TEXT: a file, a folder, or python-stdlib.
 
-    A part is held out and its perplexity reported. Stopped training goes on from its last saved state
-    when the same command is given again.
+    A part is held out and its perplexity reported. Stopped training goes on from its last saved state, the file
+    OUTPUT.training_state.pt, when the same command is given again.
 
     Example: task-bundler pretrain python-stdlib -o out/python-gpt2
     """
     from bundler.native_output import quiet
 
-    if output.exists() and not force:
-        raise OptionError(f"{output} exists; add --force to replace it, or give another --output")
-    with terminal.stage("Loading PyTorch"), quiet():
-        from gpt2_training.corpus import read_corpus
-        from gpt2_training.curve import write_curve
-        from gpt2_training.pretrain import PretrainConfig, Step, pretrain
+    with staged_folder(output, force, texts=[Path(text)]) as folder:
+        with terminal.stage("Loading PyTorch"), quiet():
+            from gpt2_training.corpus import read_corpus
+            from gpt2_training.curve import write_curve
+            from gpt2_training.pretrain import PretrainConfig, Step, pretrain
+            from gpt2_training.training_state import state_path
 
-    config = PretrainConfig(**{field.name: recipe[field.name] for field in fields(PretrainConfig)})
-    if config.width % config.heads:
-        raise OptionError(f"--width {config.width} is not divisible by --heads {config.heads}; every head needs the same width")
-    corpus = read_corpus(text)
-    with terminal.bar("training", total=config.steps) as advance:
-        def show(step: Step) -> None:
-            held_out = f", held-out perplexity {math.exp(step.held_out):.2f}" if step.held_out else ""
-            advance(completed=step.step, description=f"loss {step.loss:.3f}, {step.tokens_per_second:,.0f} tokens/s{held_out}")
+        config = PretrainConfig(**{field.name: recipe[field.name] for field in fields(PretrainConfig)})
+        if config.width % config.heads:
+            raise OptionError(f"--width {config.width} is not divisible by --heads {config.heads}; every head needs the same width")
+        corpus, state = read_corpus(text), state_path(output)
+        if restart:
+            state.unlink(missing_ok=True)
+        with terminal.bar("training", total=config.steps) as advance:
+            def show(step: Step) -> None:
+                held_out = f", held-out perplexity {math.exp(step.held_out):.2f}" if step.held_out else ""
+                advance(completed=step.step, description=f"loss {step.loss:.3f}, {step.tokens_per_second:,.0f} tokens/s{held_out}")
 
-        record = pretrain(corpus, output, config, show, " ".join(map(shlex.quote, ["task-bundler", *sys.argv[1:]])), text)
-    write_curve(record, output / "training.svg")
+            record = pretrain(corpus, folder, config, show, state=state, source=text,
+                              command=" ".join(map(shlex.quote, ["task-bundler", *sys.argv[1:]])))
+        write_curve(record, folder / "training.svg")
+    state.unlink(missing_ok=True)
     terminal.say(f"{output}: {record['parameters']:,} parameters, held-out perplexity {record['held_out_perplexity']:.3f} "
                  f"± {record['held_out_perplexity_standard_error']:.3f}")
     terminal.result({key: value for key, value in record.items() if key != "curve"})

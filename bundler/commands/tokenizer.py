@@ -12,6 +12,7 @@ import click
 from bundler.atomic_file import replacing
 from bundler.console import Terminal, terminal_options
 from bundler.errors import BundleError, OptionError, VerificationError
+from bundler.output_folder import check_output_file
 
 if TYPE_CHECKING:
     from tokenizer_tools.report import MismatchReport
@@ -68,8 +69,9 @@ def build(terminal: Terminal, tokenizer_path, vocab, merges, output: Path, alias
 
     if aliases == output:
         raise OptionError("--aliases and --output name the same file; give the alias table a name of its own")
+    inputs = [Path(path) for path in (tokenizer_path, vocab, merges) if path]
     for path in filter(None, (output, aliases)):
-        _refuse_existing(path, force)
+        check_output_file(path, force, inputs)
     vocabulary = _read(tokenizer_path, vocab, merges)
     for deviation in vocabulary.deviations:
         terminal.say(f"[yellow]not GPT-2's rules:[/] {deviation}", markup=True)
@@ -115,7 +117,7 @@ def report(terminal: Terminal, tokenizer_path, vocab, merges, files: tuple[str, 
     if save is not None:
         if save.suffix not in (".json", ".html"):
             raise OptionError(f"--save {save}: name a .json or an .html file")
-        _refuse_existing(save, force)
+        check_output_file(save, force, [Path(path) for path in (tokenizer_path, vocab, merges, *files) if path])
     vocabulary = _read(tokenizer_path, vocab, merges)
     missing = next((name for name in files if name != "-" and not Path(name).exists()), None)
     if missing is not None:
@@ -140,11 +142,6 @@ def _read(tokenizer_path: str | None, vocab: str | None, merges: str | None) -> 
     if vocab and merges and not tokenizer_path:
         return read_vocabulary_files(vocab, merges)
     raise OptionError("give the vocabulary either as --tokenizer PATH or as --vocab V with --merges M")
-
-
-def _refuse_existing(path: Path, force: bool) -> None:
-    if path.exists() and not force:
-        raise BundleError(f"{path} exists; give --force to overwrite it, or another name")
 
 
 def _gate(report: "MismatchReport", allowed: int) -> None:

@@ -1,6 +1,7 @@
 """Training a very small model: it learns, it can be stopped and resumed, and it is repeatable."""
 
 import json
+from dataclasses import replace
 
 import pytest
 import torch
@@ -29,15 +30,15 @@ def corpus(tmp_path):
 
 def test_it_learns_and_saves_what_it_measured(corpus, tmp_path):
     steps = []
-    record = pretrain(corpus, tmp_path / "out", CONFIG, steps.append, command="the command", source="a text")
+    record = pretrain(corpus, tmp_path, CONFIG, steps.append, command="the command", source="a text")
     assert len(steps) == 60 and steps[-1].held_out < steps[19].held_out < steps[0].loss
-    assert json.loads((tmp_path / "out" / "training.json").read_text()) == record
+    assert json.loads((tmp_path / "training.json").read_text()) == record
     assert record["command"] == "the command" and record["text"] == "a text" and record["config"]["seed"] == 1
-    assert not (tmp_path / "out.partial").exists() and not (tmp_path / "out" / module.STATE_FILE).exists()
+    assert not list(tmp_path.glob("*.pt"))
 
-    model = GPT2LMHeadModel.from_pretrained(tmp_path / "out", dtype=torch.float32)
-    assert load_file(tmp_path / "out" / "model.safetensors")["transformer.wte.weight"].dtype == torch.float16
-    tokenizer = Tokenizer.from_file(str(tmp_path / "out" / "tokenizer.json"))
+    model = GPT2LMHeadModel.from_pretrained(tmp_path, dtype=torch.float32)
+    assert load_file(tmp_path / "model.safetensors")["transformer.wte.weight"].dtype == torch.float16
+    tokenizer = Tokenizer.from_file(str(tmp_path / "tokenizer.json"))
     held_out = held_out_perplexity(model.eval(), module.encode(tokenizer, corpus.held_out), 16)
     assert held_out.value == pytest.approx(record["held_out_perplexity"], rel=1e-4)
 
@@ -46,36 +47,45 @@ class Stopped(Exception):
     pass
 
 
-def test_a_stopped_training_goes_on_to_the_same_weights(corpus, tmp_path):
-    pretrain(corpus, tmp_path / "whole", CONFIG)
-
+def stop_at(number):
     def stop(step):
-        if step.step == 45:
+        if step.step == number:
             raise Stopped
+    return stop
 
+
+def folder(path):
+    path.mkdir()
+    return path
+
+
+def test_a_stopped_training_goes_on_to_the_same_weights(corpus, tmp_path):
+    pretrain(corpus, folder(tmp_path / "whole"), CONFIG)
+    state = tmp_path / "state.pt"
     with pytest.raises(Stopped):
-        pretrain(corpus, tmp_path / "parts", CONFIG, stop)
-    assert not (tmp_path / "parts").exists()
+        pretrain(corpus, folder(tmp_path / "parts"), CONFIG, stop_at(45), state=state)
+    assert not list((tmp_path / "parts").iterdir())
     seen = []
-    record = pretrain(corpus, tmp_path / "parts", CONFIG, seen.append)
+    record = pretrain(corpus, tmp_path / "parts", CONFIG, seen.append, state=state)
     assert seen[0].step == 41  # from the state saved after step 40
     whole, parts = (load_file(tmp_path / name / "model.safetensors") for name in ("whole", "parts"))
     assert all(torch.equal(whole[name], parts[name]) for name in whole)
     assert [step["step"] for step in record["curve"]] == [20, 40, 50, 60] and record["schedules"] == [{"from_step": 0, "steps": 60, "split_spaces": 0.02}]
 
 
-def test_another_number_of_steps_goes_on_and_is_recorded_and_another_recipe_starts_anew(corpus, tmp_path):
-    def stop(step):
-        if step.step == 25:
-            raise Stopped
-
-    for changed, first, schedules in (({"steps": 40}, 21, [(0, 60), (20, 40)]), ({"seed": 2}, 1, [(0, 60)])):
-        output = tmp_path / str(first)
-        with pytest.raises(Stopped):
-            pretrain(corpus, output, CONFIG, stop)
-        seen = []
-        record = pretrain(corpus, output, PretrainConfig(**{**CONFIG.__dict__, **changed}), seen.append)
-        assert seen[0].step == first and [(part["from_step"], part["steps"]) for part in record["schedules"]] == schedules
+def test_another_number_of_steps_goes_on_and_is_recorded_and_another_recipe_is_refused(corpus, tmp_path):
+    state = tmp_path / "state.pt"
+    with pytest.raises(Stopped):
+        pretrain(corpus, tmp_path, CONFIG, stop_at(25), state=state)
+    before = state.read_bytes()
+    with pytest.raises(TrainingError, match="seed 1, now 2; learning rate 0.01, now 0.02|learning rate 0.01, now 0.02; seed 1, now 2"):
+        pretrain(corpus, tmp_path, replace(CONFIG, seed=2, learning_rate=0.02), state=state)
+    with pytest.raises(TrainingError, match="text [0-9a-f]+…, now "):
+        pretrain(replace(corpus, fingerprint="another text" * 5), tmp_path, CONFIG, state=state)
+    assert state.read_bytes() == before
+    seen = []
+    record = pretrain(corpus, tmp_path, replace(CONFIG, steps=40), seen.append, state=state)
+    assert seen[0].step == 21 and [(part["from_step"], part["steps"]) for part in record["schedules"]] == [(0, 60), (20, 40)]
 
 
 def test_split_words_are_the_same_text():
@@ -122,8 +132,8 @@ def test_the_vocabulary_is_gpt2s_form(tmp_path):
 
 
 def test_samples_are_repeatable_and_greedy_at_zero(corpus, tmp_path):
-    pretrain(corpus, tmp_path / "out", CONFIG)
-    sampler = load_sampler(tmp_path / "out")
+    pretrain(corpus, tmp_path, CONFIG)
+    sampler = load_sampler(tmp_path)
     one, other, again = ("".join(sample(sampler, "12 green", 24, seed=seed)) for seed in (1, 2, 1))
     assert one == again != other
     assert "".join(sample(sampler, "12 green", 24, temperature=0)) == "".join(sample(sampler, "12 green", 24, temperature=0, seed=5))
@@ -147,4 +157,4 @@ def test_texts_that_cannot_be_used(tmp_path, prepare, message):
 def test_a_text_shorter_than_a_context_is_refused(tmp_path):
     (tmp_path / "text").write_text("too short a text to learn anything from")
     with pytest.raises(TrainingError, match="fewer than one context"):
-        pretrain(read_corpus(str(tmp_path / "text")), tmp_path / "out", PretrainConfig(vocabulary=260, context=64, steps=1))
+        pretrain(read_corpus(str(tmp_path / "text")), tmp_path, PretrainConfig(vocabulary=260, context=64, steps=1))

@@ -9,8 +9,8 @@ from tiny_gpt2 import VOCABULARY
 from bundler.checkpoint import open_checkpoint
 from bundler.cli import run
 from gpt2_training.corpus import Corpus
+from gpt2_training.errors import TrainingError
 from gpt2_training.vocabulary import train_vocabulary
-from lora_weights import fine_tune as loop
 from lora_weights.compare import compare, comparison_table, write_comparison_plot
 from lora_weights.errors import LoraError
 from lora_weights.fine_tune import FineTuneConfig
@@ -32,9 +32,14 @@ def model(tiny_checkpoint):
     return open_checkpoint(tiny_checkpoint).reference_model()
 
 
+def folder(path):
+    path.mkdir()
+    return path
+
+
 def test_the_adapter_learns_and_the_base_stays(model, tokenizer, tmp_path, tiny_checkpoint):
     steps = []
-    record = train_adapter(model, tokenizer, CORPUS, tmp_path / "sea", CONFIG, steps.append, base="tiny", base_fingerprint="ab", licence="mit",
+    record = train_adapter(model, tokenizer, CORPUS, folder(tmp_path / "sea"), CONFIG, steps.append, base="tiny", base_fingerprint="ab", licence="mit",
                            command="c", source="s")
     assert record["held_out_perplexity"] < 0.8 * record["held_out_perplexity_before"]
     assert [step.step for step in steps] == list(range(1, 13)) and [step.step for step in steps if step.held_out] == [4, 8]
@@ -54,7 +59,7 @@ def test_an_interrupted_training_goes_on_to_the_same_bytes(model, tokenizer, tmp
         return open_checkpoint(tiny_checkpoint).reference_model()
 
     config = FineTuneConfig(**{**vars(CONFIG), "dropout": 0.1})
-    train_adapter(model, tokenizer, CORPUS, tmp_path / "whole" / "sea", config)
+    train_adapter(model, tokenizer, CORPUS, folder(tmp_path / "whole"), config)
 
     class Stop(Exception):
         pass
@@ -66,19 +71,16 @@ def test_an_interrupted_training_goes_on_to_the_same_bytes(model, tokenizer, tmp
         if step.step == 7:
             raise Stop
 
+    state = tmp_path / "state.pt"
     with pytest.raises(Stop):
-        train_adapter(other(), tokenizer, CORPUS, tmp_path / "halves" / "sea", config, stop)
-    assert not (tmp_path / "halves" / "sea").exists()
-    train_adapter(other(), tokenizer, CORPUS, tmp_path / "halves" / "sea", config, lambda step: seen.append(step.step))
+        train_adapter(other(), tokenizer, CORPUS, folder(tmp_path / "halves"), config, stop, state=state, base_fingerprint="ab")
+    assert not list((tmp_path / "halves").iterdir())
+    with pytest.raises(TrainingError, match="base ab, now cd"):
+        train_adapter(other(), tokenizer, CORPUS, tmp_path / "halves", config, state=state, base_fingerprint="cd")
+    train_adapter(other(), tokenizer, CORPUS, tmp_path / "halves", config, lambda step: seen.append(step.step), state=state, base_fingerprint="ab")
     assert seen == [*range(1, 8), *range(5, 13)]  # from the state saved after step 4
     file = "adapter_model.safetensors"
-    assert (tmp_path / "whole" / "sea" / file).read_bytes() == (tmp_path / "halves" / "sea" / file).read_bytes()
-
-
-def test_another_recipe_does_not_take_up_the_state(tmp_path):
-    state = tmp_path / "state.pt"
-    torch.save({"key": "other"}, state)
-    assert loop._resume(state, "key", [], None) == (0, [], 0.0)
+    assert (tmp_path / "whole" / file).read_bytes() == (tmp_path / "halves" / file).read_bytes()
 
 
 @pytest.mark.parametrize("config, corpus, named", [
@@ -88,8 +90,8 @@ def test_another_recipe_does_not_take_up_the_state(tmp_path):
 ])
 def test_texts_and_contexts_that_do_not_fit(model, tokenizer, tmp_path, config, corpus, named):
     with pytest.raises(LoraError, match=named):
-        train_adapter(model, tokenizer, corpus, tmp_path / "sea", config)
-    assert not (tmp_path / "sea").exists()
+        train_adapter(model, tokenizer, corpus, tmp_path, config)
+    assert not list(tmp_path.iterdir())
 
 
 def test_the_comparison(model, tokenizer, tmp_path):
@@ -118,7 +120,7 @@ def test_the_commands(tiny_checkpoint, tmp_path, capsys):
     assert run(["lora", "train", *common, "-o", str(tmp_path / "sea")]) == 2 and "--force" in capsys.readouterr().err
     assert run(["lora", "compare", *common, "-o", str(tmp_path / "comparison"), "--ranks", "2", "-p", "The "]) == 0
     assert len(json.loads(capsys.readouterr().out)["results"]) == 2
-    assert sorted(path.name for path in (tmp_path / "comparison").iterdir()) == ["comparison.json", "comparison.md", "comparison.svg"]
+    assert sorted(path.name for path in (tmp_path / "comparison").iterdir()) == ["SHA256SUMS", "comparison.json", "comparison.md", "comparison.svg"]
     assert run(["lora", "info", str(tmp_path / "sea"), "--json", "--quiet"]) == 0
     facts = json.loads(capsys.readouterr().out)
     assert facts["rank"] == 2 and len(facts["delta_norms"]) == 2 and facts["delta_norms"][0]["o"] > 0
