@@ -1,18 +1,25 @@
 """LiteRT-LM, Google's engine for on-device LLMs, on this machine's CPU: opens .task and .litertlm files alike.
 
-An adapter belongs to a session, so swapping adapters is opening the next session with another one. A model with LoRA
+An adapter belongs to a session, so swapping adapters is going on in another session. A model with LoRA
 inputs must always be given one: without, the engine computes with undefined memory or with the previous adapter. So
 a session without an adapter gets one of zeros here.
+
+The engine gives every session with an adapter a number, and keeps the adapter's file open, mapped and copied under that number
+until it is closed itself: no function lets go of it (ResourceManager::AssignLoraId and LoraManager in its source). So a
+session is not closed after its answer but rewound before the next, and after so many new ones the engine is opened again.
 """
 
 from __future__ import annotations
 
+import ctypes
+import itertools
 import os
+import string
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Iterator
+from typing import TYPE_CHECKING, Callable, Hashable, Iterator
 
 from bundler.bundle_file import open_bundle
 from bundler.errors import BundleError, OptionError
@@ -23,10 +30,22 @@ from bundler.temporary_folder import temporary_folder
 from lora_weights.adapter import Base, check_base
 from lora_weights.adapter_file import encode_adapter, read_adapter_file, zero_adapter
 
+if TYPE_CHECKING:
+    import litert_lm
+
+# Sessions kept for their next prompt. Each has a key-value cache of its own (75 MB for GPT-2 124M at context 1024).
+KEPT_SESSIONS = 4
+# Sessions with an adapter that an engine begins before it is opened again. Each costs it a file descriptor and twice the adapter's size.
+SESSIONS_AN_ENGINE = 16
+
 
 @dataclass(frozen=True)
 class Sampling:
-    """Temperature 0 is greedy. `top_k` and `top_p` as everywhere; `seed` None takes the engine's."""
+    """Temperature 0 is greedy. `top_k` and `top_p` as everywhere.
+
+    With a `seed`, every text is drawn from it anew. Without, the engine begins with one of its own, and a model
+    that takes adapters goes on from there with each text.
+    """
 
     temperature: float = 0.0
     top_k: int = 40
@@ -41,13 +60,22 @@ class Sampling:
         if not 0 < self.top_p <= 1:
             raise OptionError(f"--top-p {self.top_p}: expected a number above 0 and up to 1")
 
+    @property
+    def greedy(self) -> bool:
+        return self.temperature == 0
+
 
 class LiteRtLmEngine:
-    """An open engine. Use `open_engine`, which closes it."""
+    """An open engine. Use `open_engine`, which closes it. `open_native` opens LiteRT-LM's own."""
 
-    def __init__(self, engine, path: Path, layout: LoraLayout, zero_adapter: Path | None) -> None:
-        self._engine, self._path, self._zero = engine, path, zero_adapter
+    def __init__(self, open_native: Callable[[], litert_lm.Engine], path: Path, layout: LoraLayout, zero_adapter: Path | None) -> None:
+        self._open_native, self._path, self._zero = open_native, path, zero_adapter
         self.layout = layout
+        self._engine = open_native()
+        self._kept: dict[Hashable, litert_lm.Session] = {}  # that rest, the one used longest ago first
+        self._busy: list[litert_lm.Session] = []
+        self._begun = 0  # sessions with an adapter since the engine was opened
+        self._letters = itertools.cycle(string.ascii_lowercase)
 
     def tokenize(self, text: str) -> list[int]:
         """The ids that this file's own tokenizer gives (without the start token)."""
@@ -83,39 +111,89 @@ class LiteRtLmEngine:
         is not checked here: an engine that is given a wrong one fails, or ignores it. See `check_adapter`.
         Raises BundleError when the prompt does not fit the context.
         """
-        import litert_lm
-
-        greedy = sampling.temperature == 0
-        config = litert_lm.SamplerConfig(
-            top_k=1 if greedy else sampling.top_k, top_p=1.0 if greedy else sampling.top_p,
-            temperature=1.0 if greedy else sampling.temperature, seed=sampling.seed)
-        with self._engine.create_session(apply_prompt_template=False, sampler_config=config, max_output_tokens=max_tokens,
-                                         lora_config=self._lora(adapter)) as session:
-            messages: list[str] = []
-            try:
-                with quiet(messages):
-                    session.run_prefill([prompt])
-            except RuntimeError as error:
-                raise BundleError(f"{self._path}: LiteRT-LM refuses a prompt of {len(self.tokenize(prompt))} tokens: {error}{_tail(messages)}"
-                                  "\n  Give a shorter prompt, or a bundle with a longer context") from error
+        with self._session(max_tokens, sampling, adapter) as session:
+            self._prefill(session, prompt)
             for response in session.run_decode_async():
                 yield response.texts[0]
 
-    def swap_seconds(self, adapter: Path | None) -> float:
-        """How long it takes until a session with another adapter has read its first letter, in seconds.
+    def swap_seconds(self, adapter: Path | None, max_tokens: int = 1, sampling: Sampling = Sampling()) -> float:
+        """How long it takes until a session with another adapter has read a letter, in seconds.
 
-        An upper bound on the swap: the engine loads an adapter with the first prefill, so one has to be run.
+        An upper bound on the swap: the engine loads an adapter with the first prefill, so one has to be run. Texts that are then
+        generated with the same `max_tokens` and `sampling` go on in that session.
         """
+        letter = next(self._letters)  # another each time: a session does not compute again what it has read before
         started = time.perf_counter()
-        with self._engine.create_session(apply_prompt_template=False, max_output_tokens=1, lora_config=self._lora(adapter)) as session:
-            session.run_prefill(["a"])
+        with self._session(max_tokens, sampling, adapter) as session:
+            self._prefill(session, letter)
         return time.perf_counter() - started
 
-    def _lora(self, adapter: Path | None):
+    def _prefill(self, session: litert_lm.Session, prompt: str) -> None:
+        messages: list[str] = []
+        try:
+            with quiet(messages):
+                session.run_prefill([prompt])
+        except RuntimeError as error:
+            raise BundleError(f"{self._path}: LiteRT-LM refuses a prompt of {len(self.tokenize(prompt))} tokens: {error}{_tail(messages)}"
+                              "\n  Give a shorter prompt, or a bundle with a longer context") from error
+
+    @contextmanager
+    def _session(self, max_tokens: int, sampling: Sampling, adapter: Path | None) -> Iterator[litert_lm.Session]:
+        """A session that has read nothing: one that was kept, rewound, or a new one."""
+        adapter = adapter or self._zero
+        # What is drawn from a seed begins anew with a session, not when one is rewound.
+        key = (_identity(adapter), max_tokens, sampling) if adapter and (sampling.greedy or sampling.seed is None) else None
+        session = self._kept.pop(key, None)
+        if session and not _rewind(session):
+            session.close()
+            session = None
+        session = session or self._begin(max_tokens, sampling, adapter)
+        self._busy.append(session)
+        try:
+            yield session
+        except BaseException:
+            # A refused prompt, or an answer that nobody reads to its end: too little is known of such a session to keep it.
+            key = None
+            session.cancel_process()
+            raise
+        finally:
+            self._busy.remove(session)
+            self._keep(key, session)
+
+    def _keep(self, key: Hashable | None, session: litert_lm.Session) -> None:
+        """Put a session by for the next text of its kind; close it if it has no `key`, or another of its kind is there."""
+        if key is None or key in self._kept:
+            session.close()
+            return
+        self._kept[key] = session
+        if len(self._kept) > KEPT_SESSIONS:
+            self._kept.pop(next(iter(self._kept))).close()
+
+    def _begin(self, max_tokens: int, sampling: Sampling, adapter: Path | None) -> litert_lm.Session:
         import litert_lm
 
-        path = adapter or self._zero
-        return None if path is None else litert_lm.LoraConfig(lora_path=str(path))
+        if self._begun >= SESSIONS_AN_ENGINE and not self._busy:
+            self.close()
+            self._engine = self._open_native()
+            self._begun = 0
+        self._begun += adapter is not None
+        config = litert_lm.SamplerConfig(
+            top_k=1 if sampling.greedy else sampling.top_k, top_p=1.0 if sampling.greedy else sampling.top_p,
+            temperature=1.0 if sampling.greedy else sampling.temperature, seed=sampling.seed)
+        try:
+            return self._engine.create_session(apply_prompt_template=False, sampler_config=config, max_output_tokens=max_tokens,
+                                               lora_config=adapter and litert_lm.LoraConfig(lora_path=str(adapter)))
+        except RuntimeError as error:
+            raise BundleError(f"{self._path}: LiteRT-LM begins no session with {adapter or 'the base'}: {error}") from error
+
+    def close(self) -> None:
+        """Close the sessions, then the engine: it ends the process when they are closed the other way round."""
+        for session in (*self._busy, *self._kept.values()):
+            session.cancel_process()
+            session.close()
+        self._kept.clear()
+        with quiet():
+            self._engine.close()
 
     def complete(self, prompt: str, max_tokens: int, sampling: Sampling = Sampling(), adapter: Path | None = None) -> str:
         return "".join(self.generate(prompt, max_tokens, sampling, adapter))
@@ -134,7 +212,6 @@ def open_engine(path: Path, max_tokens: int | None = None, threads: int | None =
         raise BundleError(f"{path}: no such file; give a .task or .litertlm file")
     litert_lm.set_min_log_severity(litert_lm.LogSeverity.ERROR)
     with temporary_folder("cache") as cache:
-        messages: list[str] = []
         layout = read_lora_layout(open_bundle(path).model)
         if layout.shadowed:
             raise BundleError(f"{path}: {layout.shadowed[0]} stands before its variants with LoRA inputs, so LiteRT-LM would run those, with "
@@ -144,18 +221,40 @@ def open_engine(path: Path, max_tokens: int | None = None, threads: int | None =
             ranks, zero = litert_lm.LoraRankConfig(lora_rank=layout.plain), cache / "zero.tflite"
             base = Base(layout.layers, layout.width, (1.0,) * layout.layers)
             zero.write_bytes(encode_adapter(zero_adapter(base, layout.plain)))
+
+        def open_native() -> litert_lm.Engine:
+            messages: list[str] = []
+            try:
+                with quiet(messages):
+                    return litert_lm.Engine(str(path), backend=litert_lm.Backend.CPU(thread_count=threads or os.cpu_count()),
+                                            max_num_tokens=max_tokens, cache_dir=str(cache), lora_rank_config=ranks)
+            except RuntimeError as error:
+                raise BundleError(f"{path}: LiteRT-LM refuses this file: {error}{_tail(messages)}") from error
+
+        engine = LiteRtLmEngine(open_native, path, layout, zero)
         try:
-            with quiet(messages):
-                engine = litert_lm.Engine(str(path), backend=litert_lm.Backend.CPU(thread_count=threads or os.cpu_count()),
-                                          max_num_tokens=max_tokens, cache_dir=str(cache), lora_rank_config=ranks)
-                engine.__enter__()
-        except RuntimeError as error:
-            raise BundleError(f"{path}: LiteRT-LM refuses this file: {error}{_tail(messages)}") from error
-        try:
-            yield LiteRtLmEngine(engine, path, layout, zero)
+            yield engine
         finally:
-            with quiet():
-                engine.__exit__(None, None, None)
+            engine.close()
+
+
+def _identity(file: Path) -> Hashable:
+    """The same as long as the file is the same one and was not written to."""
+    try:
+        status = file.stat()
+    except OSError as error:
+        raise BundleError(f"{file}: {error.strerror}; expected an adapter file") from error
+    return status.st_dev, status.st_ino, status.st_mtime_ns, status.st_size
+
+
+def _rewind(session: litert_lm.Session) -> bool:
+    """Let a session forget what it read and wrote; False if it cannot. Its adapter stays.
+
+    The library's C API has this function (c/engine.h, since 0.16.0), the Python package on it has not.
+    """
+    rewind = session._lib.litert_lm_session_rewind_to_step
+    rewind.argtypes = [ctypes.c_void_p, ctypes.c_int]
+    return rewind(session._ptr, 0) == 0
 
 
 def _tail(messages: list[str]) -> str:

@@ -200,7 +200,6 @@ def _swap_gate(subject: LoraSubject, reference: PeftReference, folders: Sequence
             path = None if index is None else files[index]
             if path:
                 engine.check_adapter(path)
-            seconds.append(engine.swap_seconds(path))
             written: list[str] = []
 
             def complete(prompt: str, count: int) -> str:
@@ -209,6 +208,7 @@ def _swap_gate(subject: LoraSubject, reference: PeftReference, folders: Sequence
 
             writer = _writer(reference.use(index), variant.open(None if index is None else adapters[index]), subject)
             expected = Expected(writer, subject.tokenizer, subject.start, subject.stop, context, max(slack))
+            seconds.append(engine.swap_seconds(path, expected.count))
             gate = text_gate("base" if index is None else folders[index].name, completions(complete, expected), expected)
             texts.append([gate.name, written])
             if not gate.passed:

@@ -85,18 +85,18 @@ def _converse(terminal: Terminal, engine, max_tokens: int, sampling, adapter: Pa
         if not prompt.strip():
             return
         if prompt.split()[0] == "/adapter":
-            adapter = _swap(terminal, engine, prompt.removeprefix("/adapter").strip(), adapter)
+            adapter = _swap(terminal, engine, prompt.removeprefix("/adapter").strip(), adapter, max_tokens, sampling)
         else:
             _complete(terminal, engine, prompt, max_tokens, sampling, adapter)
 
 
-def _swap(terminal: Terminal, engine, name: str, current: Path | None) -> Path | None:
+def _swap(terminal: Terminal, engine, name: str, current: Path | None, max_tokens: int, sampling) -> Path | None:
     """The adapter to go on with; the current one if the named one cannot be used."""
     chosen = Path(name).expanduser() if name else None
     try:
         if chosen:
             engine.check_adapter(chosen)
-        seconds = engine.swap_seconds(chosen)
+        seconds = engine.swap_seconds(chosen, max_tokens, sampling)
     except (BundleError, LoraError) as error:
         terminal.say(f"{error}; going on with {current or 'the base'}", markup=False)
         return current
