@@ -37,6 +37,9 @@ if TYPE_CHECKING:
 KEPT_SESSIONS = 4
 # Sessions with an adapter that an engine begins before it is opened again. Each costs it a file descriptor and twice the adapter's size.
 SESSIONS_AN_ENGINE = 16
+# Texts after which freed memory is given back to the system, in a millisecond. Between sessions the engine copies its cache, and the pieces
+# that this leaves in malloc's heap grew by 25 MB in 500 swaps of the embedded sample.
+TEXTS_A_TRIM = 16
 
 
 @dataclass(frozen=True)
@@ -75,6 +78,7 @@ class LiteRtLmEngine:
         self._kept: dict[Hashable, litert_lm.Session] = {}  # that rest, the one used longest ago first
         self._busy: list[litert_lm.Session] = []
         self._begun = 0  # sessions with an adapter since the engine was opened
+        self._texts = 0
         self._letters = itertools.cycle(string.ascii_lowercase)
 
     def tokenize(self, text: str) -> list[int]:
@@ -168,6 +172,9 @@ class LiteRtLmEngine:
         self._kept[key] = session
         if len(self._kept) > KEPT_SESSIONS:
             self._kept.pop(next(iter(self._kept))).close()
+        self._texts += 1
+        if self._texts % TEXTS_A_TRIM == 0:
+            _trim_heap()
 
     def _begin(self, max_tokens: int, sampling: Sampling, adapter: Path | None) -> litert_lm.Session:
         import litert_lm
@@ -255,6 +262,13 @@ def _rewind(session: litert_lm.Session) -> bool:
     rewind = session._lib.litert_lm_session_rewind_to_step
     rewind.argtypes = [ctypes.c_void_p, ctypes.c_int]
     return rewind(session._ptr, 0) == 0
+
+
+def _trim_heap() -> None:
+    """Give free pages inside of the heap back to the system, where the C library has a function for it (glibc's malloc_trim)."""
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim:
+        trim(ctypes.c_size_t(0))
 
 
 def _tail(messages: list[str]) -> str:
