@@ -71,6 +71,7 @@ class PlayedEngine(private val settle: () -> Unit) :
     private val isBusy get() = listener != null
 
     override val stripsLeadingSpace = false
+    override val keepsAdapters = false
 
     override fun open(options: EngineOptions): TextEngine {
         opened += options

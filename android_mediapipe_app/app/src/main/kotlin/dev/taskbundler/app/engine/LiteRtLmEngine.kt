@@ -38,6 +38,10 @@ fun openLiteRtLm(cache: File, options: EngineOptions): TextEngine {
 private class LiteRtLmEngine(private val engine: Engine) : TextEngine {
     override val stripsLeadingSpace = false
 
+    // Each session's adapter gets a number, under which the library keeps it. It has functions that let a session go on with the same
+    // adapter from the beginning (rewinding), but not in Kotlin.
+    override val keepsAdapters = true
+
     override fun newSession(sampling: Sampling, adapterPath: String?): TextSession {
         val sampler = SamplerConfig(sampling.topK, sampling.topP, sampling.temperature, sampling.seed)
         val adapter = adapterPath?.let { LoraConfig(loraPath = it) }

@@ -29,6 +29,8 @@ fun openMediaPipe(context: Context, options: EngineOptions): TextEngine {
 private class MediaPipeEngine(private val inference: LlmInference) : TextEngine {
     override val stripsLeadingSpace = true
 
+    override val keepsAdapters = false
+
     // Never the functions of LlmInference itself that write or count: they use a session of their own, without an adapter.
     override fun newSession(sampling: Sampling, adapterPath: String?): TextSession {
         val builder = LlmInferenceSession.LlmInferenceSessionOptions.builder()

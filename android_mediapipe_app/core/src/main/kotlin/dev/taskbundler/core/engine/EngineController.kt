@@ -14,7 +14,8 @@ import java.util.concurrent.atomic.AtomicLong
  * Functions may be called from any thread and return at once; all work is done on [thread], where [observer] is told of it.
  * The rules: one engine at a time, the old one closed before the next is opened; a session that answers is neither closed
  * nor asked, only cancelled, and what was wished meanwhile waits for its end; adapter ranks never on the CPU; an engine
- * that never ends is left alone for good; a model with inputs for adapters is always given one, of zeros for its base.
+ * that never ends is left alone for good; a model with inputs for adapters is always given one, of zeros for its base; an
+ * engine that keeps every session's adapter is opened again after [SESSIONS_AN_ENGINE] of them.
  * Around each step that has been seen to kill the process, [marker] is set.
  */
 class EngineController(
@@ -36,6 +37,7 @@ class EngineController(
     private var stuck: Run? = null
     private var next: (() -> Unit)? = null
     private var hasWritten = false
+    private var adaptersKept = 0
 
     /** Open a bundle; a running answer is stopped and an open engine closed first. One that is open already stays. */
     fun open(options: EngineOptions) = whenFree {
@@ -86,17 +88,19 @@ class EngineController(
         load(options)
     }
 
-    private fun load(options: EngineOptions) {
+    /** [id] is the generation that waits for it, if one does. */
+    private fun load(options: EngineOptions, id: Long? = null) {
         marker.begin(options, "open")
         try {
             engine = opener.open(options)
         } catch (cause: Throwable) {
-            return fail(failureOf(cause, "Opening ${options.modelPath}"))
+            return fail(failureOf(cause, "Opening ${options.modelPath}"), id)
         } finally {
             marker.end()
         }
         this.options = options
         hasWritten = false
+        adaptersKept = 0
         move(CompletionEvent.LOADED)
     }
 
@@ -117,7 +121,6 @@ class EngineController(
 
     private fun generateNow(id: Long, request: GenerationRequest) {
         val options = this.options
-        val engine = this.engine
         if (state == CompletionState.GENERATING || state == CompletionState.STOPPING) {
             return refuse(id, RefusalReason.BUSY, "An answer is still being written. Stop it first.")
         }
@@ -125,9 +128,11 @@ class EngineController(
             return refuse(id, RefusalReason.NO_MODEL, "No bundle is open. Choose one first.")
         }
         refusal(options, request.sampling, request.adapterPath)?.let { return observer.onRefused(id, it) }
+        if (adaptersKept >= SESSIONS_AN_ENGINE) reopen(options, id)
+        // Null where it could not be opened again, which was told.
+        val engine = this.engine ?: return
         val started = try {
-            closeIdleSession()
-            engine.newSession(request.sampling, request.adapterPath ?: options.zeroAdapterPath).also { idleSession = it }
+            newSession(engine, request.sampling, request.adapterPath ?: options.zeroAdapterPath)
         } catch (cause: Throwable) {
             return fail(failureOf(cause, "Beginning a session"), id)
         }
@@ -143,6 +148,18 @@ class EngineController(
             )
         }
         start(run)
+    }
+
+    private fun newSession(engine: TextEngine, sampling: Sampling, adapterPath: String?): TextSession {
+        closeIdleSession()
+        if (engine.keepsAdapters && adapterPath != null) adaptersKept++
+        return engine.newSession(sampling, adapterPath).also { idleSession = it }
+    }
+
+    private fun reopen(options: EngineOptions, id: Long) {
+        closeEngine()
+        move(CompletionEvent.LOAD)
+        load(options, id)
     }
 
     private fun start(run: Run) {

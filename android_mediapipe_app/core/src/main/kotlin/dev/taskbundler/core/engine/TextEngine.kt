@@ -27,6 +27,9 @@ data class EngineOptions(
 
 private const val LITERTLM_SUFFIX = ".litertlm"
 
+/** How many sessions with an adapter an engine that keeps them is given before it is opened again: each costs twice the adapter's size. */
+internal const val SESSIONS_AN_ENGINE = 16
+
 /** How tokens are drawn. A temperature of 0 or a top-k of 1 always takes the likeliest. */
 data class Sampling(val topK: Int = 40, val topP: Double = 0.95, val temperature: Double = 0.8, val seed: Int = 0)
 
@@ -40,6 +43,9 @@ fun interface EngineOpener {
 interface TextEngine {
     /** Whether the white space that an answer begins with is lost. */
     val stripsLeadingSpace: Boolean
+
+    /** Whether the adapter of every session that was begun stays in memory, and its file open, until the engine is closed. */
+    val keepsAdapters: Boolean
 
     /** A new context; [adapterPath] is a LoRA adapter for it alone. */
     fun newSession(sampling: Sampling, adapterPath: String?): TextSession

@@ -499,4 +499,48 @@ class EngineControllerTest {
         )
         assertEquals(1, opener.calls.count { it.startsWith("open") })
     }
+
+    private fun answers(count: Int, adapter: String?) = repeat(count) {
+        controller.generate(request(adapter = adapter))
+        thread.run()
+        opener.session.done()
+        thread.run()
+    }
+
+    @Test
+    fun `an engine that keeps the adapters of its sessions is opened again after so many`() {
+        opener.keepsAdapters = true
+        controller.open(EngineOptions(EngineKind.LITERT_LM, "a.litertlm", 64, Backend.CPU, listOf(16), zeroAdapterPath = "zero.tflite"))
+        answers(SESSIONS_AN_ENGINE, null)
+        assertEquals(1, opener.opened.size)
+        answers(2 * SESSIONS_AN_ENGINE, "x.tflite")
+        assertEquals(listOf(16, 16, 16), opener.opened.map { it.sessions.size })
+        assertEquals(1, opener.open.size)
+        assertEquals(3 * SESSIONS_AN_ENGINE, seen.finished.size)
+        assertEquals(listOf(READY, LOADING, READY, GENERATING), seen.states.drop(2 + 2 * SESSIONS_AN_ENGINE - 1).take(4))
+    }
+
+    @Test
+    fun `an engine that keeps nothing, or was given no adapter, stays open`() {
+        for (keeps in listOf(true, false)) {
+            opener.keepsAdapters = keeps
+            val zeros = if (keeps) null else "zero.tflite"
+            controller.open(EngineOptions(EngineKind.LITERT_LM, "$keeps.litertlm", 64, Backend.CPU, zeroAdapterPath = zeros))
+            answers(2 * SESSIONS_AN_ENGINE, null)
+        }
+        assertEquals(2, opener.opened.size)
+    }
+
+    @Test
+    fun `an engine that cannot be opened again is a failure of the text that was wished for`() {
+        opener.keepsAdapters = true
+        controller.open(EngineOptions(EngineKind.LITERT_LM, "a.litertlm", 64, Backend.CPU, listOf(16), zeroAdapterPath = "zero.tflite"))
+        answers(SESSIONS_AN_ENGINE, null)
+        opener.failure = IllegalStateException("Can not open OpenCL library on this device")
+        val id = controller.generate(request())
+        thread.run()
+        assertEquals(listOf<Pair<Long?, FailureKind>>(id to FailureKind.NO_GPU), seen.failed)
+        assertEquals(FAILED, seen.states.last())
+        assertTrue(opener.open.isEmpty())
+    }
 }

@@ -5,6 +5,7 @@ class StrictOpener : EngineOpener {
     val calls = ArrayList<String>()
     val opened = ArrayList<StrictEngine>()
     var failure: Throwable? = null
+    var keepsAdapters = false
     var onOpen: () -> Unit = {}
 
     val open get() = opened.filter { !it.isClosed }
@@ -26,6 +27,8 @@ class StrictEngine(val opener: StrictOpener) : TextEngine {
     var generateFailure: Throwable? = null
 
     override val stripsLeadingSpace = true
+
+    override val keepsAdapters get() = opener.keepsAdapters
 
     val busy get() = sessions.any { it.isBusy }
 
