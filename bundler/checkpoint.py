@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,6 +13,7 @@ import torch
 from bundler.architecture import GPT2Architecture, architecture_of, read_json
 from bundler.errors import BundleError, OptionError
 from bundler.hub import Snapshot, download
+from bundler.hub_id import HubAccess, split_hub_id
 from bundler.nanogpt import read_nanogpt
 from bundler.tensor_names import ROWS_AT_ONCE, canonical_tensors
 from bundler.weight_files import WEIGHT_FILES, StoredTensor, find_weights, read_weights
@@ -22,8 +22,6 @@ if TYPE_CHECKING:  # transformers takes seconds to import, and most commands do 
     from transformers import GPT2Config, GPT2LMHeadModel
 
 VOCABULARY_FILES = ("vocab.json", "merges.txt", "tokenizer.json")
-
-HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?(@[^@\s]+)?", re.ASCII)
 
 
 @dataclass(frozen=True)
@@ -136,18 +134,18 @@ class Checkpoint:
 
 
 def open_checkpoint(source: str | Path, *, tokenizer: Path | None = None, revision: str | None = None,
-                    quiet: bool = False) -> Checkpoint:
+                    hub: HubAccess = HubAccess()) -> Checkpoint:
     """Open a GPT-2 checkpoint: names, shapes and configuration are checked, weights are read later.
 
     `source`: a Hugging Face folder, nanoGPT's ckpt.pt (or the folder holding it), or a hub id, which may end in
-    @REVISION. What exists on disk is taken for a path. `tokenizer`: where the vocabulary files are, when not
-    beside the weights. `revision`: branch, tag or commit, for the hub only. `quiet`: no download progress.
+    @REVISION. What exists on disk, or looks like a mistyped path, is taken for a path. `tokenizer`: where the vocabulary
+    files are, when not beside the weights. `revision`: branch, tag or commit, for the hub only.
 
     Raises BundleError when there is no usable GPT-2 there, OptionError when the options contradict each other.
     """
-    source = os.fspath(source)
+    source = os.path.expanduser(source)  # Path.expanduser raises RuntimeError where there is no such user
     vocabulary = None if tokenizer is None else _vocabulary_folder(Path(tokenizer))
-    path = Path(source).expanduser()
+    path = Path(source)
     if path.exists():
         if revision is not None:
             raise OptionError(f"revision {revision!r} was given with {source}, a path on this machine; only hub models "
@@ -155,13 +153,10 @@ def open_checkpoint(source: str | Path, *, tokenizer: Path | None = None, revisi
         if path.is_dir() and not (path / "config.json").exists() and (path / "ckpt.pt").is_file():
             path = path / "ckpt.pt"
         return _open_folder(path, vocabulary) if path.is_dir() else _open_nanogpt(path, vocabulary)
-    if not HUB_ID.fullmatch(source) or path.suffix in (".pt", ".pth", ".bin", ".safetensors", ".json"):
-        raise BundleError(f"{source} does not exist, and is no hub id such as openai-community/gpt2; give a checkpoint "
-                          "folder, a nanoGPT ckpt.pt or a hub id")
-    repository, _, named = source.partition("@")
+    repository, named = split_hub_id(source)
     if named and revision is not None and named != revision:
         raise OptionError(f"{source} names the revision {named!r} but {revision!r} was given too; give one of them")
-    snapshot = download(repository, named or revision, quiet=quiet, vocabulary=vocabulary is None)
+    snapshot = download(repository, named or revision, hub, vocabulary=vocabulary is None)
     return _open_folder(snapshot.folder, vocabulary, snapshot)
 
 
@@ -204,7 +199,7 @@ def _open_nanogpt(path: Path, vocabulary: Path | None) -> Checkpoint:
 
 
 def _vocabulary_folder(path: Path) -> Path:
-    path = path.expanduser()
+    path = Path(os.path.expanduser(path))
     if path.name == "meta.pkl":
         raise OptionError(_PICKLED_VOCABULARY.format(path))
     if path.is_file() and path.name in VOCABULARY_FILES:

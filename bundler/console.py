@@ -14,6 +14,8 @@ import click
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
+from bundler.hub_id import HubAccess
+
 
 @dataclass
 class Terminal:
@@ -53,6 +55,24 @@ class Terminal:
                       console=self.console) as progress:
             task = progress.add_task(text, total=total)
             yield functools.partial(progress.update, task)
+
+
+# Obeyed by what is not ours and may start later: transformers and peft in this process, npm in a child.
+OFFLINE = {"HF_HUB_OFFLINE": "1", "npm_config_offline": "true"}
+
+
+def hub_options(command: Callable) -> Callable:
+    """Add --offline to a click command whose model may be a hub id, and hand it a HubAccess as `hub`; below terminal_options."""
+
+    @click.option("--offline", is_flag=True, help="Ask nothing of the network: a hub id is taken from the cache.")
+    @functools.wraps(command)
+    def wrapped(terminal: Terminal, *args: Any, offline: bool, **kwargs: Any) -> Any:
+        if offline:
+            os.environ.update(OFFLINE)
+        access = HubAccess(offline, terminal.quiet, lambda text: terminal.say(text, markup=False, soft_wrap=True))
+        return command(terminal, *args, hub=access, **kwargs)
+
+    return wrapped
 
 
 def terminal_options(command: Callable) -> Callable:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from bundler.atomic_file import replacing
 from bundler.bundle_file import Bundle, open_bundle
 from bundler.errors import BundleError, OptionError, VerificationError
+from bundler.hub_id import HubAccess
 from bundler.lora_manifest import base_of_bundle, ranks_of
 from bundler.lora_layout import read_lora_layout
 from bundler.temporary_folder import temporary_folder
@@ -82,7 +83,7 @@ def write_adapter(file: AdapterFile, output: Path) -> int:
 
 
 def check_adapter(folder: Path, file: AdapterFile, bundles: LoraBundles, model: str, *, tokenizer: Path | None = None,
-                  revision: str | None = None, stage: Stage) -> list[Gate]:
+                  hub: HubAccess = HubAccess(), stage: Stage) -> list[Gate]:
     """Run the LoRA gates on the bundles with this adapter, against the checkpoint `model`. Raises VerificationError."""
     from bundler.checkpoint import open_checkpoint
     from bundler.lora_facts import weights_fingerprint
@@ -90,7 +91,7 @@ def check_adapter(folder: Path, file: AdapterFile, bundles: LoraBundles, model: 
     from bundler.verify_bundle import bundle_tokenizer, token_id
     from tokenizer_tools.bpe import read_vocabulary
 
-    checkpoint = open_checkpoint(model, tokenizer=tokenizer, revision=revision)
+    checkpoint = open_checkpoint(model, tokenizer=tokenizer, hub=hub)
     if (found := weights_fingerprint(checkpoint)) != bundles.base.fingerprint:
         raise BundleError(f"{model} has the fingerprint {found[:16]}…, but {bundles.task.path} was made from {bundles.base.fingerprint[:16]}…; "
                           "give the checkpoint it was built from")

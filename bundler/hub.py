@@ -5,6 +5,7 @@ from __future__ import annotations
 import glob
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Iterator
 
@@ -15,6 +16,7 @@ from huggingface_hub.utils import tqdm as hub_tqdm
 
 from bundler.architecture import architecture_of, read_json
 from bundler.errors import BundleError
+from bundler.hub_id import HubAccess
 from bundler.weight_files import BIN_INDEX, SAFETENSORS_INDEX, WEIGHT_FILES, shard_names
 
 SETTINGS = ("config.json", "generation_config.json", "tokenizer_config.json")
@@ -30,20 +32,25 @@ class Snapshot:
     folder: Path
 
 
-def download(repository: str, revision: str | None, *, quiet: bool = False, vocabulary: bool = True) -> Snapshot:
+def download(repository: str, revision: str | None, access: HubAccess = HubAccess(), *, vocabulary: bool = True) -> Snapshot:
     """Fetch what a checkpoint is read from, at the commit that `revision` (None: main) names now.
 
     The configuration comes first and is checked, so that a model that cannot be used costs no download of its
     weights; then the weights, safetensors before .bin, and the vocabulary unless `vocabulary` is False.
     huggingface_hub's cache and its HF_HOME, HF_TOKEN, HF_ENDPOINT and HF_HUB_OFFLINE are honoured; without
-    network, what is cached is used. `quiet`: no progress bars.
+    network, what is cached is used.
 
     Raises BundleError, saying what to do, when any of it fails.
     """
-    with _explained(repository, revision or "main"):
+    offline = access.offline or constants.HF_HUB_OFFLINE
+    with _explained(repository, revision or "main", offline):
+        huggingface_hub.utils.validate_repo_id(repository)
+        if not offline:
+            access.say(f"asking the hub, {constants.ENDPOINT}, for {repository}")
         # A 40-digit commit is taken as it is; a branch or tag is asked for, and its last known commit used offline.
-        resolved = huggingface_hub.HfApi().resolve_revision(repository, revision=revision)
-        folder = _fetch(repository, resolved, ["config.json"], quiet)
+        resolved = huggingface_hub.HfApi().resolve_revision(repository, revision=revision, local_files_only=offline)
+        fetch = partial(_fetch, repository, resolved, access.quiet, offline)
+        folder = fetch(["config.json"])
         present = _files_of(repository, resolved, folder)
         _check_config(repository, present, folder)
 
@@ -52,9 +59,9 @@ def download(repository: str, revision: str | None, *, quiet: bool = False, voca
             raise BundleError(f"{repository} has no PyTorch weights: none of {', '.join(WEIGHT_FILES)}. "
                               "Give a model that has")
         wanted = [*SETTINGS, *(VOCABULARY if vocabulary else ()), weights]
-        _fetch(repository, resolved, [name for name in wanted if name in present], quiet)
+        fetch([name for name in wanted if name in present])
         if weights in (SAFETENSORS_INDEX, BIN_INDEX):
-            _fetch(repository, resolved, sorted(set(shard_names(folder / weights).values())), quiet)
+            fetch(sorted(set(shard_names(folder / weights).values())))
     return Snapshot(repository, resolved.resolved, folder)
 
 
@@ -65,9 +72,9 @@ class _Silent(hub_tqdm):
         super().__init__(*arguments, **{**options, "disable": True})
 
 
-def _fetch(repository: str, revision: huggingface_hub.ResolvedRevision, names: list[str], quiet: bool) -> Path:
+def _fetch(repository: str, revision: huggingface_hub.ResolvedRevision, quiet: bool, offline: bool, names: list[str]) -> Path:
     return Path(huggingface_hub.snapshot_download(
-        repository, revision=revision, allow_patterns=[glob.escape(name) for name in names],
+        repository, revision=revision, allow_patterns=[glob.escape(name) for name in names], local_files_only=offline,
         tqdm_class=_Silent if quiet else None))
 
 
@@ -94,15 +101,15 @@ FAILURES = (hub_errors.HFValidationError, hub_errors.HTTPError, hub_errors.Revis
 
 
 @contextmanager
-def _explained(repository: str, revision: str) -> Iterator[None]:
+def _explained(repository: str, revision: str, offline: bool) -> Iterator[None]:
     """Turn huggingface_hub's errors into sentences."""
     try:
         yield
     except FAILURES as error:
-        raise BundleError(_sentence(error, repository, revision)) from None
+        raise BundleError(_sentence(error, repository, revision, offline)) from None
 
 
-def _sentence(error: Exception, repository: str, revision: str) -> str:
+def _sentence(error: Exception, repository: str, revision: str, offline: bool) -> str:
     hub, no_folder = constants.ENDPOINT, f"{repository} is no folder here"
     not_found = (f"{no_folder}, and {hub} has no such model or keeps it private. Check the spelling; for a private "
                  "model set HF_TOKEN to a token that may read it")
@@ -124,9 +131,9 @@ def _sentence(error: Exception, repository: str, revision: str) -> str:
             return (f"{hub} refused the token when asked for {repository} (HTTP {status}). Set HF_TOKEN to a valid "
                     "token that may read it, or unset it for a public model")
         return f"{hub} answered HTTP {status} when asked for {repository}; try again later"
-    if constants.HF_HUB_OFFLINE:
-        return (f"{repository} at {revision!r} is not complete in the cache {constants.HF_HUB_CACHE}, and "
-                "HF_HUB_OFFLINE forbids downloading. Unset it, or give a checkpoint folder")
+    if offline:
+        return (f"{repository} at {revision!r} is not complete in the cache {constants.HF_HUB_CACHE}, and offline (by option or by "
+                "HF_HUB_OFFLINE) nothing is downloaded. Go online for it once, or give a checkpoint folder")
     cause = error.__cause__ or error
     return (f"{no_folder}, and {hub} cannot be reached ({type(cause).__name__}: {cause}). Check the network and any "
             "proxy, or give a checkpoint folder")

@@ -10,6 +10,7 @@ from bundler.build_lora import LoraPlan, plan_lora
 from bundler.checkpoint import Checkpoint, open_checkpoint
 from bundler.convert import Signatures, choose_signatures
 from bundler.errors import OptionError
+from bundler.hub_id import HubAccess
 from bundler.output_folder import check_output
 from bundler.quantize import RECIPES, check_recipe
 from tokenizer_tools.bpe import read_vocabulary
@@ -41,6 +42,7 @@ class BuildOptions:
     app_assets: bool = False
     verify: bool = True
     force: bool = False
+    hub: HubAccess = HubAccess()
 
     def inputs(self) -> list[Path]:
         """The paths that the build reads, as far as they are given as paths."""
@@ -70,7 +72,7 @@ def plan_build(options: BuildOptions) -> Plan:
     if options.recipe not in RECIPES:  # before anything is downloaded
         raise OptionError(f"--quant {options.recipe}: no such recipe; choose from {', '.join(RECIPES)}")
     check_output(options.output, options.force, options.inputs())
-    checkpoint = open_checkpoint(options.model, tokenizer=options.tokenizer, revision=options.revision)
+    checkpoint = open_checkpoint(options.model, tokenizer=options.tokenizer, revision=options.revision, hub=options.hub)
     vocabulary = read_vocabulary(checkpoint.folder)
     checkpoint.check_vocabulary(len(vocabulary))
     check_recipe(options.recipe, checkpoint.architecture)

@@ -10,6 +10,7 @@ from bundler.bundle_tokenizer import BundleTokenizer, sentencepiece_tokenizer
 from bundler.checkpoint import open_checkpoint
 from bundler.errors import BundleError
 from bundler.gate import Bar, Gate, Stage, silent, silent_bar
+from bundler.hub_id import HubAccess
 from bundler.quantize import RECIPES, recipe_of
 from bundler.temporary_folder import temporary_folder
 from bundler.verify import LITERTLM, Subject, verify, verify_text
@@ -19,14 +20,14 @@ from tokenizer_tools.vocabulary import BytePairVocabulary, reference_tokenizer
 
 def verify_bundle(path: Path, model: str, *, tokenizer: Path | None = None, revision: str | None = None, recipe: str | None = None,
                   engines: tuple[str, ...] = (LITERTLM,), texts: Sequence[Path] = (), stage: Stage = silent,
-                  bar: Bar = silent_bar) -> list[Gate]:
+                  bar: Bar = silent_bar, hub: HubAccess = HubAccess()) -> list[Gate]:
     """Hold a .task or .litertlm file against the checkpoint `model`; see verify.verify and verify.verify_text for the gates.
 
     `recipe` names the limits to hold it to; None takes what the bundle says or looks like. Raises BundleError
     when the file or the checkpoint cannot be used at all; a gate that fails is in the result.
     """
     bundle = open_bundle(path)
-    checkpoint = open_checkpoint(model, tokenizer=tokenizer, revision=revision)
+    checkpoint = open_checkpoint(model, tokenizer=tokenizer, revision=revision, hub=hub)
     vocabulary = read_vocabulary(checkpoint.folder)
     with temporary_folder("verify") as folder:
         tflite = Path(folder) / "model.tflite"

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from bundler.console import Terminal, terminal_options
+from bundler.console import Terminal, hub_options, terminal_options
 
 
 def _lengths(context: click.Context, parameter: click.Parameter, value: str | None) -> tuple[int, ...] | None:
@@ -48,6 +48,7 @@ def _ranks(context: click.Context, parameter: click.Parameter, value: str | None
 @click.option("--force", is_flag=True, help="Replace an output that exists.")
 @click.option("--dry-run", is_flag=True, help="Check everything that can be checked without building.")
 @terminal_options
+@hub_options
 def command(terminal: Terminal, dry_run: bool, **options) -> None:
     """Build NAME.task and NAME.litertlm from a GPT-2 checkpoint, and verify both against PyTorch.
 

@@ -10,8 +10,9 @@ from pathlib import Path
 
 import click
 
-from bundler.console import Terminal, terminal_options
+from bundler.console import Terminal, hub_options, terminal_options
 from bundler.errors import OptionError
+from bundler.hub_id import HubAccess
 from bundler.output_folder import check_output, check_output_file, staged_folder
 
 PATH = click.Path(path_type=Path)
@@ -39,8 +40,9 @@ def command() -> None:
 @click.option("--skip-gates", is_flag=True, help="Write it unproven. When the bundle passed with another adapter, and time matters.")
 @click.option("--force", is_flag=True, help="Replace an output that exists.")
 @terminal_options
+@hub_options
 def export(terminal: Terminal, adapter: Path, bundle: Path, model: str | None, output: Path, rank: int | None, tokenizer: Path | None,
-           skip_gates: bool, force: bool) -> None:
+           skip_gates: bool, force: bool, hub: HubAccess) -> None:
     """Write the PEFT folder ADAPTER as a file that MediaPipe and LiteRT-LM load beside a finished bundle.
 
     Example: task-bundler lora export lora_weights/samples/pirate --bundle out/sample --against gpt2_training/sample -o pirate.tflite
@@ -59,7 +61,7 @@ def export(terminal: Terminal, adapter: Path, bundle: Path, model: str | None, o
     if not skip_gates:
         from bundler.gate_table import gate_table
 
-        gates = check_adapter(adapter, file, bundles, model, tokenizer=tokenizer, stage=terminal.stage)
+        gates = check_adapter(adapter, file, bundles, model, tokenizer=tokenizer, hub=hub, stage=terminal.stage)
         terminal.say(gate_table(file.header.name, gates))
     size = write_adapter(file, output)
     terminal.say(f"{output}: rank {file.header.rank}, {size:,} bytes{'' if gates else ', not verified'}")
@@ -73,7 +75,8 @@ def export(terminal: Terminal, adapter: Path, bundle: Path, model: str | None, o
 @click.option("--tokenizer", type=PATH, help="Folder of the vocabulary, if it is not beside the weights.")
 @click.option("--force", is_flag=True, help="Replace an output that exists.")
 @terminal_options
-def merge(terminal: Terminal, base: str, adapter: Path, output: Path, tokenizer: Path | None, force: bool) -> None:
+@hub_options
+def merge(terminal: Terminal, base: str, adapter: Path, output: Path, tokenizer: Path | None, force: bool, hub: HubAccess) -> None:
     """Add ADAPTER to the weights of BASE: a finished .task, or a checkpoint (folder or hub id).
 
     Into a .task go PEFT folders and adapter files; no engine needs to know of LoRA to run the result. Into a
@@ -100,7 +103,7 @@ def merge(terminal: Terminal, base: str, adapter: Path, output: Path, tokenizer:
     with terminal.stage("Loading PyTorch"), quiet():
         from bundler.merge_checkpoint_folder import merge_checkpoint_folder
     with terminal.stage(f"Merging {adapter.name} into {base}"), quiet(), staged_folder(output, force, inputs) as folder:
-        merge_checkpoint_folder(base, adapter, folder, tokenizer=tokenizer)
+        merge_checkpoint_folder(base, adapter, folder, tokenizer=tokenizer, hub=hub)
     terminal.say(f"{output}: a checkpoint with {adapter.name} in its weights")
     terminal.result({"folder": str(output), "name": adapter.name})
 
@@ -127,14 +130,14 @@ def _paths(*inputs: str | Path | None) -> list[Path]:
     return [Path(os.path.expanduser(path)) for path in inputs if path is not None]
 
 
-def _opened(model: str, tokenizer: Path | None):
+def _opened(model: str, tokenizer: Path | None, hub: HubAccess):
     """The model in PyTorch, its tokenizer, and its fingerprint."""
     from bundler.checkpoint import open_checkpoint
     from bundler.lora_facts import weights_fingerprint
     from tokenizer_tools.bpe import read_vocabulary
     from tokenizer_tools.vocabulary import reference_tokenizer
 
-    checkpoint = open_checkpoint(model, tokenizer=tokenizer)
+    checkpoint = open_checkpoint(model, tokenizer=tokenizer, hub=hub)
     vocabulary = read_vocabulary(checkpoint.folder)
     return checkpoint.reference_model(), reference_tokenizer(vocabulary), weights_fingerprint(checkpoint)
 
@@ -151,8 +154,9 @@ def _opened(model: str, tokenizer: Path | None):
 @click.option("--rslora", is_flag=True, help="Scale by alpha / sqrt(rank). Helpful for large ranks.")
 @_training_options
 @terminal_options
+@hub_options
 def train(terminal: Terminal, model: str, text: str, output: Path, tokenizer: Path | None, force: bool, targets: str,
-          licence: str | None, restart: bool, **recipe) -> None:
+          licence: str | None, restart: bool, hub: HubAccess, **recipe) -> None:
     """Train an adapter of the checkpoint MODEL on TEXT: a file, a folder, or python-stdlib.
 
     A part is held out, and its perplexity reported before and after. Stopped training goes on from its last
@@ -171,7 +175,7 @@ def train(terminal: Terminal, model: str, text: str, output: Path, tokenizer: Pa
             from lora_weights.fine_tune import FineTuneConfig, Step
             from lora_weights.train import train_adapter
 
-            opened, vocabulary, fingerprint = _opened(model, tokenizer)
+            opened, vocabulary, fingerprint = _opened(model, tokenizer, hub)
         config, corpus, state = FineTuneConfig(targets=tuple(targets.split(",")), **recipe), read_corpus(text), state_path(output)
         if restart:
             state.unlink(missing_ok=True)
@@ -202,8 +206,9 @@ def train(terminal: Terminal, model: str, text: str, output: Path, tokenizer: Pa
 @click.option("-p", "--prompt", "prompts", multiple=True, help="Continued by each; may be given several times. [default: \"def \"]")
 @_training_options
 @terminal_options
+@hub_options
 def compare(terminal: Terminal, model: str, text: str, output: Path, tokenizer: Path | None, force: bool, ranks: tuple[int, ...],
-            full_learning_rate: float, prompts: tuple[str, ...], **recipe) -> None:
+            full_learning_rate: float, prompts: tuple[str, ...], hub: HubAccess, **recipe) -> None:
     """Fine-tune MODEL on TEXT fully and with LoRA at several ranks, and show what each costs and gives.
 
     Example: task-bundler lora compare gpt2_training/sample out/texts/pirate.txt -o out/comparison
@@ -218,7 +223,7 @@ def compare(terminal: Terminal, model: str, text: str, output: Path, tokenizer: 
             from lora_weights.compare import compare, comparison_record, comparison_table, write_comparison_plot
             from lora_weights.fine_tune import FineTuneConfig
 
-            opened, vocabulary, _ = _opened(model, tokenizer)
+            opened, vocabulary, _ = _opened(model, tokenizer, hub)
         config = FineTuneConfig(**recipe)
         order = ["full fine-tuning", *(f"LoRA, rank {rank}" for rank in ranks)]
         with terminal.bar("training", total=config.steps * len(order)) as advance:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from pathlib import Path
@@ -92,7 +93,7 @@ def _converse(terminal: Terminal, engine, max_tokens: int, sampling, adapter: Pa
 
 def _swap(terminal: Terminal, engine, name: str, current: Path | None, max_tokens: int, sampling) -> Path | None:
     """The adapter to go on with; the current one if the named one cannot be used."""
-    chosen = Path(name).expanduser() if name else None
+    chosen = Path(os.path.expanduser(name)) if name else None
     try:
         if chosen:
             engine.check_adapter(chosen)

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import click
 
-from bundler.console import Terminal, terminal_options
+from bundler.console import Terminal, hub_options, terminal_options
 from bundler.errors import VerificationError
+from bundler.hub_id import HubAccess
 
 
 @click.command("verify")
@@ -21,8 +22,9 @@ from bundler.errors import VerificationError
 @click.option("--revision", help="Branch, tag or commit of a hub model.")
 @click.option("--quant", "recipe", help="Hold it to this recipe's limits. [default: what the bundle says or looks like]")
 @terminal_options
+@hub_options
 def command(terminal: Terminal, file: Path, model: str, texts: tuple[Path, ...], engines: tuple[str, ...], tokenizer: Path | None,
-            revision: str | None, recipe: str | None) -> None:
+            revision: str | None, recipe: str | None, hub: HubAccess) -> None:
     """Hold a .task or .litertlm FILE, whoever made it, against the checkpoint it was made from. Exit code 3 if a gate fails.
 
     Example: task-bundler verify out/sample/sample.task --against gpt2_training/sample --text my_texts/
@@ -33,7 +35,7 @@ def command(terminal: Terminal, file: Path, model: str, texts: tuple[Path, ...],
         from bundler.gate_table import gate_table
         from bundler.verify_bundle import verify_bundle
 
-    gates = verify_bundle(file, model, tokenizer=tokenizer, revision=revision, recipe=recipe, texts=texts,
+    gates = verify_bundle(file, model, tokenizer=tokenizer, revision=revision, recipe=recipe, texts=texts, hub=hub,
                           engines=tuple(dict.fromkeys(engine for engine in engines if engine != "none")), stage=terminal.stage, bar=terminal.bar)
     terminal.say(gate_table(str(file), gates))
     terminal.result({"file": str(file), "passed": all(gate.passed for gate in gates), "gates": [gate.as_dict() for gate in gates]})
