@@ -11,9 +11,12 @@ EXTRAS ?= dev
 PIRATE := --rank 16 --steps 250 --learning-rate 4e-3 --licence apache-2.0
 SHOUTING := --rank 16 --steps 500 --learning-rate 4e-3 --licence apache-2.0
 BIN := .venv/bin
+PIP := $(BIN)/python -m pip install --disable-pip-version-check --no-deps
+LOCKED := $(PIP) --only-binary :all: --require-hashes
+comma := ,
 
 .DEFAULT_GOAL := help
-.PHONY: help setup bundle lora run try doctor verify test app-check app-install clean
+.PHONY: help setup bundle lora run try doctor verify test lock app-check app-install clean
 
 help:
 	@echo "make setup     install everything into .venv (every other target does it by itself the first time)"
@@ -25,20 +28,41 @@ help:
 	@echo "make doctor    what is in the bundle, and what an engine would say of it: FILE=any .task, .litertlm, .tflite or tokenizer.model"
 	@echo "make verify    check a finished bundle again: its files' hashes, and its numbers against MODEL"
 	@echo "make test      run the tests"
+	@echo "make lock      write locks/ anew, after a change of the versions in pyproject.toml"
 	@echo "make app-check   compile, test and link the Android app without Android Studio; says what it has to skip"
 	@echo "make app-install how the app and a bundle get onto a phone"
 	@echo "make clean     remove .venv and what tests leave; out/ stays, it may hold work of yours"
 
 setup: .venv/.ready
 
-# PyTorch first and by itself: the version is the same, but where a CPU build is offered pip then takes it.
-.venv/.ready: pyproject.toml
+# All is locked by version and hash, except that PyTorch's builds, with CUDA and without, share the version and not the
+# hash: where a CPU build is offered pip takes it, and an installed one stays. What the CUDA build needs is locked again.
+.venv/.ready: pyproject.toml $(wildcard locks/*.txt)
 	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(0 if (3, 11) <= v < (3, 14) else "Python %d.%d found; 3.11 to 3.13 is needed: make PYTHON=python3.12" % v[:2])'
 	@echo "Setting up .venv: PyTorch, the TFLite converter and the engines, about 2.5 GB; a few minutes"
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --disable-pip-version-check "$$(sed -n 's/^  "\(torch==[^"]*\)",/\1/p' pyproject.toml)"
-	$(BIN)/python -m pip install --disable-pip-version-check -e ".[$(EXTRAS)]"
+	$(PIP) "$$(sed -n 's/^  "\(torch==[^"]*\)",/\1/p' pyproject.toml)"
+	$(LOCKED) -r locks/run.txt $(patsubst %,-r locks/%.txt,$(subst $(comma), ,$(EXTRAS)))
+	if $(BIN)/python -c 'import importlib.metadata as m; raise SystemExit("nvidia-" not in str(m.requires("torch")))'; then $(LOCKED) -r locks/cuda.txt; fi
+	$(PIP) --no-build-isolation -e .
 	@touch $@
+
+UV := build/lock/bin/uv pip compile pyproject.toml build/lock/backend.txt -q --universal --python-version 3.11 --fork-strategy fewest \
+	--generate-hashes --no-emit-index-url --no-emit-find-links --no-annotate --no-header
+
+# run.txt, a file for what each extra adds to it, and cuda.txt; the same versions for every Python.
+lock:
+	rm -rf build/lock && $(PYTHON) -m venv build/lock
+	build/lock/bin/python -m pip install -q --disable-pip-version-check uv==0.13.9
+	sed -n 's/^requires = \["\(.*\)"\]/\1/p' pyproject.toml > build/lock/backend.txt
+	$(UV) --all-extras -o build/lock/all.txt
+	$(UV) -c build/lock/all.txt -o build/lock/run.txt
+	mkdir -p locks && rm -f locks/*.txt
+	awk '/^[a-z]/ {file = /^(nvidia-|cuda-|triton=)/ ? "locks/cuda.txt" : /^torch=/ ? "/dev/null" : "locks/run.txt"} {print > file}' build/lock/run.txt
+	for extra in dev mediapipe; do \
+		$(UV) --extra $$extra -c build/lock/all.txt -o locks/$$extra.txt $$(sed -n 's/^\([a-z0-9-]*\)==.*/--no-emit-package \1/p' build/lock/run.txt) || exit 1; \
+	done
+	rm -rf build/lock
 
 bundle: .venv/.ready
 	$(BIN)/task-bundler build $(MODEL) -o $(OUT) --quant $(QUANT) --force $(addprefix --adapter ,$(ADAPTERS)) $(ARGS)
