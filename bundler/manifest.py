@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 
 FORMAT = 1
 # The packages that decide the bytes of a bundle.
-TOOLS = ("task-bundler", "torch", "litert-torch", "ai-edge-quantizer", "tokenizers", "sentencepiece")
+TOOLS = ("task-bundler", "torch", "jax", "jaxlib", "litert-torch", "litert-converter", "ai-edge-quantizer", "ai-edge-litert", "numpy",
+         "flatbuffers", "litert-lm-builder", "protobuf", "sentencepiece", "tokenizers")
 
 
 def bundle_manifest(plan: Plan, recipe: str, pieces: SentencePieceModel, rows: TokenRows) -> dict:
