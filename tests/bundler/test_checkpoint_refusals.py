@@ -35,7 +35,7 @@ def refused(source, match, error=BundleError, **options):
 @pytest.mark.parametrize("source", [
     "/no/such/folder", "./model", "a/b/c", "gone/ckpt.pt", "https://huggingface.co/gpt2", ""])
 def test_neither_path_nor_hub_id(source):
-    refused(source, "is no hub id such as openai-community/gpt2|is no checkpoint")
+    refused(source, "does not exist: .*or a hub id with its owner, such as openai-community/gpt2|is no checkpoint")
 
 
 def test_folder_that_is_no_checkpoint(tmp_path, folder):

@@ -12,6 +12,7 @@ from tiny_checkpoint import edit_config, rewrite_as_bin, write_model, write_voca
 
 from bundler.checkpoint import open_checkpoint
 from bundler.errors import BundleError, OptionError
+from bundler.hub_id import HubAccess
 
 OLD, NEW = "a" * 40, "b" * 40
 UNWANTED = {"tf_model.h5": b"tf", "flax_model.msgpack": b"flax", "rust_model.ot": b"rust", "README.md": b"#",
@@ -61,7 +62,7 @@ def refused(match, source, error=BundleError, **options):
 
 
 def test_only_what_is_read_is_downloaded(hub):
-    checkpoint = open_checkpoint("someone/gpt2", quiet=True)
+    checkpoint = open_checkpoint("someone/gpt2", hub=HubAccess(quiet=True))
     assert hub.downloaded() == {"config.json", "generation_config.json", "vocab.json", "merges.txt", "tokenizer.json",
                                 "model.safetensors"}
     assert (checkpoint.source.kind, checkpoint.source.name, checkpoint.source.revision) == ("hub", "someone/gpt2", NEW)
@@ -136,7 +137,6 @@ def test_no_such_model(hub, monkeypatch, token):
     if token:
         monkeypatch.setenv("HF_TOKEN", token)
     refused("someone/gtp2 is no folder here, and .* has no such model or keeps it private", "someone/gtp2")
-    refused("mistyped-folder is no folder here, and", "mistyped-folder")
 
 
 @pytest.mark.parametrize("revision", ["v2", "c" * 40])
@@ -146,7 +146,29 @@ def test_no_such_revision(hub, revision):
 
 def test_ids_the_hub_cannot_have(hub):
     refused("is no folder here and no hub id", "some--one/gpt2")
-    refused("is no folder here and no hub id", "gpt2.git")
+    refused("is no folder here and no hub id", "someone/gpt2.git")
+    assert not hub.requests
+
+
+def test_it_is_said_before_the_hub_is_asked(hub):
+    asked = []
+    open_checkpoint("someone/gpt2@v1", hub=HubAccess(say=lambda text: asked.append((text, list(hub.requests)))))
+    assert asked == [(f"asking the hub, {hub.url}, for someone/gpt2", [])]
+
+
+@pytest.mark.parametrize("source, sentence", [
+    ("out/smaple", "out has no smaple. Did you mean out/sample[?] It is not taken for a hub id, because out is here. Give a checkpoint folder"),
+    ("out/other", "out has no other. It is not taken"),
+    ("smaple", "this folder has no smaple. Give a checkpoint folder, a nanoGPT ckpt.pt, or a hub id with its owner"),
+    ("uot/sample/x", "this folder has no uot. Did you mean out[?] Give"), ("./out/gpt2", "out has no gpt2. Give"), ("../someone/gpt2", r"\.\. has no someone"),
+    ("gone/model.task", "this folder has no gone"), ("~nobody-here/gpt2", "this folder has no ~nobody-here"), ("file/gpt2", "file has no gpt2"),
+    ("gpt2", ".*The hub's model is openai-community/gpt2; give that"), ("gpt2@main", "The hub's model is openai-community/gpt2@main"),
+    ("distilgpt2", ".*The hub's model is distilbert/distilgpt2")])
+def test_a_mistyped_path_stays_here(hub, tmp_path, monkeypatch, source, sentence):
+    (tmp_path / "here" / "out" / "sample").mkdir(parents=True)
+    (tmp_path / "here" / "file").touch()
+    monkeypatch.chdir(tmp_path / "here")
+    refused(f"does not exist: {sentence}", source)
     assert not hub.requests
 
 
@@ -155,20 +177,24 @@ def test_hub_that_is_down(hub):
     refused("answered HTTP 418 when asked for someone/gpt2; try again later", "someone/gpt2")
 
 
-def test_offline_works_from_the_cache(hub, monkeypatch):
+@pytest.mark.parametrize("by", ["option", "environment"])
+def test_offline_works_from_the_cache(hub, monkeypatch, by):
     opened = open_checkpoint("someone/gpt2")
     open_checkpoint("someone/sharded")
     hub.requests.clear()
-    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
-    huggingface_hub.close_session()
-    again = open_checkpoint("someone/gpt2")
+    if by == "environment":
+        monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+        huggingface_hub.close_session()
+    remarks = []
+    access = HubAccess(offline=by == "option", say=remarks.append)
+    again = open_checkpoint("someone/gpt2", hub=access)
     assert again.source == opened.source
-    open_checkpoint("someone/sharded").check_finite()
-    refused("someone/pickled at 'main' is not complete in the cache .* and HF_HUB_OFFLINE forbids", "someone/pickled")
-    refused("HF_HUB_OFFLINE forbids", "someone/gpt2@v1")
+    open_checkpoint("someone/sharded", hub=access).check_finite()
+    refused("someone/pickled at 'main' is not complete in the cache .* and offline .* nothing is downloaded", "someone/pickled", hub=access)
+    refused("nothing is downloaded. Go online for it once", "someone/gpt2@v1", hub=access)
     (opened.folder / "model.safetensors").unlink()
-    refused("someone/gpt2 at 'main' is not complete in the cache", "someone/gpt2")
-    assert not hub.requests
+    refused("someone/gpt2 at 'main' is not complete in the cache", "someone/gpt2", hub=access)
+    assert not hub.requests and not remarks
 
 
 def test_no_network(hub, monkeypatch):
@@ -199,7 +225,7 @@ def test_quiet_shows_no_progress(hub, capfd, monkeypatch):
     monkeypatch.setenv("TQDM_POSITION", "-1")  # huggingface_hub's switch for progress bars without a terminal
     open_checkpoint("someone/gpt2@v1")
     assert "Fetching" in capfd.readouterr().err
-    open_checkpoint("someone/gpt2", quiet=True)
+    open_checkpoint("someone/gpt2", hub=HubAccess(quiet=True))
     assert capfd.readouterr().err == ""
 
 
