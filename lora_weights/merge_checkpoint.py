@@ -8,7 +8,7 @@ from pathlib import Path
 from transformers import GPT2LMHeadModel
 
 from lora_weights.errors import LoraError
-from lora_weights.peft_adapter import CONFIG
+from lora_weights.peft_adapter import BIN, CONFIG, SAFETENSORS
 
 
 def merge_into_checkpoint(model: GPT2LMHeadModel, adapter: Path) -> GPT2LMHeadModel:
@@ -17,6 +17,9 @@ def merge_into_checkpoint(model: GPT2LMHeadModel, adapter: Path) -> GPT2LMHeadMo
 
     if not (adapter / CONFIG).is_file():
         raise LoraError(f"{adapter} has no {CONFIG}; merging into a checkpoint takes a PEFT folder")
+    # peft would ask the hub for weights that are not there.
+    if not any((adapter / name).is_file() for name in (SAFETENSORS, BIN)):
+        raise LoraError(f"{adapter} has no weights; {SAFETENSORS} or {BIN} was expected. Save the adapter again")
     try:
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")

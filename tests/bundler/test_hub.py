@@ -162,7 +162,7 @@ def test_it_is_said_before_the_hub_is_asked(hub):
     ("smaple", "this folder has no smaple. Give a checkpoint folder, a nanoGPT ckpt.pt, or a hub id with its owner"),
     ("uot/sample/x", "this folder has no uot. Did you mean out[?] Give"), ("./out/gpt2", "out has no gpt2. Give"), ("../someone/gpt2", r"\.\. has no someone"),
     ("gone/model.task", "this folder has no gone"), ("~nobody-here/gpt2", "this folder has no ~nobody-here"), ("file/gpt2", "file has no gpt2"),
-    ("gpt2", ".*The hub's model is openai-community/gpt2; give that"), ("gpt2@main", "The hub's model is openai-community/gpt2@main"),
+    ("gpt2", ".*The hub's model is openai-community/gpt2; give that"), ("gpt2@main", ".*The hub's model is openai-community/gpt2@main"),
     ("distilgpt2", ".*The hub's model is distilbert/distilgpt2")])
 def test_a_mistyped_path_stays_here(hub, tmp_path, monkeypatch, source, sentence):
     (tmp_path / "here" / "out" / "sample").mkdir(parents=True)
