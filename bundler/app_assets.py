@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shlex
 import shutil
 from pathlib import Path
 
@@ -39,7 +40,7 @@ def write_app_assets(folder: Path, manifest: dict) -> None:
 
 def adb_lines(output: Path) -> list[str]:
     """The shell commands that bring the folder of a finished build to a phone, from where the app imports files."""
-    return [f"adb push {path} {_PHONE}" for path in sorted((output / FOLDER).iterdir())]
+    return [f"adb push {shlex.quote(str(path))} {_PHONE}" for path in sorted((output / FOLDER).iterdir())]
 
 
 def _link(source: Path, target: Path) -> None:

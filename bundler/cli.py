@@ -6,16 +6,23 @@ Exit codes: 0 ok, 1 failure, 2 usage, 3 verification failed.
 from __future__ import annotations
 
 import importlib
+import io
 import os
 import signal
 import sys
+import traceback
 
 import click
 
+from bundler.console import prepare_streams
 from bundler.errors import BundleError, OptionError, VerificationError
 from gpt2_training.errors import TrainingError
 from lora_weights.errors import LoraError
 from tokenizer_tools.errors import TokenizerError
+from tokenizer_tools.printable import printable
+
+TRACEBACK = "TASK_BUNDLER_TRACEBACK"  # of the environment: set, errors come with Python's traceback
+LONGEST_MESSAGE = 4000  # characters; a name out of a hostile file can have megabytes
 
 # A command's module is imported only when the command is asked for: torch alone takes seconds.
 COMMANDS = {
@@ -53,8 +60,8 @@ def task_bundler() -> None:
 
 def main() -> None:
     interrupt_on_signals()
-    code = run(sys.argv[1:])
-    sys.stderr.flush()
+    prepare_streams()
+    code = _flush(run(sys.argv[1:]))
     os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # native libraries take leave there
     sys.exit(code)
 
@@ -79,19 +86,63 @@ def run(arguments: list[str]) -> int:
     except click.exceptions.Exit as exit_:
         return exit_.exit_code
     except click.ClickException as error:
-        error.show()
+        usage = io.StringIO()
+        error.show(usage)
+        _complain(printable(usage.getvalue(), keep="\n"))
         return error.exit_code
     except VerificationError as error:
         return _fail("verification failed", error, 3)
     except OptionError as error:
         return _fail("error", error, 2)
+    except BrokenPipeError:
+        return 1  # who read the output has left, as `head` does
     except (BundleError, TokenizerError, LoraError, TrainingError, OSError) as error:
         return _fail("error", error, 1)
     except (click.Abort, KeyboardInterrupt):
-        click.echo("interrupted; nothing was left half-written", err=True)
+        _complain("interrupted; nothing was left half-written\n")
         return 1
+    except SystemExit as exit_:  # click and rich, when who read the output has left
+        return exit_.code
+    except BaseException as error:  # with the panics of libraries in Rust, which are no Exception
+        return _fail("error", _explained(error), 1)
 
 
-def _fail(kind: str, error: Exception, code: int) -> int:
-    click.echo(f"task-bundler: {kind}: {error}", err=True)
+def _explained(error: BaseException) -> str:
+    """A sentence for an error that nobody foresaw."""
+    if isinstance(error, MemoryError):
+        return f"not enough memory ({error or 'no size was said'}); close other programs, or give a smaller model, context or batch"
+    if isinstance(error, RecursionError):
+        return "something in a file is nested too deeply to be read; expected a file that its own software wrote; save it again"
+    return (f"{type(error).__name__}: {error}. This is a defect of task-bundler, which should have said what is wrong; set {TRACEBACK}=1 "
+            "and run the same again to see where it happened")
+
+
+def _fail(kind: str, message: object, code: int) -> int:
+    if os.environ.get(TRACEBACK):
+        _complain(traceback.format_exc())
+    text = str(message)
+    if len(text) > LONGEST_MESSAGE:
+        text = f"{text[:LONGEST_MESSAGE // 2]} … {text[-LONGEST_MESSAGE // 2:]}"
+    # A line of an error of ours that is not the first is indented; any other line end came with a name.
+    _complain(f"task-bundler: {kind}: " + "\n  ".join(map(printable, text.split("\n  "))) + "\n")
+    return code
+
+
+def _complain(text: str) -> None:
+    """Write to stderr. Nothing can be said of an error in that, so nothing is."""
+    try:
+        sys.stderr.write(text)
+        sys.stderr.flush()
+    except OSError:
+        pass
+
+
+def _flush(code: int) -> int:
+    """Have stdout written now, or the interpreter would complain at its end. Returns the exit code."""
+    try:
+        sys.stdout.flush()
+    except OSError as error:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # where the rest goes
+        if not isinstance(error, BrokenPipeError):
+            return _fail("error", f"the standard output could not be written ({error.strerror}); send it to another place", code or 1)
     return code

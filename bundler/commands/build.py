@@ -29,7 +29,7 @@ def _ranks(context: click.Context, parameter: click.Parameter, value: str | None
 @click.option("--quant", "recipe", default="int8", show_default=True,
               help="fp32, fp16, int8, int8-weight-only, int4-block32, int4-block128 or int8-static.")
 @click.option("--context", type=int, help="Tokens the KV cache holds. Less takes less memory. [default: the model's positions]")
-@click.option("--prefill", callback=_lengths, metavar="N,…", help="Lengths of prefill chunks. [default: a short and a long one]")
+@click.option("--prefill", callback=_lengths, metavar="N,...", help="Lengths of prefill chunks. [default: a short and a long one]")
 @click.option("--start-token", help="[default: the checkpoint's, else <|endoftext|>]")
 @click.option("--stop-token", "stop_tokens", multiple=True, help="May be given several times. [default: the checkpoint's, else <|endoftext|>]")
 @click.option("--tokenizer", type=click.Path(path_type=Path), help="Folder of the vocabulary, if it is not beside the weights.")
@@ -37,7 +37,7 @@ def _ranks(context: click.Context, parameter: click.Parameter, value: str | None
               help="T: raw text, for every runtime. F: MediaPipe maps bytes first, fewer alias rows.")
 @click.option("--revision", help="Branch, tag or commit of a hub model.")
 @click.option("--calibration", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="Text for int8-static.")
-@click.option("--lora-ranks", callback=_ranks, metavar="R,…", help="Ranks of adapters the bundles take; 16 or 32 has to be one. [default: the adapters']")
+@click.option("--lora-ranks", callback=_ranks, metavar="R,...", help="Ranks of adapters the bundles take; 16 or 32 has to be one. [default: the adapters']")
 @click.option("--adapter", "adapters", multiple=True, type=click.Path(exists=True, file_okay=False, path_type=Path),
               help="PEFT folder to export with the bundles, proven. May be given several times.")
 @click.option("--engine", "engines", multiple=True, type=click.Choice(["litert-lm", "mediapipe"]), default=["litert-lm"], show_default=True,
@@ -78,5 +78,6 @@ def command(terminal: Terminal, dry_run: bool, **options) -> None:
     if options.app_assets:
         from bundler.app_assets import adb_lines
 
-        terminal.say("\n".join(adb_lines(options.output)), soft_wrap=True)
+        for line in adb_lines(options.output):
+            terminal.say(line, soft_wrap=True)
     terminal.result(manifest)

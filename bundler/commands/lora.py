@@ -201,7 +201,7 @@ def train(terminal: Terminal, model: str, text: str, output: Path, tokenizer: Pa
 @click.argument("model")
 @click.argument("text")
 @click.option("-o", "--output", required=True, type=PATH, help="Folder for comparison.md, .json and .svg.")
-@click.option("--ranks", default="1,4,16", show_default=True, callback=_numbers, metavar="R,…")
+@click.option("--ranks", default="1,4,16", show_default=True, callback=_numbers, metavar="R,...")
 @click.option("--full-learning-rate", default=3e-4, show_default=True, help="Of full fine-tuning.")
 @click.option("-p", "--prompt", "prompts", multiple=True, help="Continued by each; may be given several times. [default: \"def \"]")
 @_training_options
@@ -234,9 +234,10 @@ def compare(terminal: Terminal, model: str, text: str, output: Path, tokenizer: 
                   **comparison_record(base, results)}
         (folder / "comparison.json").write_text(json.dumps(record, indent=1) + "\n")
         table = comparison_table(base, results)
-        (folder / "comparison.md").write_text(table)
+        (folder / "comparison.md").write_text(table, encoding="utf-8")
         write_comparison_plot(base, results, folder / "comparison.svg")
-    terminal.say(table, markup=False)
+    for line in table.splitlines():
+        terminal.say(line)
     terminal.result(record)
 
 

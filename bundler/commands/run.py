@@ -11,6 +11,7 @@ import click
 
 from bundler.console import Terminal, terminal_options
 from bundler.errors import BundleError
+from bundler.prompt import read_prompt
 from lora_weights.errors import LoraError
 
 
@@ -36,8 +37,8 @@ def command(terminal: Terminal, file: Path, prompt: str | None, max_tokens: int,
 
     sampling = Sampling(temperature, top_k, top_p, seed)
     interactive = prompt is None and sys.stdin.isatty()
-    if prompt is None and not interactive:
-        prompt = sys.stdin.read()
+    if not interactive:
+        prompt = read_prompt(prompt)
     with open_engine(file, max_tokens=context) as engine:
         if adapter:
             engine.check_adapter(adapter)
@@ -47,8 +48,7 @@ def command(terminal: Terminal, file: Path, prompt: str | None, max_tokens: int,
         if show_tokens:
             ids = engine.tokenize(prompt)
             terminal.result({"prompt": prompt, "ids": ids, "start_token": engine.start_token_id})
-            if not terminal.as_json:
-                click.echo(" ".join(map(str, ids)))
+            terminal.write(" ".join(map(str, ids)) + "\n")
             return
         result = _complete(terminal, engine, prompt, max_tokens, sampling, adapter)
         terminal.result({"file": str(file), "adapter": adapter and str(adapter), "prompt": prompt, **result})
@@ -56,23 +56,20 @@ def command(terminal: Terminal, file: Path, prompt: str | None, max_tokens: int,
 
 def _complete(terminal: Terminal, engine, prompt: str, max_tokens: int, sampling, adapter: Path | None) -> dict:
     started, first, text = time.perf_counter(), None, ""
-    if not terminal.as_json:
-        click.echo(prompt, nl=False)
     for piece in engine.generate(prompt, max_tokens, sampling, adapter):
-        first = first or time.perf_counter()
+        if first is None:  # a prompt that is refused is not shown
+            first = time.perf_counter()
+            terminal.write(prompt)
         text += piece
-        if not terminal.as_json:
-            click.echo(piece, nl=False)
-            sys.stdout.flush()
+        terminal.write(piece)
     ended = time.perf_counter()
-    if not terminal.as_json:
-        click.echo()
+    terminal.write("\n" if first else f"{prompt}\n")
     tokens = len(engine.tokenize(text))
     figures = {"prompt_tokens": len(engine.tokenize(prompt)) + (engine.start_token_id is not None), "tokens": tokens,
                "seconds_to_first": round((first or ended) - started, 4),
                "tokens_per_second": round(max(tokens - 1, 0) / max(ended - (first or ended), 1e-9), 1)}
-    terminal.say(f"[dim]{figures['prompt_tokens']} tokens in, {tokens} out; first after {figures['seconds_to_first'] * 1000:.0f} ms, "
-                 f"then {figures['tokens_per_second']:.0f} tokens/s[/]")
+    terminal.say(f"{figures['prompt_tokens']} tokens in, {tokens} out; first after {figures['seconds_to_first'] * 1000:.0f} ms, "
+                 f"then {figures['tokens_per_second']:.0f} tokens/s", style="dim")
     return {"text": text, **figures}
 
 
@@ -83,23 +80,34 @@ def _converse(terminal: Terminal, engine, max_tokens: int, sampling, adapter: Pa
             prompt = input("> ")
         except (EOFError, KeyboardInterrupt):
             return
+        except UnicodeDecodeError as error:
+            terminal.say(f"this line is no {error.encoding} text; type it again")
+            continue
         if not prompt.strip():
             return
         if prompt.split()[0] == "/adapter":
             adapter = _swap(terminal, engine, prompt.removeprefix("/adapter").strip(), adapter, max_tokens, sampling)
         else:
-            _complete(terminal, engine, prompt, max_tokens, sampling, adapter)
+            try:
+                _complete(terminal, engine, read_prompt(prompt), max_tokens, sampling, adapter)
+            except BundleError as error:
+                _remark(terminal, str(error))
+
+
+def _remark(terminal: Terminal, text: str) -> None:
+    for line in text.split("\n"):
+        terminal.say(line)
 
 
 def _swap(terminal: Terminal, engine, name: str, current: Path | None, max_tokens: int, sampling) -> Path | None:
     """The adapter to go on with; the current one if the named one cannot be used."""
-    chosen = Path(os.path.expanduser(name)) if name else None
     try:
+        chosen = Path(os.path.expanduser(name)) if name else None
         if chosen:
             engine.check_adapter(chosen)
         seconds = engine.swap_seconds(chosen, max_tokens, sampling)
     except (BundleError, LoraError) as error:
-        terminal.say(f"{error}; going on with {current or 'the base'}", markup=False)
+        _remark(terminal, f"{error}; going on with {current or 'the base'}")
         return current
-    terminal.say(f"[dim]{chosen or 'the base'} from now on, after {seconds * 1000:.0f} ms[/]")
+    terminal.say(f"{chosen or 'the base'} from now on, after {seconds * 1000:.0f} ms", style="dim")
     return chosen

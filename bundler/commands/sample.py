@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import click
 
 from bundler.console import Terminal, terminal_options
+from bundler.prompt import read_prompt
 
 
 @click.command("sample")
@@ -25,16 +25,14 @@ def command(terminal: Terminal, folder: Path, prompt: str, max_tokens: int, temp
     """
     from bundler.native_output import quiet
 
+    prompt = read_prompt(prompt)
     with quiet():
         from gpt2_training.sample import load_sampler, sample
 
         sampler = load_sampler(folder)
     text = ""
     for piece in sample(sampler, prompt, max_tokens, temperature, top_k, seed):
-        if not terminal.as_json:
-            click.echo((prompt if not text else "") + piece, nl=False)
-            sys.stdout.flush()
+        terminal.write((prompt if not text else "") + piece)
         text += piece
-    if not terminal.as_json:
-        click.echo()
+    terminal.write("\n" if text else f"{prompt}\n")
     terminal.result({"prompt": prompt, "text": text})

@@ -74,7 +74,7 @@ def build(terminal: Terminal, tokenizer_path, vocab, merges, output: Path, alias
         check_output_file(path, force, inputs)
     vocabulary = _read(tokenizer_path, vocab, merges)
     for deviation in vocabulary.deviations:
-        terminal.say(f"[yellow]not GPT-2's rules:[/] {deviation}", markup=True)
+        terminal.say(f"not GPT-2's rules: {deviation}", style="yellow")
     with terminal.stage("building the SentencePiece model"):
         model = build_sentencepiece(vocabulary, mode)
     with terminal.stage("comparing ids on the built-in texts"):
@@ -164,26 +164,24 @@ def _write(path: Path, data: bytes) -> None:
 
 
 def _print_report(terminal: Terminal, report: "MismatchReport") -> None:
-    from rich.markup import escape
     from rich.table import Table
 
     for deviation in report.deviations:
-        terminal.say(f"[yellow]not GPT-2's rules:[/] {escape(deviation)}")
+        terminal.say(f"not GPT-2's rules: {deviation}", style="yellow")
     table = Table("class", "strings", "wrong", "tokens", "wrong", "unknown", "round trip")
     columns = ("strings", "mismatched_strings", "tokens", "mismatched_tokens", "unknown_tokens", "round_trip_failures")
     for name, counts in report.by_class.items():
-        table.add_row(escape(name), *(f"{getattr(counts, column):,}" for column in columns))
+        table.add_row(name, *(f"{getattr(counts, column):,}" for column in columns))
     table.add_section()
     table.add_row("total", *(f"{report.total(column):,}" for column in columns))
     if report.beyond_reach:
         table.add_section()
         for name, counts in report.beyond_reach.items():
-            table.add_row(f"(apart) {escape(name)}", *(f"{getattr(counts, column):,}" for column in columns))
+            table.add_row(f"(apart) {name}", *(f"{getattr(counts, column):,}" for column in columns))
     terminal.say(table)
     for name, counts in report.by_class.items():
         for example in counts.examples:
-            terminal.say(f"  {name}, {example.cause}: {ascii(example.text)} expected {example.expected}, found {example.found}",
-                         markup=False)
+            terminal.say(f"  {name}, {example.cause}: {ascii(example.text)} expected {example.expected}, found {example.found}")
     speeds = ", ".join(f"{tokenizer} {speed:.1f} MB/s" for tokenizer, speed in report.encode_mb_s.items())
     terminal.say(f"mode {report.mode}, {report.alias_rows:,} alias rows, {report.model_bytes / 1e6:.2f} MB, "
                  f"loads in {report.load_ms:.1f} ms, encodes: {speeds}")

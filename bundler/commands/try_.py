@@ -41,7 +41,7 @@ def command(terminal: Terminal, file: Path, other: Path | None, prompt: str, por
     with serve(site(packages, bundles, prompt), port) as address:
         terminal.result({"address": address, "bundles": [str(path) for path in files]})
         sys.stdout.flush()  # it stays open
-        terminal.say(f"{address}  Ctrl-C ends it", markup=False)
+        terminal.say(f"{address}  Ctrl-C ends it")
         if not no_browser:
             webbrowser.open(address)
         try:

@@ -15,7 +15,7 @@ _COLOURS = {"error": "bold red", "warning": "yellow", "note": "cyan"}
 def report_tables(report: Report) -> Iterator[Table | Text]:
     """The facts, then the findings, then a line that sums up."""
     facts = report.facts
-    yield Text(f"{report.path}: {report.kind}, {report.size:,} bytes", style="bold")
+    yield Text(f"{printable(str(report.path))}: {report.kind}, {report.size:,} bytes", style="bold")
     if facts.get("entries"):
         yield _table("Entries", ["name", "offset", "bytes", "sha256"], [
             [entry["name"] + ("" if entry.get("aligned", True) else " (misaligned)") + ("" if entry.get("stored", True) else " (compressed)"),
