@@ -40,6 +40,7 @@ REFUSED_FIELDS = {
     "quantization_config": ((None, {}), "says that the weights are already quantised"),
     "auto_map": ((None, {}), "names Python code that comes with the model, which is never run"),
 }
+_LARGEST_SIZE = 2**31 - 1  # TFLite counts in int32
 ADVICE = {
     "quantization_config": "Give the checkpoint it was quantised from.",
     "auto_map": "If the weights are those of a plain GPT-2, remove auto_map from config.json.",
@@ -91,13 +92,20 @@ class GPT2Architecture:
 def read_json(path: Path) -> dict:
     """The object in a JSON file. Raises BundleError when it is missing, unreadable or no object."""
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
+        return parse_json(path.read_bytes(), str(path))
     except FileNotFoundError:
         raise BundleError(f"{path} is missing; a Hugging Face checkpoint has one") from None
-    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
-        raise BundleError(f"{path} is not valid JSON ({error}); save or download it again") from None
+
+
+def parse_json(data: bytes, where: str) -> dict:
+    """The object that JSON in UTF-8 holds. `where` names it in errors. Raises BundleError."""
+    try:
+        value = json.loads(data.decode())
+    # ValueError: no UTF-8, no JSON, or a number of more digits than Python reads (sys.set_int_max_str_digits).
+    except (ValueError, RecursionError) as error:
+        raise BundleError(f"{where} is not valid JSON ({error}); save or download it again") from None
     if not isinstance(value, dict):
-        raise BundleError(f"{path} holds {_kind(value)} where a JSON object was expected; save or download it again")
+        raise BundleError(f"{where} holds {_kind(value)} where a JSON object was expected; save or download it again")
     return value
 
 
@@ -144,6 +152,8 @@ def _positive(config: dict, field: str, default: int | None, where: str) -> int:
     value = config.get(name, default)
     if type(value) is not int or value < 1:
         raise BundleError(f"{where}: {name} is {value!r}; a positive whole number was expected. Correct the config")
+    if value > _LARGEST_SIZE:
+        raise BundleError(f"{where}: {name} is a number of {len(str(value))} digits; at most {_LARGEST_SIZE:,} was expected. Correct the config")
     return value
 
 

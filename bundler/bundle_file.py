@@ -6,6 +6,7 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
+from bundler.architecture import parse_json
 from bundler.errors import BundleError
 from bundler.file_section import FileSection
 from bundler.litertlm_file import ALIASES, MODEL_SECTION, PREFILL_DECODE, SENTENCEPIECE_SECTION, LitertLmFile, read_litertlm
@@ -53,14 +54,19 @@ def _open_task(path: Path) -> Bundle:
     parameters = task.parameters()
     manifest = {}
     if any(entry.name == MANIFEST for entry in task.entries):
-        try:
-            manifest = json.loads(task.read_entry(MANIFEST))
-        except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
-            raise BundleError(f"{path}: its {MANIFEST} entry is no JSON ({error}); build the bundle again") from error
+        manifest = parse_json(task.read_entry(MANIFEST), f"{path}: its entry {MANIFEST}")
     start = parameters.start_token if parameters.start_token is not None else parameters.start_token_id
     return Bundle(path, task.section(MODEL), task.read_entry(TOKENIZER), None, start,
                   (*parameters.stop_tokens, *parameters.stop_token_ids), manifest, parameters.bytes_to_unicode,
-                  tuple(manifest.get("tokenizer", {}).get("alias_of", ())))
+                  _noted_aliases(manifest, path))
+
+
+def _noted_aliases(manifest: dict, path: Path) -> tuple[int, ...]:
+    facts = manifest.get("tokenizer", {})
+    aliases = facts.get("alias_of", []) if isinstance(facts, dict) else None
+    if not isinstance(aliases, list) or any(type(id_) is not int for id_ in aliases):
+        raise BundleError(f"{path}: its entry {MANIFEST} has no list of token ids as tokenizer.alias_of; build the bundle again")
+    return tuple(aliases)
 
 
 def _open_litertlm(path: Path) -> Bundle:
@@ -79,5 +85,5 @@ def _aliases(file: LitertLmFile) -> tuple[int, ...]:
     noted = file.find(MODEL_SECTION, PREFILL_DECODE).metadata.get(ALIASES, "[]")
     try:
         return tuple(int(id_) for id_ in json.loads(noted))
-    except (TypeError, ValueError, RecursionError) as error:
+    except (TypeError, ValueError, OverflowError, RecursionError) as error:
         raise BundleError(f"{file.path}: its {ALIASES} is {str(noted)[:60]!r} ({error}); expected a list of token ids; repack the bundle") from error

@@ -26,6 +26,7 @@ from bundler.errors import BundleError, OptionError
 from bundler.litertlm_file import BASE_FINGERPRINT, MODEL_SECTION, PREFILL_DECODE, read_litertlm
 from bundler.lora_layout import LoraLayout, read_lora_layout
 from bundler.native_output import quiet
+from bundler.native_path import native_path
 from bundler.temporary_folder import temporary_folder
 from lora_weights.adapter import Base, check_base
 from lora_weights.adapter_file import encode_adapter, read_adapter_file, zero_adapter
@@ -189,7 +190,7 @@ class LiteRtLmEngine:
             temperature=1.0 if sampling.greedy else sampling.temperature, seed=sampling.seed)
         try:
             return self._engine.create_session(apply_prompt_template=False, sampler_config=config, max_output_tokens=max_tokens,
-                                               lora_config=adapter and litert_lm.LoraConfig(lora_path=_utf8(adapter)))
+                                               lora_config=adapter and litert_lm.LoraConfig(lora_path=native_path(adapter, "LiteRT-LM")))
         except RuntimeError as error:
             raise BundleError(f"{self._path}: LiteRT-LM begins no session with {adapter or 'the base'}: {error}") from error
 
@@ -233,7 +234,7 @@ def open_engine(path: Path, max_tokens: int | None = None, threads: int | None =
             messages: list[str] = []
             try:
                 with quiet(messages):
-                    return litert_lm.Engine(_utf8(path), backend=litert_lm.Backend.CPU(thread_count=threads or os.cpu_count()),
+                    return litert_lm.Engine(native_path(path, "LiteRT-LM"), backend=litert_lm.Backend.CPU(thread_count=threads or os.cpu_count()),
                                             max_num_tokens=max_tokens, cache_dir=str(cache), lora_rank_config=ranks)
             except RuntimeError as error:
                 raise BundleError(f"{path}: LiteRT-LM refuses this file: {error}{_tail(messages)}") from error
@@ -269,15 +270,6 @@ def _trim_heap() -> None:
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
     if trim:
         trim(ctypes.c_size_t(0))
-
-
-def _utf8(path: Path) -> str:
-    """`path` as the engine takes it. Raises BundleError."""
-    try:
-        os.fsencode(path).decode()
-        return str(path)
-    except UnicodeDecodeError:
-        raise BundleError(f"{path}: LiteRT-LM opens files only under names that are UTF-8; rename the file or its folder") from None
 
 
 def _tail(messages: list[str]) -> str:

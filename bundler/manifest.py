@@ -8,6 +8,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Sequence
 
+from tokenizer_tools.printable import markdown, printable
+
 if TYPE_CHECKING:
     from bundler.plan import Plan
     from bundler.gpt2 import TokenRows
@@ -26,7 +28,7 @@ def bundle_manifest(plan: Plan, recipe: str, pieces: SentencePieceModel, rows: T
     return {
         "format": FORMAT,
         "name": plan.name,
-        "source": {"kind": source.kind, "name": source.name, "revision": source.revision, "files": source.hashes()},
+        "source": {"kind": source.kind, "name": printable(source.name), "revision": source.revision, "files": source.hashes()},
         "architecture": {"layers": architecture.layers, "heads": architecture.heads, "width": architecture.width,
                          "inner": architecture.inner, "positions": architecture.positions,
                          "vocabulary": architecture.vocabulary, "tied_head": architecture.tied_head,
@@ -66,22 +68,23 @@ def _rounded(value):
 
 def _model_card(name: str, manifest: dict) -> str:
     source, architecture = manifest["source"], manifest["architecture"]
-    revision = f" at revision {source['revision']}" if source["revision"] else ""
-    checks = "\n".join(f"| {gate['name']} | {'passed' if gate['passed'] else 'FAILED'} | {gate['found']} |"
+    revision = f" at revision {markdown(source['revision'])}" if source["revision"] else ""
+    name = markdown(name)
+    checks = "\n".join(f"| {markdown(gate['name'])} | {'passed' if gate['passed'] else 'FAILED'} | {markdown(gate['found'])} |"
                        for gate in manifest["verification"])
     return f"""# {name}
 
-A GPT-2 of {architecture['layers']} layers, width {architecture['width']}, for on-device use, made from {source['name']}{revision}.
+A GPT-2 of {architecture['layers']} layers, width {architecture['width']}, for on-device use, made from {markdown(source['name'])}{revision}.
 
 | | |
 |---|---|
 | weights | {manifest['recipe']} |
 | context | {manifest['context']} tokens, prefill in chunks of {' or '.join(map(str, manifest['prefill']))} |
-| start token | `{manifest['start_token']}` |
-| stop tokens | {', '.join(f'`{token}`' for token in manifest['stop_tokens'])} |
+| start token | {markdown(manifest['start_token'])} |
+| stop tokens | {', '.join(map(markdown, manifest['stop_tokens']))} |
 | tokenizer | {manifest['tokenizer']['vocabulary']} tokens, {len(manifest['tokenizer']['alias_of'])} alias rows |
-| `{name}.task` | {manifest['bytes']['task']:,} bytes, for MediaPipe's LLM Inference API |
-| `{name}.litertlm` | {manifest['bytes']['litertlm']:,} bytes, for LiteRT-LM |
+| {name}.task | {manifest['bytes']['task']:,} bytes, for MediaPipe's LLM Inference API |
+| {name}.litertlm | {manifest['bytes']['litertlm']:,} bytes, for LiteRT-LM |
 
 It completes text; it does not chat. The licence and the limits of the original checkpoint apply to it.
 

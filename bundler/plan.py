@@ -11,6 +11,7 @@ from bundler.checkpoint import Checkpoint, open_checkpoint
 from bundler.convert import Signatures, choose_signatures
 from bundler.errors import OptionError
 from bundler.hub_id import HubAccess
+from bundler.native_path import native_path
 from bundler.output_folder import check_output
 from bundler.quantize import RECIPES, check_recipe
 from tokenizer_tools.bpe import read_vocabulary
@@ -72,18 +73,24 @@ def plan_build(options: BuildOptions) -> Plan:
     if options.recipe not in RECIPES:  # before anything is downloaded
         raise OptionError(f"--quant {options.recipe}: no such recipe; choose from {', '.join(RECIPES)}")
     check_output(options.output, options.force, options.inputs())
+    name = _bundle_name(options)
     checkpoint = open_checkpoint(options.model, tokenizer=options.tokenizer, revision=options.revision, hub=options.hub)
     vocabulary = read_vocabulary(checkpoint.folder)
     checkpoint.check_vocabulary(len(vocabulary))
     check_recipe(options.recipe, checkpoint.architecture)
     start = _start_token(options, checkpoint, vocabulary)
-    name = options.name or options.output.resolve().name
-    if not name or name.startswith(".") or "/" in name or "\\" in name or not name.isprintable():
-        raise OptionError(f"--name {name!r}: expected a plain file name")
     return Plan(checkpoint, vocabulary,
                 choose_signatures(checkpoint.architecture.positions, options.context, options.prefill),
                 start, _stop_tokens(options, checkpoint, vocabulary), name,
                 plan_lora(options.lora_ranks, options.adapters, options.recipe, checkpoint))
+
+
+def _bundle_name(options: BuildOptions) -> str:
+    native_path(options.output, "the converter")
+    name = options.name or options.output.resolve().name
+    if not name or "/" in name or name.startswith(".") or not name.isprintable():
+        raise OptionError(f"--name {name!r}: expected a plain file name of printable characters; give one with --name")
+    return name
 
 
 def _start_token(options: BuildOptions, checkpoint: Checkpoint, vocabulary: BytePairVocabulary) -> str:

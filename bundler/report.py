@@ -10,6 +10,7 @@ from pathlib import Path
 
 import jinja2
 
+from tokenizer_tools.printable import printable
 from tokenizer_tools.report import MismatchReport
 
 
@@ -54,8 +55,9 @@ def write_report(folder: Path, manifest: dict, weights: dict[str, int], tokens: 
               "bytes_per_parameter": round(manifest["bytes"]["tflite"] / parameters, 3), "parameters": parameters,
               "weight_bytes": weights, "tokens": _token_counts(tokens), "verification": manifest["verification"]}
     (folder / "report.json").write_text(json.dumps(report, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    template = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined).from_string(
-        resources.files("bundler").joinpath("report.html").read_text(encoding="utf-8"))
+    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
+    environment.filters["printable"] = printable
+    template = environment.from_string(resources.files("bundler").joinpath("report.html").read_text(encoding="utf-8"))
     largest = max(weights.values())
     (folder / "report.html").write_text(template.render(manifest=manifest, report=report, completions=completions, largest=largest), encoding="utf-8")
 

@@ -33,7 +33,7 @@ def verify_bundle(path: Path, model: str, *, tokenizer: Path | None = None, revi
         tflite = Path(folder) / "model.tflite"
         bundle.model.copy_to(tflite)
         recipe = recipe or bundle.manifest.get("recipe") or recipe_of(tflite)
-        if recipe not in RECIPES:
+        if not isinstance(recipe, str) or recipe not in RECIPES:
             raise BundleError(f"{path}: made in the recipe {recipe!r}, which is not known; give --quant with one of {', '.join(RECIPES)}")
         start = None if bundle.start_token is None else token_id(bundle, bundle.start_token, vocabulary)
         stop = frozenset(token_id(bundle, token, vocabulary) for token in bundle.stop_tokens)
@@ -58,5 +58,8 @@ def bundle_tokenizer(bundle: Bundle, vocabulary: BytePairVocabulary) -> BundleTo
         return sentencepiece_tokenizer(reference, bundle.sentencepiece, bundle.alias_of, bundle.byte_mapped)
     from tokenizers import Tokenizer
 
-    own = Tokenizer.from_str(bundle.tokenizer_json.decode())
+    try:
+        own = Tokenizer.from_str(bundle.tokenizer_json.decode())
+    except Exception as error:  # tokenizers raises no other kind
+        raise BundleError(f"{bundle.path}: its tokenizer.json cannot be read ({error}); build the bundle again") from error
     return BundleTokenizer(reference, lambda text: own.encode(text, add_special_tokens=False).ids)

@@ -16,6 +16,7 @@ from safetensors import SafetensorError, safe_open
 
 from bundler.architecture import read_json
 from bundler.errors import BundleError
+from bundler.native_path import native_path
 
 # In the order transformers looks for them.
 SAFETENSORS, SAFETENSORS_INDEX = "model.safetensors", "model.safetensors.index.json"
@@ -85,7 +86,7 @@ def _read_file(path: Path) -> dict[str, StoredTensor]:
 
 def _read_safetensors(path: Path) -> dict[str, StoredTensor]:
     try:
-        file = safe_open(path, framework="pt")
+        file = safe_open(native_path(path, "safetensors"), framework="pt")
         slices = {name: file.get_slice(name) for name in file.keys()}
     except SafetensorError as error:
         raise BundleError(f"{path} is not a complete safetensors file ({error}); download or save it again") from None
@@ -129,7 +130,7 @@ def load_pickle(path: Path) -> object:
     with open(path, "rb") as file:
         mappable = file.read(4) == b"PK\x03\x04"
     try:
-        return torch.load(path, map_location="cpu", weights_only=True, mmap=mappable)
+        return torch.load(native_path(path, "PyTorch"), map_location="cpu", weights_only=True, mmap=mappable)
     except pickle.UnpicklingError as error:
         first = str(error).strip().splitlines()[0] if str(error).strip() else "no reason given"
         raise BundleError(

@@ -10,6 +10,7 @@ import torch
 from tokenizers import Tokenizer
 from transformers import GPT2LMHeadModel
 
+from gpt2_training.errors import TrainingError
 from gpt2_training.vocabulary import END_OF_TEXT
 
 
@@ -23,13 +24,22 @@ class Sampler:
 
 
 def load_sampler(folder: Path) -> Sampler:
-    """Read a Hugging Face GPT-2 folder with a tokenizer.json. Raises FileNotFoundError when there is none."""
+    """Read a Hugging Face GPT-2 folder with a tokenizer.json. Raises TrainingError when there is none, or a damaged one."""
     for name in ("config.json", "tokenizer.json"):
         if not (folder / name).is_file():
-            raise FileNotFoundError(f"{folder} has no {name}; expected a checkpoint written by `task-bundler pretrain`")
-    model = GPT2LMHeadModel.from_pretrained(folder, dtype=torch.float32, use_safetensors=True).eval()
-    tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
-    return Sampler(model, tokenizer, tokenizer.token_to_id(END_OF_TEXT))
+            raise TrainingError(f"{folder} has no {name}; expected a checkpoint written by `task-bundler pretrain`")
+    try:
+        model = GPT2LMHeadModel.from_pretrained(folder, dtype=torch.float32, use_safetensors=True).eval()
+        tokenizer = Tokenizer.from_str((folder / "tokenizer.json").read_text(encoding="utf-8"))
+    # What transformers, safetensors and tokenizers raise for damaged files is of many kinds.
+    except Exception as error:
+        first = (str(error).strip().splitlines() or [""])[0]
+        raise TrainingError(f"{folder} cannot be read ({type(error).__name__}: {first}); expected a checkpoint that transformers wrote; "
+                            "save it again") from error
+    start = tokenizer.token_to_id(END_OF_TEXT)
+    if start is None:
+        raise TrainingError(f"{folder / 'tokenizer.json'} has no token {END_OF_TEXT}, which is put before a prompt; give a checkpoint that has")
+    return Sampler(model, tokenizer, start)
 
 
 @torch.inference_mode()

@@ -18,6 +18,7 @@ import numpy as np
 
 from lora_weights.adapter import Adapter, LowRank, check_finite
 from lora_weights.errors import LoraError
+from tokenizer_tools.printable import printable
 
 CONFIG, SAFETENSORS, BIN = "adapter_config.json", "adapter_model.safetensors", "adapter_model.bin"
 # Beside PEFT's own files, written by `task-bundler lora train`: how the adapter was made, and on which base.
@@ -79,24 +80,25 @@ def read_peft(folder: Path, layers: int | None = None) -> Adapter:
         raise LoraError(f"{file} holds {deep}, but the base has only {layers} layers; give the model it was trained on")
     layers = layers if layers is not None else max(in_layers, default=-1) + 1
     prefix = "transformer." if any(module.startswith("transformer.") for module, _ in found) else ""
-    modules = _targeted(config, layers, prefix)
+    try:
+        modules = _targeted(config, layers, prefix)
+    except (TypeError, AttributeError, OverflowError, re.error) as error:
+        raise LoraError(f"{folder / CONFIG} has a field of another kind than PEFT's ({error}); save the adapter again") from error
     _check_complete(modules, found, file)
     width = found[modules[0].name, "A"].shape[-1]
     pairs = {}
     for module in modules:
         pairs.update(_pairs(module, found[module.name, "A"], found[module.name, "B"], width, file))
-    return Adapter(folder.resolve().name, layers, width, pairs, alpha=config.get("lora_alpha"), licence=_licence(folder),
+    return Adapter(printable(folder.resolve().name), layers, width, pairs, alpha=config.get("lora_alpha"), licence=_licence(folder),
                    base_fingerprint=_record(folder).get("base_fingerprint"))
 
 
 def _read_config(folder: Path) -> dict:
     path = folder / CONFIG
     try:
-        config = json.loads(path.read_text(encoding="utf-8"))
+        config = _read_json(path)
     except FileNotFoundError:
         raise LoraError(f"{folder} has no {CONFIG}; expected a folder that PEFT's save_pretrained wrote") from None
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
-        raise LoraError(f"{path} cannot be read ({error}); expected PEFT's JSON; save the adapter again") from None
     if not isinstance(config, dict) or config.get("peft_type") != "LORA":
         kind = config.get("peft_type") if isinstance(config, dict) else None
         raise LoraError(f"{path} has peft_type {kind!r}; only LoRA adapters (\"LORA\") can be exported")
@@ -238,12 +240,21 @@ def _pairs(module: _Module, a: np.ndarray, b: np.ndarray, width: int, file: Path
 
 def _record(folder: Path) -> dict:
     try:
-        record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
+        record = _read_json(folder / RECORD)
     except FileNotFoundError:
         return {}
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
-        raise LoraError(f"{folder / RECORD} cannot be read ({error}); remove it, or train the adapter again") from None
     return record if isinstance(record, dict) else {}
+
+
+def _read_json(path: Path) -> object:
+    """What a JSON file holds. Raises FileNotFoundError, and LoraError for what is no JSON."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise
+    # ValueError: no UTF-8, no JSON, or a number of more digits than Python reads (sys.set_int_max_str_digits).
+    except (OSError, ValueError, RecursionError) as error:
+        raise LoraError(f"{path} cannot be read ({error}); expected JSON as it was saved; save the adapter again") from None
 
 
 def _licence(folder: Path) -> str | None:

@@ -15,6 +15,7 @@ from transformers import GPT2LMHeadModel
 
 from gpt2_training.corpus import Corpus
 from gpt2_training.pretrain import encode
+from lora_weights.card import adapter_card
 from lora_weights.errors import LoraError
 from lora_weights.fine_tune import FineTuneConfig, Step, fine_tune
 from lora_weights.peft_adapter import RECORD
@@ -47,33 +48,9 @@ def train_adapter(model: GPT2LMHeadModel, tokenizer: Tokenizer, corpus: Corpus, 
     # "auto" would ask the model hub whether the base's embedding was resized, even for a base on this machine.
     adapted.save_pretrained(folder, save_embedding_layers=False)
     # In place of PEFT's, which is a form to fill in.
-    (folder / "README.md").write_text(adapter_card(name or folder.name, record, licence))
+    (folder / "README.md").write_text(adapter_card(name or folder.name, record, licence), encoding="utf-8")
     (folder / RECORD).write_text(json.dumps(record, indent=1) + "\n")
     return record
-
-
-def adapter_card(name: str, record: dict, licence: str | None) -> str:
-    """The folder's README.md, with the header that model hubs and `lora export` read."""
-    config = record["config"]
-    return f"""---
-base_model: {record["base"]}
-library_name: peft
-{f"license: {licence}" if licence else "# license: not stated"}
----
-
-# {name}
-
-A LoRA adapter of rank {config["rank"]} for {record["base"]}: {record["trainable_parameters"]:,} parameters beside {", ".join(config["targets"])}.
-
-| | |
-|---|---|
-| text | {record["text"]} |
-| training | {config["steps"]} steps of {config["batch"]} × {config["context"]} tokens, seed {config["seed"]} |
-| held-out perplexity without it | {record["held_out_perplexity_before"]:.2f} ± {record["held_out_perplexity_before_standard_error"]:.2f} |
-| held-out perplexity with it | {record["held_out_perplexity"]:.2f} ± {record["held_out_perplexity_standard_error"]:.2f} |
-
-    {record["command"]}
-"""
 
 
 def check_context(model: GPT2LMHeadModel, config: FineTuneConfig) -> None:

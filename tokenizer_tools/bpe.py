@@ -82,7 +82,11 @@ def _from_tokenizer_json(document: dict, raw: bytes, path: Path) -> BytePairVoca
             raise TokenizerError(f"{path}: added_tokens[{index}] {content!r} has id {number!r}, but {ids[content]} in "
                                  "model.vocab")
         special.append(content)
-    return _checked(ids, pairs, special, path, path, tuple(deviations(document)), raw)
+    try:
+        deviating = tuple(deviations(document))
+    except (AttributeError, TypeError, KeyError) as error:
+        raise TokenizerError(f"{path}: its parts are not those of a tokenizer.json ({error}); fetch the file again") from error
+    return _checked(ids, pairs, special, path, path, deviating, raw)
 
 
 def _checked(ids: dict[str, Any], merges: list[tuple[str, str]], special: list[str] | None, vocab: Path, merge_file: Path,
@@ -128,6 +132,8 @@ def _tokens_in_id_order(ids: dict[str, Any], vocab: Path) -> tuple[str, ...]:
             raise TokenizerError(f"{vocab}: token {token!r} has id {index!r}; expected a number from 0 up")
         if not token:
             raise TokenizerError(f"{vocab}: id {index} is an empty token")
+        if any("\ud800" <= character <= "\udfff" for character in token):
+            raise TokenizerError(f"{vocab}: token {token!r} holds half a surrogate pair, which is no text; fetch the file again")
         if index in by_id:
             raise TokenizerError(f"{vocab}: id {index} belongs to both {by_id[index]!r} and {token!r}")
         by_id[index] = token
@@ -167,6 +173,8 @@ def _parse_json(text: str, path: Path) -> Any:
                              "the file may be cut short, fetch it again") from error
     except RecursionError as error:
         raise TokenizerError(f"{path}: nested too deeply for a vocabulary") from error
+    except ValueError as error:  # of more digits than Python reads (sys.set_int_max_str_digits)
+        raise TokenizerError(f"{path}: holds a number of thousands of digits, which no vocabulary has; fetch it again") from error
 
 
 def _read_text(path: Path) -> str:

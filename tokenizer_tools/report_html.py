@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from html import escape
 
+from tokenizer_tools.printable import printable
 from tokenizer_tools.report import ClassCounts, MismatchReport
 
 _COLUMNS = ("strings", "mismatched_strings", "tokens", "mismatched_tokens", "unknown_tokens", "round_trip_failures")
@@ -14,7 +15,7 @@ def report_html(report: MismatchReport) -> str:
     facts = (f"{report.vocabulary_size:,} ids and {report.alias_rows:,} alias rows, mode {escape(report.mode)}, "
              f"{report.model_bytes / 1e6:.2f} MB, loads in {report.load_ms:.1f} ms")
     speeds = ", ".join(f"{escape(name)} {speed:.1f} MB/s" for name, speed in report.encode_mb_s.items())
-    deviating = "".join(f"<li>{escape(text)}</li>" for text in report.deviations)
+    deviating = "".join(f"<li>{escape(printable(text))}</li>" for text in report.deviations)
     return "".join((
         '<section class="tokenizer"><h2>Tokenizer</h2>',
         f"<p>{facts}. Encoding: {speeds}.</p>",

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Iterator
 
+from tokenizer_tools.errors import TokenizerError
+
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
@@ -112,11 +114,14 @@ def bytes_to_symbols(data: bytes) -> str:
 def reference_tokenizer(vocabulary: BytePairVocabulary) -> "Tokenizer":
     """The Hugging Face tokenizer with these tokens: what every id is compared with.
 
-    A tokenizer.json that deviates from GPT-2's rules is taken as it is.
+    A tokenizer.json that deviates from GPT-2's rules is taken as it is. Raises TokenizerError if tokenizers cannot read it.
     """
     from tokenizers import Tokenizer
 
-    return Tokenizer.from_str(tokenizer_json(vocabulary).decode())
+    try:
+        return Tokenizer.from_str(tokenizer_json(vocabulary).decode())
+    except Exception as error:  # tokenizers raises no other kind
+        raise TokenizerError(f"Hugging Face's tokenizers cannot read this tokenizer.json ({error}); give one that it wrote") from error
 
 
 def tokenizer_json(vocabulary: BytePairVocabulary) -> bytes:

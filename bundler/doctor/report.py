@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import tokenizer_tools.printable
 from bundler.doctor.catalogue import SEVERITIES, Entry, catalogue
 
 _LONGEST = 4096  # characters of a text among the facts
@@ -100,4 +101,4 @@ def _plain(value: Any, depth: int = 8) -> Any:
 def printable(text: str) -> str:
     """Without control characters, which could drive a terminal, and of bounded length."""
     shown = text if len(text) <= _SHOWN else text[:_SHOWN] + "…"
-    return "".join(character if character.isprintable() else f"\\x{ord(character):02x}" for character in shown)
+    return tokenizer_tools.printable.printable(shown)
