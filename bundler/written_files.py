@@ -8,26 +8,23 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import stat
 from pathlib import Path
 from typing import Iterator
-
-from bundler.errors import BundleError
 
 LEDGER = "SHA256SUMS"
 MARK = "# Written by task-bundler; --force replaces these files as long as they are unchanged, and no others.\n"
 
 
 def write_ledger(folder: Path) -> None:
-    """Write `folder`/SHA256SUMS over every file below the folder. Raises BundleError for a name that the list cannot hold."""
+    """Write `folder`/SHA256SUMS over every file below the folder."""
     lines = [MARK]
     for path in sorted(path for path in folder.rglob("*") if path.is_file()):
         name = path.relative_to(folder).as_posix()
-        if name == LEDGER:
-            continue
-        if "\n" in name or "\\" in name:  # sha256sum has a notation of its own for these
-            raise BundleError(f"{name!r} has a line break or a backslash in its name; give it a plain name")
-        lines.append(f"{_sha256(path)}  {name}\n")
+        if name != LEDGER:
+            escaped = name.replace("\\", "\\\\").replace("\n", "\\n")  # as sha256sum does, with a mark before the line
+            lines.append(f"{'' if escaped == name else chr(92)}{_sha256(path)}  {escaped}\n")
     (folder / LEDGER).write_text("".join(lines), encoding="utf-8", errors="surrogateescape")
 
 
@@ -98,6 +95,8 @@ def _read_ledger(folder: Path) -> dict[str, str] | None:
 def _entries(lines: list[str]) -> Iterator[tuple[str, str]]:
     for line in lines:
         digest, separator, name = line.rstrip("\n").partition("  ")
+        if digest.startswith("\\"):
+            digest, name = digest[1:], re.sub(r"\\(.)", lambda match: "\n" if match[1] == "n" else match[1], name)
         if separator:
             yield digest, name
 
