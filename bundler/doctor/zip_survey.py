@@ -92,11 +92,16 @@ def _directory(stream: BinaryIO, size: int) -> tuple[int, int, int, list[Finding
         return 0, 0, 0, [Finding("file-truncated", "", f"a ZIP of {size} bytes without the record that ends one")]
     _, disk, first_disk, here, count, length, start, _ = _END_RECORD.unpack_from(tail, at)
     end = size - len(tail) + at
-    if _WIDE in (length, start) or count == 0xFFFF:
-        if (wide := _end64(stream, end, size)) is None:
-            return 0, 0, 0, [Finding("zip-directory-damaged", "", "the end record asks for a ZIP64 record that is not there")]
+    # Python's zipfile, and so MediaPipe's bundler, writes the ZIP64 record from 2 GiB on, where the true numbers still fit the end record
+    # too. minizip, with which both engines read, goes by the ZIP64 record wherever there is one.
+    if (wide := _end64(stream, end, size)) is not None:
+        if any(number not in (full, true) for number, full, true in zip((count, length, start), (0xFFFF, _WIDE, _WIDE), wide)):
+            return 0, 0, 0, [Finding("zip-directory-damaged", "", f"the end record says {count} entries in {length} bytes at byte {start}, its "
+                                                                   f"ZIP64 record {wide[0]} in {wide[1]} at {wide[2]}")]
         count, length, start, end = wide
         here = count
+    elif _WIDE in (length, start) or count == 0xFFFF:
+        return 0, 0, 0, [Finding("zip-directory-damaged", "", "the end record asks for a ZIP64 record that is not there")]
     base = end - length - start
     if disk or first_disk or here != count or base < 0 or length > _DIRECTORY_LIMIT or count > _MOST_ENTRIES:
         return 0, 0, 0, [Finding("zip-directory-damaged", "", f"the end record says {count} entries in {length} bytes at byte {start}, "

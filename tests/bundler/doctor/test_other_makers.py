@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -121,6 +122,23 @@ def test_mediapipes_bundle_around_our_model_and_tokenizer(good, tmp_path):
     (tmp_path / "model.tflite").write_bytes(good.entries()[MODEL])
     pack_with_mediapipe(tmp_path / "theirs.task", tmp_path / "model.tflite", good.tokenizer, LlmParameters(start_token=END, stop_tokens=(END,)))
     assert codes(tmp_path / "theirs.task") == set()
+
+
+@pytest.mark.parametrize("limit", [100, 1 << 31])
+def test_the_zip64_form_of_pythons_zipfile(good, tmp_path, monkeypatch, limit):
+    """So MediaPipe's bundler writes models of 2 to 4 GiB: with a ZIP64 record though all numbers fit 32 bits. Here the limit is lower, or the form
+    is asked for."""
+    monkeypatch.setattr(zipfile, "ZIP64_LIMIT", limit)
+    path = tmp_path / "theirs.task"
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, data in good.entries().items():
+            archive.fp.write(bytes(4 - (archive.fp.tell() + 30 + len(name) + 20) % 4))  # aligned, the ZIP64 field counted
+            archive.start_dir = archive.fp.tell()
+            with archive.open(zipfile.ZipInfo(name), "w", force_zip64=True) as entry:
+                entry.write(data)
+    assert (b"PK\6\6" in path.read_bytes()) == (limit == 100)
+    assert codes(path) == set()
+    assert "WRITTEN" in session(path)
 
 
 def test_without_an_unknown_piece_sentencepiece_refuses_too(mediapipe_tokenizer, tmp_path):
