@@ -17,6 +17,7 @@ from lora_weights.adapter import LITERTLM_RANKS, PROJECTIONS, tensor_name
 from lora_weights.adapter_file import FORMAT, OWN_METADATA, PAGE, RANK_METADATA
 
 _NAME = re.compile(r"lora_atten_([qkvo])_([ab])_prime_weight_(\d{1,5})")
+_FIRST = "lora_atten_q_a_"  # of [width, rank]
 _HEADER_LIMIT = 1 << 20  # bytes of JSON; real ones have half a kilobyte
 _MOST_LAYERS = 1 << 12
 
@@ -53,7 +54,9 @@ def check_adapter(model: Model, data, size: int) -> tuple[dict[str, Any], list[F
     if size % PAGE:
         tell("adapter-size-no-page-multiple", f"{size} bytes, {size % PAGE} more than a multiple of {PAGE}")
     facts = {"tensors": len(tensors), "ranks": sorted(ranks), "rank_metadata": model.metadata.get(RANK_METADATA),
-             "layers": len({match[3] for name in tensors if (match := _NAME.fullmatch(name))}), "header": header}
+             "layers": len({match[3] for name in tensors if (match := _NAME.fullmatch(name))}),
+             "width": next((tensor.shape[0] for name, tensor in tensors.items() if name.startswith(_FIRST) and len(tensor.shape) == 2), None),
+             "header": header}
     return facts, found
 
 

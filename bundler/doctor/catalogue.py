@@ -54,11 +54,16 @@ _PAGE = """# What the doctor finds
 
 `task-bundler doctor FILE` reads a `.task`, `.litertlm`, `.tflite`, adapter file or SentencePiece model of any maker, told apart by its
 content, and says what is in it and what an engine or a phone would say of it. It runs nothing from the file, unpacks nothing to
-the disk and needs neither PyTorch nor an engine. Exit code 3 if there is an error among the findings, 0 if not; `--json` gives one object.
+the disk and needs neither PyTorch nor an engine. The report is on stdout. Exit code 3 if there is an error among the findings, 0 if not;
+`--json` gives one object, and a list for several files or a folder.
 
 ```sh
 task-bundler doctor out/sample/sample.task
+task-bundler doctor out/sample                               # the files of a folder, and of the folders in it
+task-bundler doctor mine.litertlm a.tflite tokenizer.model   # whether they belong together, too
 ```
+
+Where a SHA256SUMS beside a file, or one folder up, lists it, its hash is compared; lines that begin with `#` are comments there.
 
 * **error** ({error}): an engine that the file is for fails on it or writes wrong text, or the file is damaged or made to deceive.
 * **warning** ({warning}): one engine, device or kind of prompt is hit; the rest works.

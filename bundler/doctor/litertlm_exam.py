@@ -5,7 +5,7 @@ from __future__ import annotations
 from bundler.doctor.digest import Digests
 from bundler.doctor.litertlm_survey import LitertlmHeader, SurveyedSection, survey_litertlm
 from bundler.doctor.model_exam import examine_model
-from bundler.doctor.prompt_tokens import PromptTokens, check_byte_mapping, check_tokens, of_metadata
+from bundler.doctor.prompt_tokens import PromptTokens, check_byte_mapping, check_max_tokens, check_tokens, of_metadata
 from bundler.doctor.report import Finding, Report
 from bundler.doctor.sentencepiece_file import LIMIT as SENTENCEPIECE_LIMIT
 from bundler.doctor.task_exam import METADATA_LIMIT, take_sentencepiece
@@ -36,9 +36,8 @@ def examine_litertlm(report: Report) -> None:
         return
     if tokenizer is not None:
         report.findings += check_vocabulary(tokenizer, model.embedding.rows, model.shape.width, model.embedding.bias, place)
-    if tokens and model.shape.context and tokens.max_tokens > model.shape.context:
-        report.findings.append(Finding("max-tokens-over-context", LLM_METADATA_SECTION,
-                                       f"max_num_tokens is {tokens.max_tokens}, the cache holds {model.shape.context}"))
+    if tokens is not None:
+        report.findings += check_max_tokens(tokens, model.shape.context, LLM_METADATA_SECTION)
 
 
 def _describe(report: Report, header: LitertlmHeader) -> None:
@@ -86,4 +85,5 @@ def _tokenizer(report: Report, hugging_face: SurveyedSection | None, sentencepie
         report.findings.append(tokenizer)
         return section.type, None
     report.facts["tokenizer"] = tokenizer.shown
+    report.findings += tokenizer.findings
     return section.type, tokenizer

@@ -11,6 +11,7 @@ from bundler.doctor.report import Finding
 from bundler.doctor.signatures import LlmShape
 from bundler.lora_manifest import UNMERGED
 from bundler.manifest import FORMAT
+from bundler.task_file import TOKENIZER
 from lora_weights.errors import LoraError
 from lora_weights.tensor_map import map_from_json
 
@@ -42,16 +43,16 @@ def check_manifest(manifest: dict[str, Any], tokenizer: bytes | None, tokens: Pr
             found.append(Finding("manifest-contradicts", MANIFEST, f"it says {name} {said!r}, the bundle has {is_!r}"))
 
     facts = manifest.get("tokenizer") if isinstance(manifest.get("tokenizer"), dict) else {}
-    if tokenizer is not None:
-        hold("tokenizer sha256", facts.get("sha256"), hashlib.sha256(tokenizer).hexdigest())
+    if tokenizer is not None and facts.get("sha256") != (digest := hashlib.sha256(tokenizer).hexdigest()):
+        found.append(Finding("tokenizer-not-the-built", TOKENIZER, f"it has SHA-256 {digest}, the {MANIFEST} says {facts.get('sha256')!r}"))
     if tokens is not None:
         hold("start token", manifest.get("start_token"), tokens.start)
         hold("stop tokens", manifest.get("stop_tokens"), list(tokens.stops))
     if shape is not None:
         hold("prefill lengths", manifest.get("prefill"), list(shape.prefill))
-        # The context has a finding of its own: max-tokens-over-context.
-        if isinstance(manifest.get("context"), int) and shape.context and manifest["context"] < shape.context:
-            hold("context", manifest["context"], shape.context)
+        context = manifest.get("context")
+        if shape.context and not (type(context) is int and context > shape.context):  # which has a finding of its own: max-tokens-over-context
+            hold("context", context, shape.context)
         if rows is not None:
             hold("embedding rows", facts.get("rows"), rows)
     lora = manifest.get("lora")

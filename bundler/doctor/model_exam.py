@@ -10,7 +10,7 @@ from bundler.doctor.operators import check_operators, operator_counts
 from bundler.doctor.report import Finding, Report
 from bundler.doctor.signatures import LlmShape, check_signatures, signature_table
 from bundler.doctor.tflite_model import Model, read_model
-from bundler.doctor.weights import Embedding, check_finite, embedding_of, weight_table
+from bundler.doctor.weights import Embedding, check_finite, check_scales, embedding_of, weight_table
 from bundler.file_section import FileSection
 from bundler.flatbuffer import Damaged
 
@@ -54,7 +54,7 @@ def describe_model(report: Report, model: Model, data, where: str) -> LanguageMo
     shape, found = check_signatures(model)
     lora, lora_found = check_lora(model, report.kind)
     embedding = embedding_of(model, data)
-    report.findings += found + lora_found + check_operators(model, report.kind) + check_finite(model, data)
+    report.findings += found + lora_found + check_operators(model, report.kind) + check_finite(model, data) + check_scales(model, data)
     report.facts["model"] |= _facts(model, shape, lora, embedding)
     return LanguageModel(shape, embedding, lora)
 
@@ -69,7 +69,7 @@ def is_web_only(model: Model) -> bool:
 
 def _facts(model: Model, shape: LlmShape, lora: LoraInputs, embedding: Embedding) -> dict[str, Any]:
     return {
-        "layers": shape.layers, "prefill_lengths": list(shape.prefill), "logits_width": shape.width, "embedding_rows": embedding.rows,
+        "layers": shape.layers, "width": embedding.width, "prefill_lengths": list(shape.prefill), "logits_width": shape.width, "embedding_rows": embedding.rows,
         "context": {"cache": shape.context, "LiteRT-LM": shape.litertlm_context},
         "mask_input": shape.mask, "lora": {"LiteRT-LM layout, rank": lora.plain, "MediaPipe layout, ranks": list(lora.extra)},
         "weights": weight_table(model), "operators": operator_counts(model)}

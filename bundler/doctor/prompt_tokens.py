@@ -11,6 +11,9 @@ from bundler.llm_metadata import LlmMetadata
 from bundler.metadata import LlmParameters
 
 
+_FEWEST_TOKENS = 2  # LiteRT-LM refuses a prompt of as many tokens as it is told of, and the shortest has a token after the start token
+
+
 @dataclass(frozen=True)
 class PromptTokens:
     """What the metadata says, whichever container it is of. A stop token of several ids is a tuple."""
@@ -75,6 +78,19 @@ def check_tokens(tokens: PromptTokens, tokenizer: TokenizerFacts | None, where: 
         if index in tokenizer.user_defined:
             tell("special-piece-in-text", f"{token!r} is a USER_DEFINED piece")
     return found
+
+
+def check_max_tokens(tokens: PromptTokens, context: int | None, where: str) -> list[Finding]:
+    """What LiteRT-LM is told of the context, held against the cache; 0 leaves it to the engine."""
+    most = tokens.max_tokens
+    if most <= 0 or most == context:
+        return []
+    if most < _FEWEST_TOKENS + (tokens.start is not None):
+        return [Finding("max-tokens-too-few", where, f"max_num_tokens is {most}")]
+    if context is None:
+        return []
+    text = f"max_num_tokens is {most}, the cache holds {context}"
+    return [Finding("max-tokens-over-context", where, text) if most > context else Finding("max-tokens-under-context", where, text)]
 
 
 def check_byte_mapping(tokens: PromptTokens, tokenizer: TokenizerFacts | None, where: str) -> list[Finding]:

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import tokenizer_tools.printable
 from bundler.doctor.catalogue import SEVERITIES, Entry, catalogue
+from tokenizer_tools.printable import printable
 
 _LONGEST = 4096  # characters of a text among the facts
 _MOST = 12  # findings of one code that are kept; a hostile directory has thousands of entries
@@ -30,7 +30,7 @@ class Finding:
     def __post_init__(self) -> None:
         assert self.code in catalogue(), self.code
         for name in ("where", "found"):
-            object.__setattr__(self, name, printable(getattr(self, name)))
+            object.__setattr__(self, name, shown(getattr(self, name)))
 
     @property
     def entry(self) -> Entry:
@@ -72,12 +72,12 @@ class Report:
             counts[finding.code] += 1
             if counts[finding.code] <= _MOST:
                 kept.append(finding)
-        self.more = {code: count - _MOST for code, count in counts.items() if count > _MOST}
+        self.more |= {code: count - _MOST for code, count in counts.items() if count > _MOST}
         self.findings = sorted(kept, key=lambda finding: SEVERITIES.index(finding.severity))
 
     def as_dict(self) -> dict[str, Any]:
         """One JSON object: file, kind, bytes, the facts, and findings with everything the catalogue says about them."""
-        return {"file": str(self.path), "kind": self.kind, "bytes": self.size, **_plain(self.facts),
+        return {"file": str(self.path).encode("utf-8", "backslashreplace").decode(), "kind": self.kind, "bytes": self.size, **_plain(self.facts),
                 "findings": [finding.as_dict() for finding in self.findings],
                 "more": self.more,
                 "counts": {severity: sum(finding.severity == severity for finding in self.findings) for severity in SEVERITIES}}
@@ -98,7 +98,6 @@ def _plain(value: Any, depth: int = 8) -> Any:
     return value
 
 
-def printable(text: str) -> str:
+def shown(text: str) -> str:
     """Without control characters, which could drive a terminal, and of bounded length."""
-    shown = text if len(text) <= _SHOWN else text[:_SHOWN] + "…"
-    return tokenizer_tools.printable.printable(shown)
+    return printable(text if len(text) <= _SHOWN else text[:_SHOWN] + "…")

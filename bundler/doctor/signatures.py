@@ -57,7 +57,7 @@ def check_signatures(model: Model) -> tuple[LlmShape, list[Finding]]:
         found.append(Finding("signatures-missing", "", f"signatures: {keys}"))
     for signature in signatures:
         found += _inputs_and_outputs(model, signature) + _shapes(model, signature)
-    found += _caches(model, signatures)
+    found += _left_out(model, signatures) + _caches(model, signatures)
     shape = _shape(model, decode, prefills)
     if signatures and not shape.mask:
         found.append(Finding("mask-inside-graph", "", f"no input {' or '.join(MASKS)}"))
@@ -67,6 +67,9 @@ def check_signatures(model: Model) -> tuple[LlmShape, list[Finding]]:
         length = _length(model, signature)
         if shape.context and length and length > shape.context:
             found.append(Finding("prefill-over-context", signature.key, f"{length} tokens at once, a cache of {shape.context}"))
+    if shape.context and (first_token := overrun(shape.context, shape.prefill)):
+        found.append(Finding("prefill-past-cache", "", f"a cache of {shape.context} and prefill of {', '.join(map(str, shape.prefill))}: in prompts "
+                                                       f"of {first_token} to {shape.context - 1} tokens"))
     if shape.width and shape.width % 4:
         found.append(Finding("logits-width-not-multiple-of-4", DECODE, f"logits of width {shape.width}"))
     return shape, found
@@ -88,6 +91,32 @@ def _inputs_and_outputs(model: Model, signature: Signature) -> list[Finding]:
     if lost := sorted(caches - set(signature.outputs)):
         found.append(Finding("signature-output-missing", signature.key, f"{_listed(lost)} goes in and does not come out"))
     return found
+
+
+def _left_out(model: Model, signatures: list[Signature]) -> list[Finding]:
+    """What a signature does not name of what its graph takes and gives, and caches that only other signatures have."""
+    found = []
+    caches = sorted({name for signature in signatures for name in signature.inputs if CACHE.fullmatch(name)})
+    for signature in signatures:
+        graph = model.graphs[signature.graph]
+        for code, named, end in (("signature-input-missing", signature.inputs, graph.inputs), ("signature-output-missing", signature.outputs, graph.outputs)):
+            if len(named) != len(end):
+                found.append(Finding(code, signature.key, f"{len(named)} {code.split('-')[1]}s, of which its graph has {len(end)}"))
+        if any(map(CACHE.fullmatch, signature.inputs)) and (missing := [name for name in caches if name not in signature.inputs]):
+            found.append(Finding("signature-input-missing", signature.key, f"no {_listed(missing)}, which other signatures take"))
+    return found
+
+
+def overrun(context: int, lengths: tuple[int, ...]) -> int | None:
+    """The length of the shortest prompt whose last chunk of prefill, padded, ends beyond a cache of `context`; None if none does.
+
+    MediaPipe cuts a prompt into chunks of the largest length, and pads what is left to the smallest that holds it.
+    """
+    if not lengths or not 0 < max(lengths) <= context or min(lengths) < 1:
+        return None
+    begin = context // max(lengths) * max(lengths)
+    shortest = begin + max((length for length in lengths if length <= context - begin), default=0) + 1
+    return shortest if shortest < context else None
 
 
 def _listed(names) -> str:

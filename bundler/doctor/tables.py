@@ -7,7 +7,8 @@ from typing import Any, Iterator
 from rich.table import Table
 from rich.text import Text
 
-from bundler.doctor.report import Finding, Report, printable
+from bundler.doctor.report import Finding, Report, shown
+from tokenizer_tools.printable import printable
 
 _COLOURS = {"error": "bold red", "warning": "yellow", "note": "cyan"}
 
@@ -16,6 +17,8 @@ def report_tables(report: Report) -> Iterator[Table | Text]:
     """The facts, then the findings, then a line that sums up."""
     facts = report.facts
     yield Text(f"{printable(str(report.path))}: {report.kind}, {report.size:,} bytes", style="bold")
+    if "listed_in" in facts:
+        yield Text("its SHA-256 is the one that SHA256SUMS lists")
     if facts.get("entries"):
         yield _table("Entries", ["name", "offset", "bytes", "sha256"], [
             [entry["name"] + ("" if entry.get("aligned", True) else " (misaligned)") + ("" if entry.get("stored", True) else " (compressed)"),
@@ -70,7 +73,7 @@ def finding_text(finding: Finding) -> Text:
 def _table(title: str, columns: list[str] | None, rows: list[list[str]]) -> Table:
     table = Table(*(columns or ["", ""]), title=title, title_justify="left", show_header=columns is not None)
     for row in rows:
-        table.add_row(*(Text("\n".join(printable(line) for line in str(cell).split("\n"))) for cell in row))
+        table.add_row(*(Text("\n".join(shown(line) for line in str(cell).split("\n"))) for cell in row))
     return table
 
 

@@ -73,6 +73,15 @@ class Operator:
 
 
 @dataclass(frozen=True)
+class OperatorKind:
+    """One kind of operator that the file declares, used or not; `name` as in Operator, but STABLEHLO_COMPOSITE for all composites."""
+
+    name: str
+    custom: bool
+    version: int
+
+
+@dataclass(frozen=True)
 class Graph:
     name: str
     tensors: tuple[Tensor, ...]
@@ -110,6 +119,7 @@ class Model:
     signatures: tuple[Signature, ...]
     buffers: tuple[Buffer, ...]
     metadata: dict[str, int]
+    operator_kinds: tuple[OperatorKind, ...] = ()
     inside: tuple[Buffer, ...] = ()
     outside: tuple[Buffer, ...] = ()
     damage: list[str] = field(default_factory=list)
@@ -144,7 +154,7 @@ def read_model(data) -> Model:
     root = buffer.root()
     if (version := root.number(0, "I")) != 3:
         raise Damaged(f"schema version {version}, not 3")
-    codes = [_operator_name(code) for code in root.tables(1)]
+    codes = [_operator_kind(code) for code in root.tables(1)]
     graphs = tuple(_graph(graph, codes) for graph in root.tables(2))
     inside, outside = [], []
     for entry in root.tables(4):
@@ -160,27 +170,27 @@ def read_model(data) -> Model:
                   for entry in root.tables(7)]
     if len(signatures) > _MOST_SIGNATURES:
         raise Damaged(f"{len(signatures)} signatures")
-    model = Model(root.text(3), graphs, tuple(signatures), buffers, metadata, tuple(inside), tuple(outside))
+    model = Model(root.text(3), graphs, tuple(signatures), buffers, metadata, tuple(codes), tuple(inside), tuple(outside))
     model.damage = _misplaced_buffers(model, buffer.size) + _bad_indices(model)
     model.missized = _missized(model)
     model.signatures = tuple(signature for signature in signatures if _is_sound(model, signature))
     return model
 
 
-def _operator_name(code: Table) -> tuple[str, bool]:
+def _operator_kind(code: Table) -> OperatorKind:
     # Numbers up to 126 stood in a byte before there were more; the larger of the two fields counts.
     number = max(code.number(0, "b"), code.number(3, "i"))
     name = _names()[1].get(number, f"operator {number}")
-    return (code.text(1) or "CUSTOM", True) if name == "CUSTOM" else (name, False)
+    return OperatorKind(code.text(1) or "CUSTOM" if name == "CUSTOM" else name, name == "CUSTOM", code.number(2, "i", 1))
 
 
-def _graph(table: Table, codes: list[tuple[str, bool]]) -> Graph:
+def _graph(table: Table, codes: list[OperatorKind]) -> Graph:
     operators = []
     for operator in table.tables(3):
         index = operator.number(0, "I")
         if index >= len(codes):
             raise Damaged(f"an operator of kind {index} where {len(codes)} kinds are declared")
-        name, custom = codes[index]
+        name, custom = codes[index].name, codes[index].custom
         if name == "STABLEHLO_COMPOSITE" and operator.number(11, "B") == _COMPOSITE and (options := operator.table(12)):
             name = options.text(0) or name
         operators.append(Operator(name, custom, operator.integers(1), operator.integers(2)))

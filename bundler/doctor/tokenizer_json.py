@@ -9,6 +9,7 @@ import json
 import zlib
 from typing import Any
 
+from bundler.doctor.regex_syntax import refusal
 from bundler.doctor.report import Finding
 from bundler.doctor.tokenizer_facts import TokenizerFacts
 from tokenizer_tools.vocabulary import SYMBOL_BYTES
@@ -23,6 +24,9 @@ _COMPONENTS = {
                      "WhitespaceSplit",
     "post_processor": "BertProcessing ByteLevel RobertaProcessing Sequence TemplateProcessing",
     "decoder": "BPEDecoder ByteFallback ByteLevel CTC Fuse Metaspace Replace Sequence Strip WordPiece"}
+# A component of type Sequence -> the field with its parts.
+_PARTS = {"normalizer": "normalizers", "pre_tokenizer": "pretokenizers", "post_processor": "processors", "decoder": "decoders"}
+_MOST_PARTS = 1000  # of all components; known files have eight
 _FIELDS = {"version", "truncation", "padding", "added_tokens", "model", *_COMPONENTS}
 _ADDED_FLAGS, _BYTE_LEVEL_FLAGS = ("single_word", "lstrip", "rstrip", "normalized", "special"), ("add_prefix_space", "trim_offsets")
 
@@ -46,16 +50,16 @@ def read_tokenizer_json(text: bytes, where: str) -> TokenizerFacts | Finding:
     if text.count(b",") + text.count(b"[") + text.count(b"{") > _MOST_VALUES:
         return Finding("tokenizer-unreadable", where, f"more than {_MOST_VALUES} values")
     try:
-        return _facts(json.loads(text))
+        return _facts(json.loads(text), where)
     except RecursionError:
         return Finding("tokenizer-unreadable", where, "lists nested without end")
     except (ValueError, TypeError, AttributeError, KeyError) as error:
         return Finding("tokenizer-unreadable", where, f"{type(error).__name__}: {error}")
 
 
-def _facts(tokenizer: dict[str, Any]) -> TokenizerFacts:
+def _facts(tokenizer: dict[str, Any], where: str) -> TokenizerFacts:
     model = _expect(_expect(tokenizer, dict, "the whole").get("model"), dict, "model")
-    _check_components(tokenizer)
+    parts = _check_components(tokenizer)
     kind = model.get("type", "BPE")
     if kind not in _MODELS:
         raise ValueError(f"model of type {kind!r}; expected one of {', '.join(_MODELS)}")
@@ -79,7 +83,15 @@ def _facts(tokenizer: dict[str, Any]) -> TokenizerFacts:
     shown = {"kind": "Hugging Face", "algorithm": kind, "pieces": len(set(vocabulary.values()) | set(added.values())), "merges": len(merges),
              "added_tokens": {token: added[token] for token in special[:32]}, "byte_alphabet": byte_level,
              "normalizer": _type(tokenizer.get("normalizer")), "pre_tokenizer": _type(tokenizer.get("pre_tokenizer"))}
-    return TokenizerFacts("Hugging Face", size, ids, shown)
+    found = [Finding("tokenizer-regex-refused", where, f"{pattern[:100]!r}: {wrong}")
+             for part in parts if (wrong := refusal(pattern := _regex(part)))]
+    decoders = {part["type"] for name, part in parts if name == "decoder"}
+    for name, part in parts:
+        # A Metaspace is undone in several ways, GPT-2's byte alphabet in one.
+        if name != "decoder" and (part["type"] == "ByteLevel" and "ByteLevel" not in decoders or part["type"] == "Metaspace" and not decoders):
+            found.append(Finding("tokenizer-decoder-missing", where, f"a {name} of type {part['type']}, and "
+                                                                     f"{'decoders ' + ', '.join(sorted(decoders)) if decoders else 'no decoder'}"))
+    return TokenizerFacts("Hugging Face", size, ids, shown, findings=found)
 
 
 def _expect(value: Any, kind: type, name: str) -> Any:
@@ -88,23 +100,44 @@ def _expect(value: Any, kind: type, name: str) -> Any:
     return value
 
 
-def _check_components(tokenizer: dict[str, Any]) -> None:
-    """The rest of the file, as far as the library looks at it before it tokenizes."""
+def _check_components(tokenizer: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
+    """The rest of the file, as far as the library looks at it before it tokenizes. Returns (component, part of it) for every part."""
     if unknown := sorted(tokenizer.keys() - _FIELDS):
         raise ValueError(f"a field {unknown[0]!r}")
     if tokenizer.get("version", "1.0") != "1.0":
         raise ValueError(f"version {tokenizer['version']!r}, not 1.0")
-    for name, types in _COMPONENTS.items():
-        if (component := tokenizer.get(name)) is None:
-            continue
-        if _expect(component, dict, name).get("type") not in types.split():
-            raise ValueError(f"a {name} of type {component.get('type')!r}")
-        _check_flags(name, component, _BYTE_LEVEL_FLAGS if component["type"] == "ByteLevel" and name != "normalizer" else ())
+    parts: list[tuple[str, dict[str, Any]]] = []
+    waiting = [(name, tokenizer[name]) for name in _COMPONENTS if tokenizer.get(name) is not None]
+    while waiting:
+        name, part = waiting.pop()
+        type_ = _expect(part, dict, name).get("type")
+        if type_ not in _COMPONENTS[name].split():
+            raise ValueError(f"a {name} of type {str(type_)[:80]!r}")
+        _check_flags(name, part, _BYTE_LEVEL_FLAGS if type_ == "ByteLevel" and name != "normalizer" else ())
+        if type_ == "Sequence":
+            waiting += [(name, inner) for inner in _expect(part.get(_PARTS[name]), list, f"{name}.{_PARTS[name]}")]
+        elif type_ in ("Split", "Replace"):
+            _check_pattern(name, part)
+        parts.append((name, part))
+        if len(parts) > _MOST_PARTS:
+            raise ValueError(f"more than {_MOST_PARTS} components")
     for name in ("truncation", "padding"):
         if (limits := tokenizer.get(name)) is not None and "strategy" not in _expect(limits, dict, name):
             raise ValueError(f"{name} without strategy")
     for token in _expect(tokenizer.get("added_tokens") or [], list, "added_tokens"):
         _check_flags("an added token", _expect(token, dict, "an added token"), _ADDED_FLAGS)
+    return parts
+
+
+def _check_pattern(name: str, part: dict[str, Any]) -> None:
+    pattern = _expect(part.get("pattern"), dict, f"{name}.pattern")
+    if len(pattern) != 1 or not pattern.keys() <= {"String", "Regex"} or not all(isinstance(text, str) for text in pattern.values()):
+        raise ValueError(f"a {name} with the pattern {str(pattern)[:80]!r}; expected a String or a Regex")
+
+
+def _regex(part: tuple[str, dict[str, Any]]) -> str:
+    """The regular expression of a component's part, empty if it has none."""
+    return part[1]["pattern"].get("Regex", "") if part[1]["type"] in ("Split", "Replace") else ""
 
 
 def _check_flags(name: str, part: dict[str, Any], flags: tuple[str, ...]) -> None:

@@ -8,22 +8,25 @@ from typing import Any
 
 import numpy as np
 
-from bundler.doctor.graph_walk import KINDS, head_bias, kinds_of_constants, lookup_table
+from bundler.doctor.graph_walk import KINDS, MATRIX, head_bias, kinds_of_constants, lookup_table
 from bundler.doctor.report import Finding
 from bundler.doctor.signatures import DECODE, LOGITS, TOKENS, first, language_signatures
 from bundler.doctor.tflite_model import Buffer, Model, Tensor
 
 _FLOATS = {"FLOAT32": "<f4", "FLOAT16": "<f2", "FLOAT64": "<f8"}
 _CHUNK = 1 << 22  # values looked at in one go
+# The operators that XNNPACK multiplies for, with integer weights as they are; in others a scale of zero is a row of zeros.
+_MULTIPLYING = (*MATRIX, "CONV_2D", "DEPTHWISE_CONV_2D")
 _MASK_DIMENSIONS = 4  # a causal mask stored as a constant is infinite by design, and has as many
 
 
 @dataclass(frozen=True)
 class Embedding:
-    """`rows` of the table of tokens, None if it was not found. `bias`: the head's, None if it has none."""
+    """`rows` and `width` of the table of tokens, None if it was not found. `bias`: the head's, None if it has none."""
 
     rows: int | None
     bias: np.ndarray | None
+    width: int | None = None
 
 
 def weight_table(model: Model) -> dict[str, dict[str, Any]]:
@@ -64,13 +67,14 @@ def embedding_of(model: Model, data) -> Embedding:
     decode = next((signature for signature in model.signatures if signature.key == DECODE), None)
     if decode is None:
         return Embedding(None, None)
-    graph, rows, bias = model.graphs[decode.graph], None, None
+    graph, rows, width, bias = model.graphs[decode.graph], None, None, None
     ids, logits = first(decode.inputs, TOKENS), decode.outputs.get(LOGITS)
     if ids is not None and (table := lookup_table(model, graph, ids)) is not None:
-        rows = next(iter(graph.tensors[table].shape), None)
+        shape = graph.tensors[table].shape
+        rows, width = next(iter(shape), None), shape[1] if len(shape) == 2 else None
     if logits is not None and (index := head_bias(model, graph, logits)) is not None:
         bias = _values(model.buffers[graph.tensors[index].buffer], graph.tensors[index], data)
-    return Embedding(rows, bias)
+    return Embedding(rows, bias, width)
 
 
 def _values(buffer: Buffer, tensor: Tensor, data) -> np.ndarray | None:
@@ -97,6 +101,29 @@ def check_finite(model: Model, data) -> list[Finding]:
                 seen.add(buffer)
                 if wrong := _not_finite(tensor, buffer, data):
                     found.append(Finding("weights-not-finite", tensor.name, wrong))
+    return found
+
+
+def check_scales(model: Model, data) -> list[Finding]:
+    """The scales of the matrices that layers multiply by are above zero. Every set of scales is looked at once."""
+    found, seen = [], set()
+    for graph in model.graphs:
+        for index in (index for operator in graph.operators if operator.name in _MULTIPLYING for index in operator.inputs if index >= 0):
+            tensor = graph.tensors[index]
+            if tensor.quantization is None or not model.buffers[tensor.buffer].size:
+                continue
+            scales, key = tensor.quantization.scales, id(tensor.quantization.scales)
+            if tensor.quantization.block:
+                holder = graph.tensors[tensor.quantization.scales_tensor]
+                key = model.buffers[holder.buffer]
+                scales = _values(key, holder, data) if key not in seen else None
+            if key in seen or scales is None:
+                continue
+            seen.add(key)
+            # NaN is among them. XNNPACK takes no subnormal numbers either.
+            wrong = scales[~(scales >= np.finfo(np.float32).tiny)]
+            if wrong.size:
+                found.append(Finding("scale-not-positive", tensor.name, f"{wrong.size} of {scales.size} scales, the first is {wrong[0]:.3g}"))
     return found
 
 

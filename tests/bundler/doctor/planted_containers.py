@@ -1,5 +1,6 @@
 """Ways to break a good bundle's container: finding -> functions of (good files, folder) that give a broken file."""
 
+import hashlib
 import struct
 import zipfile
 import zlib
@@ -64,6 +65,52 @@ def empty_file(good, folder):
 @plants("file-truncated")
 def litertlm_cut_in_its_header(good, folder):
     return write(folder, "cut.litertlm", good.litertlm.read_bytes()[:100])
+
+
+@plants("name-of-another-kind")
+def task_named_litertlm(good, folder):
+    return write(folder, "broken.litertlm", good.task.read_bytes())
+
+
+@plants("name-of-another-kind")
+def litertlm_named_task(good, folder):
+    return write(folder, "broken.task", good.litertlm.read_bytes())
+
+
+@plants("name-unknown-to-engine")
+def task_named_bin(good, folder):
+    return write(folder, "broken.bin", good.task.read_bytes())
+
+
+@plants("name-unknown-to-engine")
+def litertlm_in_capitals(good, folder):
+    return write(folder, "BROKEN.LITERTLM", good.litertlm.read_bytes())
+
+
+@plants("sha256sums-differ")
+def three_bits_of_the_weights(good, folder):
+    """A .litertlm has no checksums of its own."""
+    data = bytearray(good.litertlm.read_bytes())
+    (folder / "SHA256SUMS").write_text(f"# made by hand\n{hashlib.sha256(data).hexdigest()}  broken.litertlm\n")
+    for at in (-1000, -2000, -3000):
+        data[at] ^= 4
+    return write(folder, "broken.litertlm", data)
+
+
+@plants("sha256sums-unreadable")
+def sums_of_noise(good, folder):
+    (folder / "SHA256SUMS").write_bytes(b"\xff\x1b[2J\n")
+    return write(folder, "sound.task", good.task.read_bytes())
+
+
+@plants("zip-directory-damaged")
+def zip64_record_of_another_directory(good, folder):
+    """Readers that go by the ZIP64 record, as engines do, and those that do not would find different entries."""
+    data = good.task.read_bytes()
+    at = data.index(b"PK\5\6")
+    count, size, start = struct.unpack_from("<H2L", data, at + 10)
+    record = struct.pack("<4sQ2H2L4Q", b"PK\6\6", 44, 45, 45, 0, 0, count - 1, count - 1, size, start)
+    return write(folder, "broken.task", data[:at] + record + struct.pack("<4sLQL", b"PK\6\7", 0, at, 1) + data[at:])
 
 
 @plants("zip-directory-damaged")

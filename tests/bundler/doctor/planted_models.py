@@ -3,7 +3,7 @@
 import flatbuffers
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
-from doctor_files import litertlm, signature, task, tensor, with_litertlm_model, with_model
+from doctor_files import edited_model, litertlm, signature, task, tensor, with_litertlm_model, with_model
 from planted_containers import plants
 
 from bundler.doctor.litertlm_survey import ARTISAN
@@ -78,6 +78,27 @@ def positions_called_otherwise(good, folder):
     return with_model(good, folder, change)
 
 
+@plants("signature-input-missing")
+def decode_without_one_of_the_caches(good, folder):
+    def change(model):
+        decode = signature(model, "decode")
+        decode.inputs = [entry for entry in decode.inputs if entry.name != b"kv_cache_v_1"]
+    return with_model(good, folder, change)
+
+
+@plants("signature-input-missing")
+def graph_of_prefill_without_one_of_the_caches(good, folder):
+    """Going in and coming out, and neither the signature nor its graph speaks of it."""
+    def change(model):
+        prefill = signature(model, "prefill_24")
+        graph = model.subgraphs[prefill.subgraphIndex]
+        for end in ("inputs", "outputs"):
+            lost = next(entry for entry in getattr(prefill, end) if entry.name == b"kv_cache_v_1")
+            getattr(prefill, end).remove(lost)
+            setattr(graph, end, np.array([index for index in getattr(graph, end) if index != lost.tensorIndex], np.int32))
+    return with_model(good, folder, change)
+
+
 @plants("signature-output-missing")
 def logits_called_otherwise(good, folder):
     def change(model):
@@ -115,6 +136,15 @@ def prefill_longer_than_the_cache(good, folder):
     def change(model):
         signature(model, "prefill_24").signatureKey = b"prefill_200"
         shapes(model, lambda shape, _: [200 if size == 24 else size for size in shape])
+    return with_model(good, folder, change)
+
+
+@plants("prefill-past-cache")
+def prefill_that_does_not_divide_the_context(good, folder):
+    """After two chunks of 36 there are 24 places left of 96."""
+    def change(model):
+        signature(model, "prefill_24").signatureKey = b"prefill_36"
+        shapes(model, lambda shape, _: [36 if size == 24 else size for size in shape])
     return with_model(good, folder, change)
 
 
@@ -164,6 +194,80 @@ def operator_for_the_cpu_only(good, folder):
     def change(model):
         code = next(code for code in model.operatorCodes if code.builtinCode == schema.BuiltinOperator.GELU)
         code.builtinCode = code.deprecatedBuiltinCode = schema.BuiltinOperator.GATHER_ND
+    return with_model(good, folder, change)
+
+
+def gelu(model):
+    return next(code for code in model.operatorCodes if code.builtinCode == schema.BuiltinOperator.GELU)
+
+
+@plants("operator-unknown")
+def version_of_the_future(good, folder):
+    def change(model):
+        gelu(model).version = 99
+    return with_model(good, folder, change)
+
+
+@plants("operator-unknown")
+def operator_of_the_future(good, folder):
+    def change(model):
+        code = gelu(model)
+        code.builtinCode, code.deprecatedBuiltinCode = 250, 127
+    return with_model(good, folder, change)
+
+
+@plants("operator-unknown")
+def unused_operator_of_the_future(good, folder):
+    def change(model):
+        model.operatorCodes.append(schema.OperatorCodeT(builtinCode=schema.BuiltinOperator.ADD, deprecatedBuiltinCode=0, version=7))
+    return with_model(good, folder, change)
+
+
+def matrices(model):
+    """The tensors of matrices with a scale for each row."""
+    return [each for graph in model.subgraphs for each in graph.tensors
+            if each.type == schema.TensorType.INT8 and each.quantization is not None and each.quantization.scale is not None
+            and len(each.quantization.scale) > 1]
+
+
+@plants("scale-not-positive")
+def scale_of_zero(good, folder):
+    def change(model):
+        matrices(model)[0].quantization.scale[3] = 0
+    return with_model(good, folder, change)
+
+
+@plants("scale-not-positive")
+def scale_below_zero(good, folder):
+    def change(model):
+        matrices(model)[0].quantization.scale[3] = -0.5
+    return with_model(good, folder, change)
+
+
+@plants("scale-not-positive")
+def scale_of_a_block(good, folder):
+    """In blockwise quantisation the scales are a tensor of float16."""
+    from bundler.quantize import quantize
+
+    (folder / "fp32.tflite").write_bytes(good.entries("fp32_task")[MODEL])
+    quantize(folder / "fp32.tflite", "int4-block32", folder / "model.tflite")
+
+    def change(model):
+        graph = model.subgraphs[0]
+        block = next(each.quantization.details for each in graph.tensors if hasattr(getattr(each.quantization, "details", None), "scales"))
+        buffer = model.buffers[graph.tensors[block.scales].buffer]
+        scales = np.frombuffer(bytes(buffer.data), "<f2").copy()
+        scales[3] = -0.5
+        buffer.data = np.frombuffer(scales.tobytes(), np.uint8)
+    entries = good.entries("fp32_task")
+    del entries["MANIFEST"]
+    return task(folder, {**entries, MODEL: edited_model((folder / "model.tflite").read_bytes(), change)})
+
+
+@plants("scale-not-positive")
+def scale_of_nan(good, folder):
+    def change(model):
+        matrices(model)[0].quantization.scale[3] = np.nan
     return with_model(good, folder, change)
 
 

@@ -95,6 +95,58 @@ def merge_of_an_unknown_token(good, folder):
     return litertlm(folder, [first, (type, pairs, len(text).to_bytes(8, "little") + zlib.compress(text)), last])
 
 
+def with_tokenizer_json(good, folder, change):
+    """The .litertlm after `change(its tokenizer.json)`."""
+    first, (type, pairs, data), last = good.sections()
+    tokenizer = json.loads(zlib.decompress(data[8:]))
+    change(tokenizer)
+    text = json.dumps(tokenizer).encode()
+    return litertlm(folder, [first, (type, pairs, len(text).to_bytes(8, "little") + zlib.compress(text)), last])
+
+
+def splitting(pattern):
+    """Changes a tokenizer.json to one that splits by `pattern`."""
+    def change(tokenizer):
+        split = {"type": "Split", "pattern": {"Regex": pattern}, "behavior": "Isolated", "invert": False}
+        tokenizer["pre_tokenizer"] = {"type": "Sequence", "pretokenizers": [split, {**tokenizer["pre_tokenizer"], "use_regex": False}]}
+    return change
+
+
+@plants("tokenizer-unreadable")
+def unknown_part_of_a_sequence(good, folder):
+    def change(tokenizer):
+        tokenizer["pre_tokenizer"] = {"type": "Sequence", "pretokenizers": [{"type": "Nobody"}]}
+    return with_tokenizer_json(good, folder, change)
+
+
+@plants("tokenizer-regex-refused")
+def parenthesis_left_open(good, folder):
+    return with_tokenizer_json(good, folder, splitting(r"(\s+"))
+
+
+@plants("tokenizer-regex-refused")
+def regex_for_oniguruma(good, folder):
+    r"""What Hugging Face's Python library takes: \X, a whole grapheme."""
+    return with_tokenizer_json(good, folder, splitting(r"\X"))
+
+
+@plants("tokenizer-decoder-missing")
+def no_decoder(good, folder):
+    return with_tokenizer_json(good, folder, lambda tokenizer: tokenizer.update(decoder=None))
+
+
+@plants("max-tokens-too-few")
+def room_for_the_start_token_alone(good, folder):
+    changed = LlmMetadata(start_token=399, stop_tokens=(399,), max_num_tokens=2).encode()
+    return litertlm(folder, [(LLM_METADATA_SECTION, {}, changed), *good.sections()[1:]])
+
+
+@plants("max-tokens-under-context")
+def half_of_the_context(good, folder):
+    changed = LlmMetadata(start_token=399, stop_tokens=(399,), max_num_tokens=48).encode()
+    return litertlm(folder, [(LLM_METADATA_SECTION, {}, changed), *good.sections()[1:]])
+
+
 @plants("unknown-piece-missing")
 def no_unknown_piece(good, folder):
     def change(proto):
@@ -153,7 +205,7 @@ def manifest_of_noise(good, folder):
     return with_entries(good, folder, MANIFEST=b"not JSON")
 
 
-@plants("manifest-contradicts")
+@plants("tokenizer-not-the-built")
 def tokenizer_exchanged(good, folder):
     def change(proto):
         proto.normalizer_spec.name = b"exchanged"

@@ -1,12 +1,15 @@
 """The command and the page: what people, scripts and the app rely on."""
 
 import json
+import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from planted_containers import no_padding_in_front, write
 
 from bundler.cli import run
 from bundler.doctor import catalogue as catalogue_module
@@ -35,22 +38,23 @@ def test_every_entry_says_everything(entry):
 
 def test_a_good_bundle_ends_with_0_and_a_broken_one_with_3(good, tmp_path, capfd):
     assert run(["doctor", str(good.task)]) == 0
-    assert "nothing to complain of" in capfd.readouterr().err
+    assert "nothing to complain of" in capfd.readouterr().out
     (tmp_path / "half.task").write_bytes(good.task.read_bytes()[:1000])
     assert run(["doctor", str(tmp_path / "half.task")]) == 3
     shown = capfd.readouterr()
-    assert "file-truncated" in shown.err and "Unable to open zip archive." in shown.err and shown.out == ""
+    assert "file-truncated" in shown.out and "Unable to open zip archive." in shown.out
+    assert shown.err == f"task-bundler: verification failed: {tmp_path}/half.task: file-truncated\n"
     (tmp_path / "exchanged.task").write_bytes(good.task.read_bytes().replace(b'"recipe": "int8"', b'"recipe": "int9"'))
     assert run(["doctor", str(tmp_path / "exchanged.task")]) == 3
     assert run(["doctor", str(tmp_path / "gone.task")]) == 1
-    assert run(["doctor", str(tmp_path)]) == 1
+    (tmp_path / "empty").mkdir()
+    assert run(["doctor", str(tmp_path / "empty")]) == 1
+    assert "no file that the doctor knows" in capfd.readouterr().err
 
 
 def test_warnings_alone_end_with_0(good, tmp_path, capfd):
-    from planted_containers import no_padding_in_front
-
     assert run(["doctor", str(no_padding_in_front(good, tmp_path))]) == 0
-    assert "web-start-bytes" in capfd.readouterr().err
+    assert "web-start-bytes" in capfd.readouterr().out
 
 
 def test_json_is_one_object_with_all_there_is(good, capfd):
@@ -64,6 +68,34 @@ def test_json_is_one_object_with_all_there_is(good, capfd):
     assert report["model"]["context"] == {"cache": 96, "LiteRT-LM": 96} and report["model"]["lora"]["MediaPipe layout, ranks"] == [16, 32]
     assert report["tokenizer"]["alias_ids"] == report["tokenizer"]["pieces"] - 400
     assert {name for name in report["model"]["weights"]} == {"embedding", "attention", "mlp", "head", "norm", "other"}
+
+
+def test_a_piped_report_is_plain_text_of_80_columns(good, tmp_path):
+    write(tmp_path, "odd [red]\x1b[2J\n\udcff.task", good.task.read_bytes()[:1000])
+    for name in (tmp_path / "odd [red]\x1b[2J\n\udcff.task", good.task):
+        done = subprocess.run([sys.executable, "-m", "bundler", "doctor", name], capture_output=True, env={**os.environ, "COLUMNS": ""})
+        report = done.stdout.decode()
+        assert "\x1b" not in report and max(map(len, report.splitlines())) <= 80
+        assert "nothing to complain of" in report or r"odd [red]\x1b[2J\n\xff.task" in report.replace("\n", "")
+        assert b"\x1b" not in done.stderr and done.stderr.count(b"\n") <= 1
+
+
+def test_json_of_several_files_is_a_list(good, tmp_path, capfd):
+    assert run(["doctor", "--json", str(good.task), str(good.tokenizer)]) == 0
+    shown = capfd.readouterr()
+    assert [report["kind"] for report in json.loads(shown.out)] == [".task", "tokenizer"] and shown.err == ""
+    shutil.copy(good.tokenizer, tmp_path)
+    assert run(["doctor", "--json", str(tmp_path)]) == 0
+    assert [report["file"] for report in json.loads(capfd.readouterr().out)] == [str(tmp_path / "tokenizer.model")]
+
+
+def test_of_several_files_the_worst_counts(good, tmp_path, capfd):
+    (tmp_path / "half.task").write_bytes(good.task.read_bytes()[:1000])
+    assert run(["doctor", str(good.task), str(tmp_path / "half.task"), str(tmp_path / "gone.task")]) == 3
+    shown = capfd.readouterr()
+    assert "nothing to complain of" in shown.out and "file-truncated" in shown.out
+    assert "half.task: file-truncated; " in shown.err and "gone.task: cannot be read" in shown.err
+    assert run(["doctor", str(good.task), str(tmp_path / "gone.task")]) == 1
 
 
 def test_the_sizes_of_the_weights_add_up(good):

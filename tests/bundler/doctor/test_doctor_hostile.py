@@ -2,7 +2,9 @@
 
 import io
 import json
+import os
 import random
+import re
 import struct
 import subprocess
 import sys
@@ -15,7 +17,7 @@ import pytest
 import sentencepiece
 import tokenizers
 from ai_edge_litert import schema_py_generated as schema
-from doctor_files import edited_tokenizer, litertlm, plain_zip
+from doctor_files import edited_tokenizer, litertlm, plain_zip, task
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from planted_containers import write
@@ -219,7 +221,50 @@ def test_names_that_would_drive_a_terminal(good, tmp_path):
     path = plain_zip(tmp_path, [("\x1b[2J[bold red]\u202e", b"x"), *good.entries().items()])
     done = subprocess.run([sys.executable, "-m", "bundler", "doctor", str(path)], capture_output=True, text=True)
     assert done.returncode == 3
-    assert "\x1b" not in done.stderr and "\u202e" not in done.stderr and "[bold red]" in done.stderr
+    assert "\x1b" not in done.stdout + done.stderr and "\u202e" not in done.stdout and "[bold red]" in done.stdout
+
+
+LONG = b"9" * 5000  # Python's int() reads no more than 4300 digits
+
+
+def test_numbers_of_thousands_of_digits(good, tmp_path):
+    first, _, last = good.sections()
+    for text in (b'{"model": {"vocab": {"a": %s}, "merges": []}}' % LONG, b'{"version": %s}' % LONG, b'{"model": {"vocab": {"a": %s}}}' % LONG[:4000]):
+        section = (HF_TOKENIZER_SECTION, {}, len(text).to_bytes(8, "little") + zlib.compress(text))
+        assert "tokenizer-unreadable" in codes(litertlm(tmp_path, [first, section, last]))
+    manifest = good.entries()["MANIFEST"]
+    for name in (b'"context": ', b'"rows": ', b'"layers": ', b'"width": ', b'"data": ', b'"format": '):
+        for digits in (LONG, LONG[:4000], b"-" + LONG[:4000], LONG[:300] + b"e300"):
+            broken = re.sub(re.escape(name) + rb"\d+", name + digits, manifest)
+            assert broken != manifest
+            report = examine(task(tmp_path, {**good.entries(), "MANIFEST": broken}))
+            json.dumps(report.as_dict(), allow_nan=False)
+            assert {finding.code for finding in report.findings} & {"manifest-unreadable", "manifest-contradicts", "max-tokens-over-context"}
+    adapter = good.adapter.read_bytes()
+    at = adapter.index(b'"layers": 2')
+    length = struct.unpack_from("<I", adapter, adapter.index(b'{"format"') - 4)[0]
+    begin = adapter.index(b'{"format"')
+    header = adapter[begin:begin + length]
+    # In the place of the header's other fields, so that no byte moves.
+    filled = b'{"layers": ' + b"9" * (length - 12) + b"}"
+    assert begin < at < begin + length and len(filled) == len(header)
+    assert "adapter-unreadable" in codes(write(tmp_path, "long.tflite", adapter.replace(header, filled)))
+
+
+def test_a_list_of_hashes_made_to_keep_a_reader_busy(good, tmp_path):
+    path, sums = write(tmp_path, "sound.task", good.task.read_bytes()), tmp_path / "SHA256SUMS"
+    with open(sums, "wb") as stream:
+        stream.truncate(1 << 40)  # takes no room on the disk
+    assert within_limits(path) == {"sha256sums-unreadable"}
+    sums.unlink()
+    os.mkfifo(sums)
+    assert within_limits(path) == {"sha256sums-unreadable"}
+    sums.unlink()
+    sums.symlink_to("SHA256SUMS")
+    assert within_limits(path) == {"sha256sums-unreadable"}
+    sums.unlink()
+    sums.mkdir()
+    assert within_limits(path) == {"sha256sums-unreadable"}
 
 
 def test_thousands_of_damaged_files(good, tmp_path):

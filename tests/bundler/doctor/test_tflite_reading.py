@@ -1,8 +1,10 @@
 """The checked reader of TFLite files, held against the reader that the schema generates."""
 
+import flatbuffers
 import numpy as np
 import pytest
 from ai_edge_litert import schema_py_generated as schema
+from ai_edge_litert.interpreter import Interpreter
 
 from bundler.doctor.tflite_model import read_model
 from bundler.task_file import MODEL
@@ -31,6 +33,30 @@ def test_as_the_generated_reader(good, name):
             assert tensor.quantization is None or np.array_equal(tensor.quantization.scales, scales)
     for buffer, each in zip(model.inside, reference.buffers):
         assert bytes(data[buffer.offset:buffer.offset + buffer.size]) == (b"" if each.data is None else bytes(each.data))
+
+
+def test_the_runtime_knows_the_operators_in_the_table_and_no_others():
+    """Asked operator by operator: files that only declare one."""
+    from bundler.doctor.operators import NEWEST, OLDEST
+
+    for name, number in vars(schema.BuiltinOperator).items():
+        if not isinstance(number, int) or name in ("CUSTOM", "DELEGATE"):
+            continue
+        newest, oldest = NEWEST.get(name, 0), OLDEST.get(name, 1)
+        assert [version for version in range(newest + 3) if _runtime_takes(number, version)] == list(range(oldest, newest + 1)), name
+    assert not _runtime_takes(max(OPERATORS) + 1, 1)
+
+
+def _runtime_takes(number, version):
+    code = schema.OperatorCodeT(builtinCode=number, deprecatedBuiltinCode=min(number, 127), version=version)
+    graph = schema.SubGraphT(tensors=[], operators=[], inputs=[], outputs=[])
+    builder = flatbuffers.Builder(256)
+    builder.Finish(schema.ModelT(version=3, buffers=[schema.BufferT()], subgraphs=[graph], operatorCodes=[code]).Pack(builder), b"TFL3")
+    try:
+        Interpreter(model_content=bytes(builder.Output()))
+    except ValueError:
+        return False
+    return True
 
 
 def _listed(numbers):
