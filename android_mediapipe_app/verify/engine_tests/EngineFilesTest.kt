@@ -266,6 +266,17 @@ class EngineFilesTest(private val kind: EngineKind) {
     }
 
     @Test
+    fun `a long session opens the engine again before it keeps too many adapters`() {
+        if (kind != EngineKind.LITERT_LM) return
+        driven.open(driven.litertLm())
+        repeat(40) {
+            driven.controller.generate(driven.request(adapter = "/models/x.tflite".takeIf { _ -> it % 2 == 0 }))
+            driven.next<Completion>()
+        }
+        assertEquals(3, Script.calls.count { it.startsWith("open") })
+    }
+
+    @Test
     fun `a model that takes adapters is not opened without one of zeros`() {
         if (kind != EngineKind.LITERT_LM) return
         driven.controller.open(driven.litertLm().copy(zeroAdapterPath = null))

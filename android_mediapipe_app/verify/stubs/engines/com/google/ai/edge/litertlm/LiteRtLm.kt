@@ -58,6 +58,7 @@ class Engine(val engineConfig: EngineConfig) : AutoCloseable {
     internal val isBusy = AtomicBoolean()
     internal var session: Session? = null
     private var isReady = false
+    private var adaptersKept = 0
 
     fun isInitialized() = isReady
 
@@ -83,6 +84,8 @@ class Engine(val engineConfig: EngineConfig) : AutoCloseable {
         val takesAdapters = engineConfig.modelPath.endsWith(".litertlm") && !Script.withoutLora
         if (takesAdapters && path == null) Script.violated("a session without an adapter on a model with inputs for one")
         if (!takesAdapters && path != null) Script.violated("an adapter for a model that has no inputs for it")
+        // It keeps each until it is closed, also the same one again.
+        if (path != null && ++adaptersKept > 16) Script.violated("a file and a copy in memory for each of $adaptersKept sessions' adapters")
     }
 
     override fun close() {
