@@ -7,6 +7,7 @@ from typing import Sequence
 
 from bundler.checkpoint import Checkpoint
 from bundler.reference import Reference
+from lora_weights.merge_checkpoint import check_for_peft
 
 
 class PeftReference(Reference):
@@ -16,6 +17,8 @@ class PeftReference(Reference):
         from peft import PeftModel
 
         super().__init__(checkpoint, vocabulary)
+        for folder in folders:
+            check_for_peft(folder, [name for name, _ in self.model.named_modules()])
         first, *others = self._names = [f"adapter_{index}" for index in range(len(folders))]
         self.model = PeftModel.from_pretrained(self.model, folders[0], adapter_name=first)
         for name, folder in zip(others, folders[1:]):

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from lora_weights.peft_adapter import ATTENTION, CONFIG, SAFETENSORS
+from lora_weights.peft_adapter import SAFETENSORS
+from lora_weights.peft_config import ATTENTION, CONFIG
 
 
 def write_random_adapter(folder: Path, layers: int, width: int, rank: int, strength: float, seed: int) -> None:
