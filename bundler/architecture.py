@@ -7,11 +7,11 @@ computation was read from its modeling_gpt2.py and masking_utils.py.
 from __future__ import annotations
 
 import json
-import math
 from dataclasses import dataclass
 from pathlib import Path
 
 from bundler.errors import BundleError
+from tokenizer_tools.errors import brief
 
 # Of transformers' activations (ACT2FN), those a bundle can compute. The first three are one function and
 # differ by rounding; so are silu and swish.
@@ -40,11 +40,16 @@ REFUSED_FIELDS = {
     "quantization_config": ((None, {}), "says that the weights are already quantised"),
     "auto_map": ((None, {}), "names Python code that comes with the model, which is never run"),
 }
-_LARGEST_SIZE = 2**31 - 1  # TFLite counts in int32
 ADVICE = {
     "quantization_config": "Give the checkpoint it was quantised from.",
     "auto_map": "If the weights are those of a plain GPT-2, remove auto_map from config.json.",
 }
+
+
+# The index of a model in many shards has a line for each tensor: GPT-2 XL's, 50 KB.
+LARGEST_JSON = 8 << 20
+# A number beyond this is a mistake or an attack: GPT-2 XL's largest is its vocabulary, 50,257.
+LARGEST_SIZE = 1 << 31
 
 
 @dataclass(frozen=True)
@@ -90,11 +95,15 @@ class GPT2Architecture:
 
 
 def read_json(path: Path) -> dict:
-    """The object in a JSON file. Raises BundleError when it is missing, unreadable or no object."""
+    """The object in a JSON file. Raises BundleError when it is missing, unreadable, too large or no object."""
+    if not path.is_file():
+        raise BundleError(f"{path} is missing; a Hugging Face checkpoint has one")
     try:
+        if (size := path.stat().st_size) > LARGEST_JSON:
+            raise BundleError(f"{path} has {size:,} bytes, where {LARGEST_JSON:,} are the limit; give the file that belongs to the weights")
         return parse_json(path.read_bytes(), str(path))
-    except FileNotFoundError:
-        raise BundleError(f"{path} is missing; a Hugging Face checkpoint has one") from None
+    except OSError as error:
+        raise BundleError(f"{path} cannot be read ({error.strerror}); check its permissions") from None
 
 
 def parse_json(data: bytes, where: str) -> dict:
@@ -103,7 +112,7 @@ def parse_json(data: bytes, where: str) -> dict:
         value = json.loads(data.decode())
     # ValueError: no UTF-8, no JSON, or a number of more digits than Python reads (sys.set_int_max_str_digits).
     except (ValueError, RecursionError) as error:
-        raise BundleError(f"{where} is not valid JSON ({error}); save or download it again") from None
+        raise BundleError(f"{where} is not valid JSON ({str(error)[:200]}); save or download it again") from None
     if not isinstance(value, dict):
         raise BundleError(f"{where} holds {_kind(value)} where a JSON object was expected; save or download it again")
     return value
@@ -117,7 +126,7 @@ def architecture_of(config: dict, where: str = "config.json") -> GPT2Architectur
     """
     found = config.get("model_type")
     if found != "gpt2":
-        named = "no model_type" if found is None else f"model_type {found!r}"
+        named = "no model_type" if found is None else f"model_type {brief(found)}"
         raise BundleError(f"{where} has {named}; only GPT-2 models (model_type \"gpt2\") can be bundled")
     for field, (harmless, effect) in REFUSED_FIELDS.items():
         if config.get(field) not in harmless:
@@ -130,7 +139,7 @@ def architecture_of(config: dict, where: str = "config.json") -> GPT2Architectur
                           "every head needs the same whole width. Correct the config")
     activation = config.get("activation_function", "gelu_new")
     if not isinstance(activation, str) or activation not in ACTIVATIONS:
-        raise BundleError(f"{where}: activation_function is {activation!r}; supported are {', '.join(ACTIVATIONS)}")
+        raise BundleError(f"{where}: activation_function is {brief(activation)}; supported are {', '.join(ACTIVATIONS)}")
     _boolean(config, "reorder_and_upcast_attn", False, where)
     return GPT2Architecture(
         vocabulary=_positive(config, "vocab_size", 50257, where),
@@ -150,24 +159,22 @@ def _positive(config: dict, field: str, default: int | None, where: str) -> int:
     names = [name for name in (field, *OTHER_NAMES.get(field, ())) if name in config]
     name = names[0] if names else field
     value = config.get(name, default)
-    if type(value) is not int or value < 1:
-        raise BundleError(f"{where}: {name} is {value!r}; a positive whole number was expected. Correct the config")
-    if value > _LARGEST_SIZE:
-        raise BundleError(f"{where}: {name} is a number of {len(str(value))} digits; at most {_LARGEST_SIZE:,} was expected. Correct the config")
+    if type(value) is not int or not 1 <= value < LARGEST_SIZE:
+        raise BundleError(f"{where}: {name} is {brief(value)}; a positive whole number below 2^31 was expected. Correct the config")
     return value
 
 
 def _boolean(config: dict, field: str, default: bool, where: str) -> bool:
     value = config.get(field, default)
     if not isinstance(value, bool):
-        raise BundleError(f"{where}: {field} is {value!r}; true or false was expected. Correct the config")
+        raise BundleError(f"{where}: {field} is {brief(value)}; true or false was expected. Correct the config")
     return value
 
 
 def _epsilon(config: dict, where: str) -> float:
     value = config.get("layer_norm_epsilon", 1e-5)
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value) or value <= 0:
-        raise BundleError(f"{where}: layer_norm_epsilon is {value!r}; a small positive number was expected. "
+    if type(value) not in (int, float) or not 0 < value <= 1:  # false for NaN
+        raise BundleError(f"{where}: layer_norm_epsilon is {brief(value)}; a small positive number was expected. "
                           "Correct the config")
     return float(value)
 

@@ -18,10 +18,18 @@ from bundler.nanogpt import read_nanogpt
 from bundler.tensor_names import ROWS_AT_ONCE, canonical_tensors
 from bundler.weight_files import WEIGHT_FILES, StoredTensor, find_weights, read_weights
 
+from tokenizer_tools.errors import brief
+
 if TYPE_CHECKING:  # transformers takes seconds to import, and most commands do without the reference model
     from transformers import GPT2Config, GPT2LMHeadModel
 
 VOCABULARY_FILES = ("vocab.json", "merges.txt", "tokenizer.json")
+
+# Tokenizers of other kinds, by the files transformers keeps them in.
+OTHER_TOKENIZERS = {
+    **dict.fromkeys(("spiece.model", "tokenizer.model", "sentencepiece.bpe.model", "spm.model"), "a SentencePiece model"),
+    "vocab.txt": "a WordPiece or word vocabulary, as BERT's",
+}
 
 
 @dataclass(frozen=True)
@@ -188,6 +196,8 @@ def _open_nanogpt(path: Path, vocabulary: Path | None) -> Checkpoint:
     if path.name == "meta.pkl":
         raise BundleError(f"{path} is nanoGPT's character vocabulary, not a checkpoint; give the ckpt.pt that was "
                           "trained with it")
+    if not path.is_file():
+        raise BundleError(f"{path} is neither a file nor a folder; give a checkpoint folder, a nanoGPT ckpt.pt or a hub id")
     if path.suffix in (".safetensors", ".json", ".bin"):
         raise BundleError(f"{path} is one file of a checkpoint; give the folder it is in, {path.parent}")
     architecture, stored = read_nanogpt(path)
@@ -228,8 +238,14 @@ def _with_vocabulary(folder: Path) -> Path:
         return folder
     if (folder / "meta.pkl").is_file():
         raise BundleError(_PICKLED_VOCABULARY.format(folder / "meta.pkl"))
-    raise BundleError(f"{folder} has no vocabulary: vocab.json with merges.txt, or tokenizer.json, was expected. "
-                      "Put the files there, or give their folder as the tokenizer (nanoGPT's default is GPT-2's "
+    lacks = f"{folder} has no vocabulary: vocab.json with merges.txt, or tokenizer.json, was expected"
+    if other := next((name for name in OTHER_TOKENIZERS if (folder / name).is_file()), None):
+        raise BundleError(f"{lacks}, and {other} is there, {OTHER_TOKENIZERS[other]}. If the model was trained with it, it cannot be bundled: "
+                          "only byte-level BPE can be; else give the folder of its vocabulary as the tokenizer")
+    if "vocab.json" in have:
+        raise BundleError(f"{lacks}, and merges.txt is missing. Put the one that belongs to vocab.json beside it: tokens without their merges "
+                          "do not say how text is cut")
+    raise BundleError(f"{lacks}. Put the files there, or give their folder as the tokenizer (nanoGPT's default is GPT-2's "
                       "vocabulary: the files of openai-community/gpt2)")
 
 
@@ -239,7 +255,7 @@ def _special_tokens(config: dict, generation: dict, vocabulary: int) -> SpecialT
         values = value if isinstance(value, list) else [] if value is None else [value]
         for one in values:
             if type(one) is not int:
-                raise BundleError(f"{field} is {one!r}; a token id was expected. Correct config.json or "
+                raise BundleError(f"{field} is {brief(one)}; a token id was expected. Correct config.json or "
                                   "generation_config.json")
         return values
 

@@ -62,6 +62,10 @@ def choose_rank(adapter: Adapter, bundles: LoraBundles, rank: int | None) -> int
         raise OptionError(f"--rank {rank}: {bundles.task.path} has signatures for rank {exported}; choose one of them")
     if rank is None:
         rank = bundles.rank or min((one for one in bundles.ranks if one >= adapter.rank), default=max(bundles.ranks))
+    if adapter.rank > rank and (fitting := min((one for one in bundles.ranks if one >= adapter.rank), default=None)):
+        alone = f", for the .task alone: the .litertlm takes rank {bundles.rank}" if bundles.rank not in (None, fitting) else ""
+        raise OptionError(f"adapter {adapter.name} has rank {adapter.rank}, more than {rank}, but {bundles.task.path} was built for rank {exported}; "
+                          f"give --rank {fitting}{alone}")
     if adapter.rank > rank:
         raise LoraError(f"adapter {adapter.name} has rank {adapter.rank}, but {bundles.task.path} was built for rank {exported}; build it with "
                         f"--lora-ranks {adapter.rank} or more, or merge the adapter: task-bundler lora merge")

@@ -14,7 +14,8 @@ import torch
 
 from bundler.architecture import GPT2Architecture, architecture_of
 from bundler.errors import BundleError
-from bundler.weight_files import StoredTensor, load_pickle, tensor_in_pickle
+from bundler.weight_files import StoredTensor, check_names, load_pickle, tensor_in_pickle
+from tokenizer_tools.errors import brief
 
 # model_args' names to config.json's; dropout shapes training only.
 ARGUMENTS = {"n_layer": "n_layer", "n_head": "n_head", "n_embd": "n_embd", "block_size": "n_positions",
@@ -32,27 +33,38 @@ def read_nanogpt(path: Path) -> tuple[GPT2Architecture, dict[str, StoredTensor]]
     checkpoint = load_pickle(path)
     arguments = checkpoint.get("model_args") if isinstance(checkpoint, dict) else None
     state = checkpoint.get("model") if isinstance(checkpoint, dict) else None
-    if not isinstance(arguments, dict) or not isinstance(state, dict) or not all(
-            isinstance(name, str) and isinstance(tensor, torch.Tensor) for name, tensor in state.items()):
-        raise BundleError(f"{path} is not nanoGPT's: a dict with 'model' (tensors) and 'model_args' was expected. "
-                          "Give a ckpt.pt of nanoGPT's train.py or a Hugging Face folder")
-    if unknown := [str(name) for name in arguments if name not in ARGUMENTS]:
-        raise BundleError(f"{path}: model_args has {', '.join(unknown)}, which nanoGPT's GPT does not know; a changed "
+    if not isinstance(arguments, dict) or not _is_state(state):
+        raise BundleError(f"{path} is not nanoGPT's: it holds {_contents(checkpoint)}, where a dict with 'model' (tensors) and 'model_args' was "
+                          "expected. For another trainer's GPT-2, load its tensors into transformers' GPT2LMHeadModel and give the folder that "
+                          "save_pretrained writes")
+    if unknown := [brief(name) for name in arguments if name not in ARGUMENTS]:
+        raise BundleError(f"{path}: model_args has {', '.join(unknown[:3]) + (f' and {len(unknown) - 3} more' if len(unknown) > 3 else '')}, which nanoGPT's GPT does not know; a changed "
                           "nanoGPT may compute something else than GPT-2. Convert it to a Hugging Face folder yourself")
     bias = arguments.get("bias", True)
     if not isinstance(bias, bool):
-        raise BundleError(f"{path}: model_args has bias {bias!r}; True or False was expected")
+        raise BundleError(f"{path}: model_args has bias {brief(bias)}; True or False was expected")
 
+    check_names(state, path)
     architecture = _architecture(arguments, path)
     stored = {}
     for name, tensor in state.items():
-        # torch.compile wraps the model, and its state dict then says so in every name.
-        name = name.removeprefix("_orig_mod.")
         one = tensor_in_pickle(path, name, tensor)
         stored[name] = _transposed(one) if name.endswith(LINEAR) and len(one.shape) == 2 else one
     if not bias:
         _add_zero_biases(stored, path)
     return architecture, stored
+
+
+def _is_state(value: object) -> bool:
+    return isinstance(value, dict) and all(isinstance(name, str) and isinstance(tensor, torch.Tensor) for name, tensor in value.items())
+
+
+def _contents(checkpoint: object) -> str:
+    """What a trainer saved, for the message."""
+    if not isinstance(checkpoint, dict):
+        return f"a {type(checkpoint).__name__}"
+    names = ", ".join(brief(name) for name in list(checkpoint)[:5]) + (f" and {len(checkpoint) - 5} more" if len(checkpoint) > 5 else "")
+    return f"tensors alone ({names})" if checkpoint and _is_state(checkpoint) else f"a dict with {names}" if checkpoint else "an empty dict"
 
 
 def _architecture(arguments: dict, path: Path) -> GPT2Architecture:
@@ -63,7 +75,7 @@ def _architecture(arguments: dict, path: Path) -> GPT2Architecture:
         if name not in arguments:
             raise BundleError(f"{path}: model_args lacks {name}; give a ckpt.pt of nanoGPT's train.py")
         if type(arguments[name]) is not int or arguments[name] < 1:
-            raise BundleError(f"{path}: model_args has {name} {arguments[name]!r}; a positive whole number was "
+            raise BundleError(f"{path}: model_args has {name} {brief(arguments[name])}; a positive whole number was "
                               "expected. Give a ckpt.pt of nanoGPT's train.py")
         config[field] = arguments[name]
     return architecture_of(config, f"model_args in {path}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +17,9 @@ from bundler.weight_files import StoredTensor
 # of transformers saved, and the second head of GPT2DoubleHeadsModel.
 IGNORED = re.compile(r"h\.\d+\.attn\.(bias|masked_bias)|multiple_choice_head\..*")
 
+# What DataParallel, torch.compile and the usual trainers put before every name of the model they hold.
+WRAPPERS = ("module.", "_orig_mod.", "model.", "_forward_module.")
+
 # Enough rows to be fast; few enough that temporaries stay small beside the embedding.
 ROWS_AT_ONCE = 4096
 
@@ -24,11 +28,11 @@ def canonical_tensors(stored: dict[str, StoredTensor], architecture: GPT2Archite
                       where: Path) -> tuple[GPT2Architecture, dict[str, StoredTensor]]:
     """The architecture with `tied_head` as the tensors have it, and exactly its tensors, canonically named.
 
-    Canonical is without the prefix "transformer.". `where` names the checkpoint in errors. Raises BundleError
+    Canonical is without the prefix "transformer.", and without those of WRAPPERS that all names have. `where` names the checkpoint in errors. Raises BundleError
     when tensors are missing, unknown or of another shape.
     """
     named: dict[str, StoredTensor] = {}
-    for name, tensor in stored.items():
+    for name, tensor in _unwrapped(stored).items():
         short = name.removeprefix("transformer.")
         if IGNORED.fullmatch(short):
             continue
@@ -39,6 +43,12 @@ def canonical_tensors(stored: dict[str, StoredTensor], architecture: GPT2Archite
     architecture = replace(architecture, tied_head=_settle_head(named, architecture))
     _check(named, architecture, where)
     return architecture, {name: named[name] for name in architecture.tensor_shapes()}
+
+
+def _unwrapped(stored: dict[str, StoredTensor]) -> dict[str, StoredTensor]:
+    while prefix := next((prefix for prefix in WRAPPERS if stored and all(name.startswith(prefix) for name in stored)), None):
+        stored = {name.removeprefix(prefix): tensor for name, tensor in stored.items()}
+    return stored
 
 
 def _settle_head(named: dict[str, StoredTensor], architecture: GPT2Architecture) -> bool:
@@ -71,6 +81,12 @@ def _check(named: dict[str, StoredTensor], architecture: GPT2Architecture, where
         raise BundleError(f"{where}: the config says {architecture.layers} layers, but the weights hold {len(named)} "
                           "tensors in all; they do not belong together")
     shapes = architecture.tensor_shapes()
+    if named and not any(name in shapes for name in named):
+        prefix = os.path.commonprefix(list(named)).rpartition(".")[0]
+        advice = (f"All begin with {prefix + '.'!r}: where you load the state dict, say {{name.removeprefix({prefix + '.'!r}): tensor for name, tensor in "
+                  "state.items()}, and save that" if prefix else "Give a GPT-2, or save the model with transformers' save_pretrained")
+        raise BundleError(f"{where} holds {_listed(list(named))} of names that no GPT-2 has; wte.weight, h.0.ln_1.weight and so on were expected, "
+                          f"with or without \"transformer.\". {advice}")
     if missing := [name for name in shapes if name not in named]:
         raise BundleError(f"{where} lacks {_listed(missing)} of the {len(shapes)} tensors of the GPT-2 its config "
                           "describes; save or download the whole model again")

@@ -1,15 +1,16 @@
 """The tensors stored in safetensors and pytorch_model.bin files: names and shapes now, data when asked.
 
 A tensor is mapped from its file, so what is read is what is touched. Pickle is only ever opened by
-torch.load(weights_only=True), which runs no code from the file.
+lora_weights/torch_file.py, which runs no code from the file.
 """
 
 from __future__ import annotations
 
 import pickle
+import struct
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Callable
+from typing import Callable, Iterable
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -17,6 +18,8 @@ from safetensors import SafetensorError, safe_open
 from bundler.architecture import read_json
 from bundler.errors import BundleError
 from bundler.native_path import native_path
+from lora_weights.torch_file import load_torch_file, unreadable
+from tokenizer_tools.errors import brief
 
 # In the order transformers looks for them.
 SAFETENSORS, SAFETENSORS_INDEX = "model.safetensors", "model.safetensors.index.json"
@@ -25,6 +28,10 @@ WEIGHT_FILES = (SAFETENSORS, SAFETENSORS_INDEX, BIN, BIN_INDEX)
 
 FLOATS = {torch.float16, torch.bfloat16, torch.float32, torch.float64}
 SAFETENSORS_FLOATS = {"F16", "BF16", "F32", "F64"}
+
+# GPT-2 XL's has 60 KB; what is parsed takes many times the memory.
+LARGEST_HEADER = 8 << 20
+LONGEST_NAME = 200
 
 
 @dataclass(frozen=True)
@@ -47,11 +54,12 @@ def shard_names(index: Path) -> dict[str, str]:
     if not isinstance(weight_map, dict) or not weight_map or not all(
             isinstance(file, str) for file in weight_map.values()):
         raise BundleError(f"{index} has no weight_map from tensor to file; download it again")
+    check_names(weight_map, index)
     suffix = ".safetensors" if index.name == SAFETENSORS_INDEX else ".bin"
     for file in set(weight_map.values()):
         # A path that leaves the folder would let a downloaded index read any file of this machine.
-        if "/" in file or "\\" in file or not file.endswith(suffix):
-            raise BundleError(f"{index} names the shard {file!r}; the name of a {suffix} file beside it was expected")
+        if "/" in file or "\\" in file or not file.endswith(suffix) or len(file) > LONGEST_NAME or not file.isprintable():
+            raise BundleError(f"{index} names the shard {brief(file)}; the name of a {suffix} file beside it was expected")
     return weight_map
 
 
@@ -78,18 +86,36 @@ def read_weights(path: Path) -> tuple[dict[str, StoredTensor], list[Path]]:
 
 
 def _read_file(path: Path) -> dict[str, StoredTensor]:
-    with open(path, "rb") as file:
-        if file.read(18) == b"version https://gi":
-            raise BundleError(f"{path} is a Git LFS pointer, not the weights; run `git lfs pull` in that folder")
-    return _read_safetensors(path) if path.suffix == ".safetensors" else _read_bin(path)
+    try:
+        with open(path, "rb") as file:
+            start = file.read(18)
+    except OSError as error:
+        raise BundleError(f"{path} cannot be read ({error.strerror}); check its permissions") from None
+    if start == b"version https://gi":
+        raise BundleError(f"{path} is a Git LFS pointer, not the weights; run `git lfs pull` in that folder")
+    if path.suffix == ".safetensors":
+        if len(start) >= 8 and LARGEST_HEADER < struct.unpack_from("<Q", start)[0] <= path.stat().st_size:
+            raise BundleError(f"{path} has a header of more than {LARGEST_HEADER:,} bytes, which no GPT-2 needs; download or save it again")
+        stored = _read_safetensors(path)
+    else:
+        stored = _read_bin(path)
+    check_names(stored, path)
+    return stored
+
+
+def check_names(names: Iterable[str], path: Path) -> None:
+    """Raise BundleError unless tensors' names are fit to be printed. GPT-2's have 35 characters at most."""
+    if strange := next((name for name in names if len(name) > LONGEST_NAME or not name.isprintable()), None):
+        raise BundleError(f"{path} holds a tensor named {brief(strange)}; a printable name of at most {LONGEST_NAME} characters was expected. "
+                          "Download or save it again")
 
 
 def _read_safetensors(path: Path) -> dict[str, StoredTensor]:
     try:
         file = safe_open(native_path(path, "safetensors"), framework="pt")
         slices = {name: file.get_slice(name) for name in file.keys()}
-    except SafetensorError as error:
-        raise BundleError(f"{path} is not a complete safetensors file ({error}); download or save it again") from None
+    except (SafetensorError, OSError, MemoryError) as error:
+        raise BundleError(f"{path} is not a complete safetensors file ({str(error)[:200]}); download or save it again") from None
     return {name: StoredTensor(path, tuple(part.get_shape()), _safetensors_reader(file, path, name, part.get_dtype()))
             for name, part in slices.items()}
 
@@ -114,7 +140,9 @@ def _read_bin(path: Path) -> dict[str, StoredTensor]:
 def tensor_in_pickle(path: Path, name: str, tensor: torch.Tensor) -> StoredTensor:
     """A StoredTensor over an unpickled one, which is still mapped from the file."""
     def read() -> torch.Tensor:
-        if tensor.dtype not in FLOATS or tensor.layout != torch.strided:
+        if reason := unreadable(tensor):
+            raise BundleError(f"{path} holds {name} as {reason}; a plain tensor was expected. Save the model with save_pretrained")
+        if tensor.dtype not in FLOATS:
             raise BundleError(_not_floats(path, name, str(tensor.dtype).removeprefix("torch.")))
         return tensor.detach()
 
@@ -127,18 +155,15 @@ def load_pickle(path: Path) -> object:
     A file from before PyTorch 1.6 is no zip and cannot be mapped: it is read whole.
     Raises BundleError when loading it would run code, or it is damaged.
     """
-    with open(path, "rb") as file:
-        mappable = file.read(4) == b"PK\x03\x04"
+    native_path(path, "PyTorch")
     try:
-        return torch.load(native_path(path, "PyTorch"), map_location="cpu", weights_only=True, mmap=mappable)
+        return load_torch_file(path)
     except pickle.UnpicklingError as error:
-        first = str(error).strip().splitlines()[0] if str(error).strip() else "no reason given"
         raise BundleError(
-            f"{path} cannot be loaded without running code from it, which is never done ({first}). If you trust it, "
-            "convert it to safetensors: load it with transformers and save it with save_pretrained") from None
-    except (RuntimeError, OSError, EOFError, ValueError, LookupError, AttributeError, TypeError) as error:
-        first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise BundleError(f"{path} is damaged or not written by torch.save ({first}); "
+            f"{path} cannot be loaded without running code from it, which is never done ({error}). If you trust it, load it where "
+            "it was written, and save the model with save_pretrained, or its tensors alone with torch.save") from None
+    except ValueError as error:
+        raise BundleError(f"{path} is damaged or not written by torch.save ({error}); "
                           "download or save it again") from None
 
 

@@ -102,8 +102,10 @@ def _check_pickle(file: BinaryIO) -> None:
 
 def unreadable(tensor: torch.Tensor) -> str | None:
     """Why a loaded tensor cannot be read as what its file stores; None if it can."""
-    if tensor.layout != torch.strided or tensor.device.type != "cpu" or tensor.is_quantized:
+    if tensor.layout != torch.strided or tensor.device.type != "cpu":
         return f"{tensor.layout} on {tensor.device.type}"
+    if tensor.is_quantized:
+        return str(tensor.dtype).removeprefix("torch.")
     if tensor.numel() * tensor.element_size() > tensor.untyped_storage().nbytes():
         return f"{tensor.numel():,} elements over a storage of {tensor.untyped_storage().nbytes():,} bytes"
     return None

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from tokenizer_tools.deviations import deviations
-from tokenizer_tools.errors import TokenizerError
+from tokenizer_tools.errors import TokenizerError, brief
 from tokenizer_tools.vocabulary import BYTE_SYMBOLS, SYMBOL_BYTES, BytePairVocabulary, reference_tokenizer, tokenizer_json
 
 __all__ = ["BytePairVocabulary", "read_vocabulary", "read_vocabulary_files", "reference_tokenizer", "tokenizer_json"]
@@ -19,8 +19,13 @@ __all__ = ["BytePairVocabulary", "read_vocabulary", "read_vocabulary_files", "re
 _PAIRS = (("vocab.json", "merges.txt"), ("encoder.json", "vocab.bpe"))
 _TOKENIZER_JSON = "tokenizer.json"
 
-# A vocabulary of a million tokens is about 30 MB; anything larger is some other file.
-_LARGEST_FILE = 64 << 20
+# The limits leave room for any vocabulary in use (GPT-2 has 50,257 tokens of at most 128 bytes in 1.4 MB, the largest
+# of other models 262,144) and keep what is computed for each token to seconds.
+_LARGEST_FILE = 24 << 20
+_MOST_TOKENS = 1 << 18
+_LONGEST_TOKEN = 1024
+# Merging a token's own bytes takes as many steps as it has bytes, and each looks at all of them. GPT-2: 3 million.
+_MOST_WORK = 40_000_000
 
 
 def read_vocabulary(path: str | Path) -> BytePairVocabulary:
@@ -61,7 +66,7 @@ def read_vocabulary_files(vocab: str | Path, merges: str | Path) -> BytePairVoca
 def _from_tokenizer_json(document: dict, raw: bytes, path: Path) -> BytePairVocabulary:
     model = document["model"]
     if model.get("type", "BPE") != "BPE":
-        raise TokenizerError(f"{path}: the model is of type {model.get('type')!r}; expected BPE")
+        raise TokenizerError(f"{path}: the model is of type {brief(model.get('type'))}; expected BPE")
     ids, merges = model.get("vocab"), model.get("merges")
     if not isinstance(ids, dict) or not isinstance(merges, list):
         raise TokenizerError(f"{path}: model.vocab must be an object and model.merges a list")
@@ -69,9 +74,11 @@ def _from_tokenizer_json(document: dict, raw: bytes, path: Path) -> BytePairVoca
     for index, merge in enumerate(merges):
         pair = merge.split(" ") if isinstance(merge, str) else merge
         if not isinstance(pair, list) or len(pair) != 2 or not all(isinstance(part, str) for part in pair):
-            raise TokenizerError(f"{path}: model.merges[{index}] is {merge!r}; expected two tokens")
+            raise TokenizerError(f"{path}: model.merges[{index}] is {brief(merge)}; expected two tokens")
         pairs.append((pair[0], pair[1]))
     added = document.get("added_tokens") or []
+    if not isinstance(added, list):
+        raise TokenizerError(f"{path}: added_tokens is {brief(added)}; expected a list")
     ids = dict(ids)
     special = []
     for index, token in enumerate(added):
@@ -79,18 +86,26 @@ def _from_tokenizer_json(document: dict, raw: bytes, path: Path) -> BytePairVoca
             raise TokenizerError(f"{path}: added_tokens[{index}] has no \"content\"")
         content, number = token["content"], token.get("id")
         if ids.setdefault(content, number) != number:
-            raise TokenizerError(f"{path}: added_tokens[{index}] {content!r} has id {number!r}, but {ids[content]} in "
-                                 "model.vocab")
+            raise TokenizerError(f"{path}: added_tokens[{index}] {brief(content)} has id {brief(number)}, but "
+                                 f"{brief(ids[content])} in model.vocab")
         special.append(content)
+    if document.get("truncation") or document.get("padding"):
+        # How long a batch was in training; transformers sets both anew for every call.
+        document = {**document, "truncation": None, "padding": None}
+        raw = json.dumps(document, ensure_ascii=False).encode()
     try:
         deviating = tuple(deviations(document))
-    except (AttributeError, TypeError, KeyError) as error:
-        raise TokenizerError(f"{path}: its parts are not those of a tokenizer.json ({error}); fetch the file again") from error
-    return _checked(ids, pairs, special, path, path, deviating, raw)
+    except TokenizerError as error:
+        raise TokenizerError(f"{path}: {error}") from None
+    vocabulary = _checked(ids, pairs, special, path, path, deviating, raw)
+    if deviating:
+        reference_tokenizer(vocabulary)  # the tokenizers library takes this file as it is, so it has to be sound
+    return vocabulary
 
 
 def _checked(ids: dict[str, Any], merges: list[tuple[str, str]], special: list[str] | None, vocab: Path, merge_file: Path,
              deviating: tuple[str, ...] = (), raw: bytes | None = None) -> BytePairVocabulary:
+    _check_limits(ids, vocab)
     tokens = _tokens_in_id_order(ids, vocab)
     missing = [byte for byte, symbol in enumerate(BYTE_SYMBOLS) if symbol not in ids]
     if missing:
@@ -100,11 +115,11 @@ def _checked(ids: dict[str, Any], merges: list[tuple[str, str]], special: list[s
     for number, pair in enumerate(merges, start=1):
         unknown = next((token for token in (*pair, "".join(pair)) if token not in ids), None)
         if unknown is not None:
-            raise TokenizerError(f"{merge_file}: merge {number} ({pair[0]!r} with {pair[1]!r}) names {unknown!r}, which "
+            raise TokenizerError(f"{merge_file}: merge {number} ({brief(pair[0])} with {brief(pair[1])}) names {brief(unknown)}, which "
                                  "is not in the vocabulary; the two files do not belong together, or one is cut short")
         foreign = next((symbol for token in pair for symbol in token if symbol not in SYMBOL_BYTES), None)
         if foreign is not None:
-            raise TokenizerError(f"{merge_file}: merge {number} ({pair[0]!r} with {pair[1]!r}) holds {foreign!r}, which is "
+            raise TokenizerError(f"{merge_file}: merge {number} ({brief(pair[0])} with {brief(pair[1])}) holds {foreign!r}, which is "
                                  "not in GPT-2's byte alphabet; only byte-level BPE can be rebuilt")
         made.add("".join(pair))
     if len(set(merges)) != len(merges):
@@ -114,11 +129,28 @@ def _checked(ids: dict[str, Any], merges: list[tuple[str, str]], special: list[s
     # A file cut short loses its last merges; their tokens then look as if nothing made them.
     ordinary = [token for token in unmade if token not in given and all(symbol in SYMBOL_BYTES for symbol in token)
                 and not _looks_special(token)]
+    if ordinary and not merges:
+        raise TokenizerError(f"{merge_file}: holds no merges, but {vocab.name} {len(ordinary)} tokens that merges would make, such as "
+                             f"{brief(ordinary[0])}; the file is empty or cut short, or this is a vocabulary of words, which is no byte-level BPE")
     if ordinary:
-        raise TokenizerError(f"{merge_file}: no merge makes {len(ordinary)} of the tokens, the first is {ordinary[0]!r} "
-                             f"(id {ids[ordinary[0]]}); the file is cut short, or belongs to another vocabulary")
+        raise TokenizerError(f"{merge_file}: no merge makes {len(ordinary)} of the tokens, the first is {brief(ordinary[0])} "
+                             f"(id {ids[ordinary[0]]}); the file is cut short or belongs to another vocabulary. If the tokens were added "
+                             "later, give a tokenizer.json that has them among its added_tokens")
     return BytePairVocabulary(tokens, tuple(merges), tuple(token for token in tokens if token in given or token in unmade),
                               deviating, raw)
+
+
+def _check_limits(ids: dict[str, Any], vocab: Path) -> None:
+    """Raise TokenizerError for a vocabulary that would take minutes, here or in an engine."""
+    if len(ids) > _MOST_TOKENS:
+        raise TokenizerError(f"{vocab}: {len(ids):,} tokens, where {_MOST_TOKENS:,} are the limit: no model in use has more. Give GPT-2's vocabulary")
+    longest = max(ids, key=len, default="")
+    if len(longest) > _LONGEST_TOKEN:
+        raise TokenizerError(f"{vocab}: a token of {len(longest):,} bytes ({brief(longest[:40])}…), where {_LONGEST_TOKEN:,} are the limit: GPT-2's "
+                             "longest has 128. Give the vocabulary the model was trained with")
+    if (work := sum(len(token) ** 2 for token in ids)) > _MOST_WORK:
+        raise TokenizerError(f"{vocab}: its tokens take {work:,} steps to merge (the squares of their lengths), where {_MOST_WORK:,} are the limit: "
+                             "GPT-2's take 3 million. Give the vocabulary the model was trained with")
 
 
 def _looks_special(token: str) -> bool:
@@ -129,17 +161,17 @@ def _tokens_in_id_order(ids: dict[str, Any], vocab: Path) -> tuple[str, ...]:
     by_id: dict[int, str] = {}
     for token, index in ids.items():
         if not isinstance(index, int) or isinstance(index, bool) or index < 0:
-            raise TokenizerError(f"{vocab}: token {token!r} has id {index!r}; expected a number from 0 up")
+            raise TokenizerError(f"{vocab}: token {brief(token)} has id {brief(index)}; expected a number from 0 up")
         if not token:
-            raise TokenizerError(f"{vocab}: id {index} is an empty token")
+            raise TokenizerError(f"{vocab}: id {brief(index)} is an empty token")
         if any("\ud800" <= character <= "\udfff" for character in token):
-            raise TokenizerError(f"{vocab}: token {token!r} holds half a surrogate pair, which is no text; fetch the file again")
+            raise TokenizerError(f"{vocab}: token {brief(token)} holds half a surrogate pair, which is no text; fetch the file again")
         if index in by_id:
-            raise TokenizerError(f"{vocab}: id {index} belongs to both {by_id[index]!r} and {token!r}")
+            raise TokenizerError(f"{vocab}: id {brief(index)} belongs to both {brief(by_id[index])} and {brief(token)}")
         by_id[index] = token
     gap = next((index for index in range(len(by_id)) if index not in by_id), None)
     if gap is not None:
-        raise TokenizerError(f"{vocab}: no token has id {gap}, but ids go up to {max(by_id)}; expected 0 to "
+        raise TokenizerError(f"{vocab}: no token has id {gap}, but ids go up to {brief(max(by_id))}; expected 0 to "
                              f"{len(by_id) - 1} without gaps")
     return tuple(by_id[index] for index in range(len(by_id)))
 
@@ -171,10 +203,10 @@ def _parse_json(text: str, path: Path) -> Any:
     except json.JSONDecodeError as error:
         raise TokenizerError(f"{path}: not JSON: {error.msg} in line {error.lineno}, column {error.colno}; "
                              "the file may be cut short, fetch it again") from error
+    except ValueError as error:  # a number of thousands of digits
+        raise TokenizerError(f"{path}: not JSON that can be read: {str(error)[:200]}; fetch the file again") from error
     except RecursionError as error:
         raise TokenizerError(f"{path}: nested too deeply for a vocabulary") from error
-    except ValueError as error:  # of more digits than Python reads (sys.set_int_max_str_digits)
-        raise TokenizerError(f"{path}: holds a number of thousands of digits, which no vocabulary has; fetch it again") from error
 
 
 def _read_text(path: Path) -> str:
@@ -186,5 +218,7 @@ def _read_text(path: Path) -> str:
                              "so this is another file")
     try:
         return path.read_bytes().decode()
+    except OSError as error:
+        raise TokenizerError(f"{path}: cannot be read ({error.strerror}); check its permissions") from error
     except UnicodeDecodeError as error:
         raise TokenizerError(f"{path}: not UTF-8: byte {error.object[error.start]:#04x} at offset {error.start}") from error

@@ -4,14 +4,63 @@ from __future__ import annotations
 
 from typing import Any, Iterator
 
+from tokenizer_tools.errors import TokenizerError, brief
 from tokenizer_tools.vocabulary import GPT2_PATTERN
+
+# The regexes of other byte-level BPEs in use. Any regex but these is refused: it is run on every text, here and in an
+# engine, and a regex can take longer than anyone waits.
+KNOWN_PATTERNS = {
+    GPT2_PATTERN: "GPT-2",
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+": "Llama 3",
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+": "Qwen 2",
+    r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+": "GPT-2, digits one by one",
+    r"\p{N}{1,3}": "digits by threes", r"\p{N}": "digits one by one", r"\d": "digits one by one", r"[0-9]": "digits one by one",
+}
 
 
 def deviations(document: dict[str, Any]) -> list[str]:
-    """One sentence for each thing that this package does not rebuild; empty for a GPT-2 tokenizer."""
-    return [*_model(document["model"]), *_normalizer(document.get("normalizer")),
-            *_pre_tokenizer(document.get("pre_tokenizer")), *_added_tokens(document.get("added_tokens") or []),
-            *_around_the_text(document)]
+    """One sentence for each thing that this package does not rebuild; empty for a GPT-2 tokenizer.
+
+    Raises TokenizerError for what is no tokenizer, and for regexes that are not among KNOWN_PATTERNS.
+    """
+    parts = {name: steps(document.get(name), name) for name in ("normalizer", "pre_tokenizer", "post_processor", "decoder")}
+    for name, flat in parts.items():
+        _refuse_unknown_regexes(flat, name)
+    return [*_model(document["model"]), *_normalizer(parts["normalizer"]),
+            *_pre_tokenizer(parts["pre_tokenizer"], document.get("pre_tokenizer") is None),
+            *_added_tokens(document.get("added_tokens") or []), *_post_processor(parts["post_processor"])]
+
+
+def steps(component: Any, name: str) -> list[dict[str, Any]]:
+    """A component's steps, Sequences taken apart; `name` is its own. Raises TokenizerError for what is none."""
+    flat, pending = [], [] if component is None else [component]
+    while pending:
+        step = pending.pop()
+        kind = step.get("type") if isinstance(step, dict) else None
+        if not isinstance(kind, str):
+            raise TokenizerError(f"{name} holds {brief(step)}; an object with a \"type\" was expected. Fetch the file again")
+        if kind != "Sequence":
+            flat.append(step)
+            continue
+        inner = next((step[key] for key in ("normalizers", "pretokenizers", "processors", "decoders") if key in step), None)
+        if not isinstance(inner, list):
+            raise TokenizerError(f"{name} has a Sequence of {brief(inner)}; a list was expected. Fetch the file again")
+        pending += reversed(inner)
+    return flat
+
+
+def _refuse_unknown_regexes(flat: list[dict[str, Any]], name: str) -> None:
+    for step in flat:
+        if step["type"] == "Precompiled":
+            raise TokenizerError(f"{name} has a compiled character map, SentencePiece's; byte-level BPE has none. Give GPT-2's tokenizer.json")
+        if (pattern := _regex(step)) is not None and not (isinstance(pattern, str) and pattern in KNOWN_PATTERNS):
+            raise TokenizerError(f"{name} has the regex {brief(pattern)}, which is not GPT-2's, nor that of another model known here; it is not run, "
+                                 "because a regex may never end. Give a tokenizer.json of GPT-2")
+
+
+def _regex(step: dict[str, Any]) -> Any:
+    pattern = step.get("pattern")
+    return pattern.get("Regex") if isinstance(pattern, dict) else None
 
 
 def _model(model: dict[str, Any]) -> Iterator[str]:
@@ -20,66 +69,62 @@ def _model(model: dict[str, Any]) -> Iterator[str]:
     if model.get("ignore_merges"):
         yield "model.ignore_merges is on: a word that is a token is taken whole, whatever the merges say"
     if model.get("dropout"):
-        yield f"model.dropout is {model['dropout']}: the ids are random"
+        yield f"model.dropout is {brief(model['dropout'])}: the ids are random"
     for affix in ("continuing_subword_prefix", "end_of_word_suffix"):
         if model.get(affix):
-            yield f"model.{affix} is {model[affix]!r}; GPT-2 has none"
+            yield f"model.{affix} is {brief(model[affix])}; GPT-2 has none"
 
 
-def _normalizer(normalizer: dict[str, Any] | None) -> Iterator[str]:
-    if normalizer is not None and normalizer != {"type": "Sequence", "normalizers": []}:
-        yield f"the normalizer {_named(normalizer)} changes the text; GPT-2 has none"
+def _normalizer(flat: list[dict[str, Any]]) -> Iterator[str]:
+    if flat:
+        yield f"the normalizer {_named(flat)} changes the text; GPT-2 has none"
 
 
-def _pre_tokenizer(pre_tokenizer: dict[str, Any] | None) -> Iterator[str]:
-    if pre_tokenizer is None:
+def _pre_tokenizer(flat: list[dict[str, Any]], absent: bool) -> Iterator[str]:
+    if absent:
         yield "there is no pre-tokenizer; GPT-2 cuts the text with a regex"
         return
-    steps = pre_tokenizer.get("pretokenizers", []) if pre_tokenizer.get("type") == "Sequence" else [pre_tokenizer]
     cut = False
-    for step in steps:
-        if step.get("type") == "ByteLevel":
+    for step in flat:
+        if step["type"] == "ByteLevel":
             if step.get("add_prefix_space"):
                 yield "the pre-tokenizer puts a space before the text (add_prefix_space)"
             cut = cut or step.get("use_regex", True)
-        elif step.get("type") == "Split":
-            pattern = step.get("pattern", {}).get("Regex", step.get("pattern"))
-            if pattern == GPT2_PATTERN and step.get("behavior") == "Isolated" and not step.get("invert"):
-                cut = True
-            else:
-                yield f"the pre-tokenizer cuts with another regex than GPT-2's: {pattern}"
-                cut = True
+        elif step["type"] == "Split":
+            if _regex(step) != GPT2_PATTERN or step.get("behavior") != "Isolated" or step.get("invert"):
+                yield f"the pre-tokenizer cuts with another regex than GPT-2's: {brief(step.get('pattern'))}"
+            cut = True
         else:
-            yield f"the pre-tokenizer has a step {_named(step)}, which GPT-2 has not"
+            yield f"the pre-tokenizer has a step {_named([step])}, which GPT-2 has not"
             cut = True
     if not cut:
         yield "the pre-tokenizer does not cut the text with GPT-2's regex (use_regex is off)"
 
 
 def _added_tokens(added: list[dict[str, Any]]) -> Iterator[str]:
-    for token in added:
-        rules = [rule for rule in ("lstrip", "rstrip", "single_word") if token.get(rule)]
-        if rules:
-            yield f"the added token {token['content']!r} has the rule {', '.join(rules)}"
-        if not token.get("special", False):
-            yield (f"the added token {token['content']!r} is not special: it is cut out of the text before the merges; "
-                   "here it is a control token, which no text becomes")
+    for rule in ("lstrip", "rstrip", "single_word"):
+        if ruled := [token for token in added if token.get(rule)]:
+            yield f"{_counted(ruled)} the rule {rule}"
+    if plain := [token for token in added if not token.get("special", False)]:
+        yield (f"{_counted(plain)} no \"special\": true: what is not special is cut out of the text before the merges; here it is a control "
+               "token, which no text becomes")
 
 
-def _around_the_text(document: dict[str, Any]) -> Iterator[str]:
-    steps = document.get("post_processor")
-    for step in (steps.get("processors", []) if steps and steps.get("type") == "Sequence" else [steps] if steps else []):
-        if step.get("type") == "TemplateProcessing" and all(set(part) == {"Sequence"} for part in step.get("single", [])):
+def _counted(tokens: list[dict[str, Any]]) -> str:
+    first = brief(tokens[0]["content"])
+    return f"the added token {first} has" if len(tokens) == 1 else f"{len(tokens)} added tokens, such as {first}, have"
+
+
+def _post_processor(flat: list[dict[str, Any]]) -> Iterator[str]:
+    for step in flat:
+        single = step.get("single", [])
+        if step["type"] == "TemplateProcessing" and isinstance(single, list) and all(
+                isinstance(part, dict) and set(part) == {"Sequence"} for part in single):
             continue
-        if step.get("type") != "ByteLevel":
-            yield f"the post-processor {_named(step)} adds tokens around the text"
-    for rule in ("truncation", "padding"):
-        if document.get(rule):
-            yield f"{rule} is on"
+        if step["type"] != "ByteLevel":
+            yield f"the post-processor {_named([step])} adds tokens around the text"
 
 
-def _named(step: dict[str, Any]) -> str:
-    if step.get("type") == "Sequence":
-        inner = step.get("normalizers") or step.get("pretokenizers") or step.get("processors") or []
-        return "Sequence of " + ", ".join(_named(part) for part in inner)
-    return str(step.get("type"))
+def _named(flat: list[dict[str, Any]]) -> str:
+    names = list(dict.fromkeys(step["type"][:40] for step in flat))
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")

@@ -23,7 +23,7 @@ def split(pattern):
 
 
 DEVIATING = {
-    "another regex": lambda d: d.update(pre_tokenizer=split(r"\p{N}{1,3}|\S+|\s+")),
+    "another regex": lambda d: d.update(pre_tokenizer=split(r"\p{N}{1,3}")),
     "use_regex is off": lambda d: d["pre_tokenizer"].update(use_regex=False),
     "add_prefix_space": lambda d: d["pre_tokenizer"].update(add_prefix_space=True),
     "normalizer": lambda d: d.update(normalizer={"type": "NFC"}),
