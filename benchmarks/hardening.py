@@ -27,7 +27,7 @@ def main() -> int:
     parser.add_argument("--case", default="", help="only the cases whose names have this in them")
     parser.add_argument("--moments", type=int, default=20, help="kills of each command, signal and state of its output")
     parser.add_argument("--launchers", type=int, default=2, help="commands that run at the same time")
-    parser.add_argument("--work", type=Path, help="a folder that does not exist, to be kept [default: a temporary one]")
+    parser.add_argument("--work", type=Path, help="a folder to keep; the inputs it has are used again [default: a temporary one]")
     parser.add_argument("--json", action="store_true", help="print one JSON object on stdout")
     options = parser.parse_args()
     parts = options.only.split(",")
@@ -40,7 +40,7 @@ def main() -> int:
     started = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="hardening-", ignore_cleanup_errors=True) as folder:
         work = options.work or Path(folder) / "work"
-        work.mkdir(parents=True)
+        work.mkdir(parents=True, exist_ok=True)
         print("starting", file=sys.stderr)
         with launchers(options.launchers, work) as zygotes:
             attack = Attack(work.resolve(), zygotes, options.moments, options.case)

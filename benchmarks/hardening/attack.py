@@ -10,7 +10,7 @@ from typing import Callable, Iterable, TypeVar
 
 from launcher import Ended, Launcher
 from tally import Tally
-from writing import BUILDS, Inputs, make_inputs
+from writing import Inputs, make_inputs
 
 Item = TypeVar("Item")
 
@@ -32,7 +32,8 @@ class Attack:
     def inputs(self) -> Inputs:
         """The checkpoint, adapters, texts and builds of all parts, made when they are first asked for."""
         if self._inputs is None:
-            self._inputs = make_inputs(self.work / "inputs", self.launchers[0], tuple(BUILDS))
+            folder = self.work / "inputs"
+            self._inputs = Inputs(folder) if folder.exists() else make_inputs(folder, self.launchers[0])
         return self._inputs
 
     def each(self, items: Iterable[Item], function: Callable[[Item, Launcher], None]) -> None:

@@ -118,7 +118,7 @@ class Set:
     # ---- disturbed
 
     def _kills(self, reference: Reference, number: int, count: int) -> None:
-        by_event = (reference.events * count)[:count // 2] if reference.events else []
+        by_event = reference.events[:count // 2]
         by_time = count - len(by_event)
         moments = [*(("event", event) for event in by_event), *(("time", (index + 0.5) / by_time) for index in range(by_time))]
         self._reset(reference.old)
@@ -132,9 +132,9 @@ class Set:
                 last = self._kill(case, reference, number, kind, value)
         if number == signal.SIGKILL and last:
             self._reset(reference.old, keep_others=True)
-            case = f"{self.name}, {signal.Signals(number).name}"
-            if self._to_the_end(self.writing.new, case + ", the run after them"):
-                self._judge_new(case + ", the run after them", reference)
+            case = f"{self.name}, SIGKILL"  # --case with it repeats the kills too
+            if self._to_the_end(self.writing.new, case):
+                self._judge_new(case, reference)
 
     def _kill(self, case: str, reference: Reference, number: int, kind: str, value: float) -> Ended:
         roots = [str(self.place), str(self.temporary)]
@@ -186,13 +186,13 @@ class Set:
                 self.tally.fail("wrong verdicts", case, f"ended with 0, but {name} is not what it writes undisturbed")
 
     def _judge_leftovers(self, case: str, training: bool) -> None:
-        over = [entry for entry in sorted(self.place.iterdir()) if entry.name not in self.writing.outputs and not (training and _is_state(entry))]
+        over = [entry for entry in sorted(self.place.iterdir()) if entry.name not in self.writing.outputs and not (training and is_state(entry))]
         over += sorted(self.temporary.iterdir())
         if over:
             self.tally.fail("left behind", case, ", ".join(str(entry.relative_to(self.folder)) for entry in over))
 
 
-def _is_state(entry: Path) -> bool:
+def is_state(entry: Path) -> bool:
     """Whether a training goes on from it: a file named so, or a folder that holds one."""
     return any("state" in path.name for path in ([entry] if entry.is_file() else entry.rglob("*")))
 

@@ -38,12 +38,13 @@ class Job:
 
 @dataclass(frozen=True)
 class Ended:
-    """`code` is negative for a signal. `survived`: a process of it was alive seconds after it. `killed`: a signal of ours was sent in time."""
+    """`code` is negative for a signal. `busy`: seconds of processor time. `survived`: a process of it was alive seconds after it. `killed`: a signal of ours was sent in time."""
 
     code: int
     stdout: str
     stderr: str
     seconds: float
+    busy: float
     peak_kilobytes: int
     survived: bool
     timed_out: bool
@@ -68,8 +69,7 @@ class Launcher:
 
     def __init__(self, work: Path) -> None:
         self._work = work
-        work.mkdir(parents=True)
-        (work / "home").mkdir()
+        (work / "home").mkdir(parents=True, exist_ok=True)
         paths = [str(REPOSITORY), *filter(None, [os.environ.get("PYTHONPATH")])]
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false", "COLUMNS": "1000",
                        "HOME": str(work / "home"), "HF_HOME": str(work / "hf"), "HF_HUB_OFFLINE": "1", "MPLCONFIGDIR": str(work / "matplotlib"),
@@ -106,7 +106,7 @@ class Launcher:
             timer.cancel()
         watched = job.watch is not None and job.watch.get("at") is not None
         return Ended(answer["code"], out.read_text(errors="replace"), err.read_text(errors="replace"), time.monotonic() - started,
-                     answer["peak_kilobytes"], answer["survived"], timed_out.is_set(), sent.is_set() or watched)
+                     answer["busy"], answer["peak_kilobytes"], answer["survived"], timed_out.is_set(), sent.is_set() or watched)
 
 
 def _send(pid: int, number: int, group: bool, sent: threading.Event) -> None:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from launcher import REPOSITORY, Job, Launcher
+from trees import empty
 
 PLACE = "place"  # the folder of the outputs, in that of the job
 
@@ -50,16 +51,16 @@ for number, name in enumerate(("wave", "tide")):
 BUILDS = {"plain": (), "fp32": ("--quant", "fp32"), "lora": ("--lora-ranks", "16,32", "--adapter", "wave")}
 
 
-def make_inputs(folder: Path, launcher: Launcher, builds: tuple[str, ...] = tuple(BUILDS)) -> Inputs:
-    """Write them to `folder`; raises RuntimeError with the command's own words where one fails."""
-    folder.mkdir(parents=True)
-    script, temporary = folder.parent / "make_inputs.py", folder.parent / "inputs-temporary"
-    temporary.mkdir()
+def make_inputs(folder: Path, launcher: Launcher) -> Inputs:
+    """Write them to `folder`, which appears when all are there; raises RuntimeError with the command's own words where one fails."""
+    partial, script, temporary = (folder.with_name(folder.name + suffix) for suffix in ("-partial", ".py", "-temporary"))
+    empty(partial), empty(temporary)
     script.write_text(_MAKE)
-    _run(launcher, Job((str(folder),), folder, temporary, script=script))
-    (folder / "text.txt").write_text("".join(f"{number} green bottles hanging on the wall, and the sea is calm.\n" for number in range(400)))
-    for name in builds:
-        _run(launcher, Job(("build", "base", "-o", name, "--name", "tiny", *BUILDS[name]), folder, temporary, timeout=900))
+    _run(launcher, Job((str(partial),), partial, temporary, script=script))
+    (partial / "text.txt").write_text("".join(f"{number} green bottles hanging on the wall, and the sea is calm.\n" for number in range(400)))
+    for name in BUILDS:
+        _run(launcher, Job(("build", "base", "-o", name, "--name", "tiny", *BUILDS[name]), partial, temporary, timeout=900))
+    partial.rename(folder)
     return Inputs(folder)
 
 

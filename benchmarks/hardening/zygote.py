@@ -119,7 +119,7 @@ def _ended(pid: int) -> dict:
             survived = True
             os.killpg(pid, signal.SIGKILL)
         time.sleep(0.02)
-    return {"code": os.waitstatus_to_exitcode(status), "peak_kilobytes": usage.ru_maxrss, "survived": survived}
+    return {"code": os.waitstatus_to_exitcode(status), "peak_kilobytes": usage.ru_maxrss, "busy": usage.ru_utime + usage.ru_stime, "survived": survived}
 
 
 def _group_lives(group: int) -> bool:
