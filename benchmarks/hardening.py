@@ -16,7 +16,7 @@ import tempfile
 import time
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parent / "hardening"))
+sys.path[:0] = [str(Path(__file__).resolve().parent / "hardening"), str(Path(__file__).resolve().parent.parent)]
 
 PARTS = ("kill", "disk", "bundles", "checkpoints", "session", "ownership")
 

@@ -79,7 +79,8 @@ class Set:
         """Two runs to the end: the first says what is written, the second what is there at each event."""
         new, old, copies = self.folder / "new", self.folder / "old", self.folder / "copies"
         if self.replaces:
-            self._to_the_end(self.writing.old, f"{self.name}, before")
+            if not self._to_the_end(self.writing.old, f"{self.name}, before"):
+                return None
             self._keep(old)
         if not self._to_the_end(self.writing.new, f"{self.name}, undisturbed"):
             return None
@@ -104,12 +105,12 @@ class Set:
     def _to_the_end(self, arguments: tuple[str, ...], case: str) -> bool:
         ended = self.launcher.run(self._job(arguments))
         judge_end(self.tally, case, ended)
-        if ended.code:
-            self.tally.fail("wrong verdicts", case, f"ended with {ended.code}: {ended.last_line}")
-        else:
-            self._judge_leftovers(case, training=False)
+        missing = [name for name in self.writing.outputs if not (self.place / name).exists()]
+        if ended.code or missing:
+            self.tally.fail("wrong verdicts", case, f"ended with {ended.code}{', without ' if missing else ''}{', '.join(missing)}: {ended.last_line}")
+        self._judge_leftovers(case, training=False)
         self.tally.trial()
-        return not ended.code
+        return not (ended.code or missing)
 
     def _keep(self, folder: Path) -> None:
         for name in self.writing.outputs:

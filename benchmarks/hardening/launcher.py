@@ -65,9 +65,12 @@ class Ended:
 
 
 class Launcher:
-    """A zygote and the files through which its children speak. One job at a time; use one launcher per thread."""
+    """A zygote and the files through which its children speak. One job at a time; use one launcher per thread.
 
-    def __init__(self, work: Path) -> None:
+    `bare`: it imports nothing beforehand, for scripts that need nothing.
+    """
+
+    def __init__(self, work: Path, bare: bool = False) -> None:
         self._work = work
         (work / "home").mkdir(parents=True, exist_ok=True)
         paths = [str(REPOSITORY), *filter(None, [os.environ.get("PYTHONPATH")])]
@@ -75,7 +78,7 @@ class Launcher:
                        "HOME": str(work / "home"), "HF_HOME": str(work / "hf"), "HF_HUB_OFFLINE": "1", "MPLCONFIGDIR": str(work / "matplotlib"),
                        "TMPDIR": str(work), "HARDENING_CONVERSIONS": str(work.parent / "conversions"), "PYTHONDONTWRITEBYTECODE": "1"}
         self._log = open(work / "zygote.log", "wb")
-        self._process = subprocess.Popen([sys.executable, str(Path(__file__).with_name("zygote.py"))], stdin=subprocess.PIPE,
+        self._process = subprocess.Popen([sys.executable, str(Path(__file__).with_name("zygote.py")), *(["--bare"] if bare else [])], stdin=subprocess.PIPE,
                                          stdout=subprocess.PIPE, stderr=self._log, env=environment, text=True)
         if self._process.stdout.readline() != "ready\n":
             raise RuntimeError(f"the process that starts commands did not come up; see {work / 'zygote.log'}")

@@ -90,11 +90,12 @@ def serve() -> dict:
     """Answer requests; returns in a child only, with its request."""
     answers = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)
-    import_everything()
+    if "--bare" not in sys.argv:
+        import_everything()
+        keep_conversions(Path(os.environ["HARDENING_CONVERSIONS"]))
     # A worker process (bundler.isolated) is forked too, in place of an interpreter that imports everything anew.
     fork = multiprocessing.get_context("fork")
     multiprocessing.get_context = lambda method=None: fork
-    keep_conversions(Path(os.environ["HARDENING_CONVERSIONS"]))
     ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1)
     gc.collect()
     gc.freeze()
