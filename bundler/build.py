@@ -11,7 +11,7 @@ from bundler.bundle_file import MANIFEST
 from bundler.bundle_tokenizer import BundleTokenizer, sentencepiece_tokenizer
 from bundler.convert import Signatures, convert_checkpoint
 from bundler.doctor.as_gate import doctor_gate
-from bundler.errors import VerificationError
+from bundler.errors import BundleError, VerificationError
 from bundler.gate import Stage, silent
 from bundler.gpt2 import TokenRows
 from bundler.isolated import run_isolated
@@ -116,7 +116,10 @@ def _convert(plan: Plan, options: BuildOptions, rows: TokenRows, signatures: Sig
 
 
 def _calibration(options: BuildOptions, tokenizer: BundleTokenizer, plan: Plan, sequences: int = 4) -> list[list[int]]:
-    text = options.calibration.read_text(encoding="utf-8") if options.calibration else verification_text()
+    try:
+        text = options.calibration.read_text(encoding="utf-8") if options.calibration else verification_text()
+    except UnicodeDecodeError as error:
+        raise BundleError(f"{options.calibration} is not UTF-8 ({error}); expected a text file; give --calibration another") from None
     ids = tokenizer.encode(text).bundle
     length = min(plan.signatures.context - 1, max(plan.signatures.prefill) + 8, len(ids) // sequences)
     start = plan.vocabulary.id_of_text(plan.start_token)

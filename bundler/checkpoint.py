@@ -17,7 +17,6 @@ from bundler.hub_id import HubAccess, split_hub_id
 from bundler.nanogpt import read_nanogpt
 from bundler.tensor_names import ROWS_AT_ONCE, canonical_tensors
 from bundler.weight_files import WEIGHT_FILES, StoredTensor, find_weights, read_weights
-
 from tokenizer_tools.errors import brief
 
 if TYPE_CHECKING:  # transformers takes seconds to import, and most commands do without the reference model

@@ -6,6 +6,7 @@ import multiprocessing
 import os
 from collections import deque
 from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Callable, Iterable, Iterator
@@ -63,12 +64,16 @@ def text_divergence(blocks: Iterable[Block], checkpoint: Checkpoint, vocabulary:
 
     arguments = (os.getpid(), checkpoint.source.path, checkpoint.folder, vocabulary, model)
     with ProcessPoolExecutor(PROCESSES, multiprocessing.get_context("spawn"), _open_models, arguments) as processes:
-        for block in blocks:
-            waiting.append((block, processes.submit(_compare, block.ids)))
-            if len(waiting) > 2 * PROCESSES:  # enough to keep all busy; the text is not read further ahead
+        try:
+            for block in blocks:
+                waiting.append((block, processes.submit(_compare, block.ids)))
+                if len(waiting) > 2 * PROCESSES:  # enough to keep all busy; the text is not read further ahead
+                    collect()
+            while waiting:
                 collect()
-        while waiting:
-            collect()
+        except BrokenProcessPool as error:
+            raise BundleError("a process that compared the text was killed; the usual cause is too little memory; close other programs "
+                              "and try again") from error
     if not parts:
         raise BundleError("the text to compare on is empty, or not UTF-8; expected a text file")
     return divergence(parts)

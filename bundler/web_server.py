@@ -8,7 +8,7 @@ there are no paths to escape from and nothing to list.
 from __future__ import annotations
 
 import json
-import shutil
+import sys
 import threading
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -86,10 +86,9 @@ def serve(pages: Site, port: int = 0) -> Iterator[str]:
     Raises BundleError when the port is taken.
     """
     try:
-        server = ThreadingHTTPServer((LOOPBACK, port), _handler(pages))
+        server = _Server((LOOPBACK, port), _handler(pages))
     except (OSError, OverflowError) as error:
         raise BundleError(f"port {port} cannot be used ({getattr(error, 'strerror', None) or error}); give another, or 0 for any free one") from error
-    server.daemon_threads = True
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.1}, daemon=True)
     thread.start()
     try:
@@ -98,6 +97,14 @@ def serve(pages: Site, port: int = 0) -> Iterator[str]:
         server.shutdown()
         server.server_close()
         thread.join()
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        if not isinstance(sys.exception(), OSError):  # a browser that leaves is no error of ours
+            super().handle_error(request, client_address)
 
 
 def _handler(pages: Site) -> type[BaseHTTPRequestHandler]:
@@ -122,8 +129,8 @@ def _handler(pages: Site) -> type[BaseHTTPRequestHandler]:
                 return self.send_error(HTTPStatus.NOT_FOUND)
             try:
                 self._send(found, send_body)
-            except (BrokenPipeError, ConnectionResetError, TimeoutError):
-                self.close_connection = True  # the browser has left; nobody is there to be told
+            except OSError:
+                self.close_connection = True  # the browser has left, or sees that less came than was announced
 
         def _send(self, found: Path | bytes, send_body: bool) -> None:
             if isinstance(found, bytes):
@@ -133,13 +140,19 @@ def _handler(pages: Site) -> type[BaseHTTPRequestHandler]:
                 return
             try:
                 stream = open(found, "rb")
-            except OSError as error:
-                return self.send_error(HTTPStatus.NOT_FOUND, f"{found.name} can no longer be read: {error.strerror}")
+            except OSError:
+                return self.send_error(HTTPStatus.NOT_FOUND, "The file can no longer be read")  # its name may be no header
             with stream:
-                self._head(stream.seek(0, 2))
+                left = stream.seek(0, 2)
+                self._head(left)
                 stream.seek(0)
-                if send_body:
-                    shutil.copyfileobj(stream, self.wfile, CHUNK)
+                # What was announced and no more, should the file grow meanwhile.
+                while send_body and left:
+                    chunk = stream.read(min(CHUNK, left))
+                    if not chunk:
+                        raise OSError("the file was cut short")
+                    self.wfile.write(chunk)
+                    left -= len(chunk)
 
         def _head(self, length: int) -> None:
             self.send_response(HTTPStatus.OK)

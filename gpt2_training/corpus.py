@@ -74,7 +74,7 @@ def read_corpus(source: str, held_out_share: float = 0.03) -> Corpus:
 
     digest = hashlib.sha256()
     for name, text in documents.items():
-        digest.update(f"{name}\0{text}\0".encode())
+        digest.update(f"{name}\0{text}\0".encode(errors="surrogateescape"))  # names are bytes
     return Corpus(train, held_out, digest.hexdigest())
 
 
@@ -84,4 +84,4 @@ def _is_library_code(relative: Path) -> bool:
 
 
 def _is_held_out(name: str, share: float) -> bool:
-    return int.from_bytes(hashlib.sha256(name.encode()).digest()[:4], "big") < share * 2**32
+    return int.from_bytes(hashlib.sha256(name.encode(errors="surrogateescape")).digest()[:4], "big") < share * 2**32

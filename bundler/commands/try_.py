@@ -10,6 +10,7 @@ from pathlib import Path
 import click
 
 from bundler.console import Terminal, terminal_options
+from tokenizer_tools.printable import printable
 
 EXAMPLE = "def read(self, path):\n    "
 
@@ -53,4 +54,5 @@ def command(terminal: Terminal, file: Path, other: Path | None, prompt: str, por
 def _names(files: list[Path]) -> list[str]:
     """What to call them: the file's name, with its folder's where two are alike."""
     stems = [path.stem for path in files]
-    return stems if len(set(stems)) == len(stems) else [f"{path.resolve().parent.name}/{path.stem}" for path in files]
+    names = stems if len(set(stems)) == len(stems) else [f"{path.resolve().parent.name}/{path.stem}" for path in files]
+    return [printable(name) for name in names]

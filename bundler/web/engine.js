@@ -133,7 +133,11 @@ class Engine {
 async function read(url) {
   const response = await fetch(url);
   if (!response.ok) throw new Error(`Failed to fetch model: ${url} (${response.status})`);
-  return new Uint8Array(await response.arrayBuffer());
+  try {
+    return new Uint8Array(await response.arrayBuffer());
+  } catch {
+    throw new Error(`Failed to fetch model: ${url} ended early`); // cut short while it was read; browsers word it in many ways
+  }
 }
 
 /** Everything the engine printed since this page was loaded (the last few hundred lines). */

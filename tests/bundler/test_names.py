@@ -211,3 +211,22 @@ def test_sample_says_what_is_damaged(tiny_checkpoint, tmp_path, name, text, matc
         (tmp_path / name).write_text(text)
     with pytest.raises(TrainingError, match=match):
         load_sampler(tmp_path)
+
+
+def test_texts_to_train_on_may_have_any_name(tmp_path):
+    from gpt2_training.corpus import read_corpus
+
+    path = tmp_path / os.fsdecode(b"\xff")
+    path.write_text("text " * 200)
+    assert read_corpus(str(path)).fingerprint
+    for number in range(200):
+        (tmp_path / os.fsdecode(b"\xff%d" % number)).write_text("text")
+    assert read_corpus(str(tmp_path)).held_out
+
+
+def test_a_calibration_text_that_is_none_is_said(tmp_path):
+    from bundler.build import _calibration
+
+    (tmp_path / "text").write_bytes(b"\xff")
+    with pytest.raises(BundleError, match="is not UTF-8"):
+        _calibration(BuildOptions("m", tmp_path, calibration=tmp_path / "text"), None, None)

@@ -2,14 +2,20 @@
 
 import http.client
 import json
+import os
 import re
+import shutil
+import socket
+import struct
+import subprocess
+import time
 
 import pytest
 
 from bundler import web_runtime
 from bundler.errors import BundleError
 from bundler.web_runtime import ENGINE_PACKAGE, PAGE, install_runtime, missing_runtime, runtime_folder
-from bundler.web_server import ServedBundle, serve, site
+from bundler.web_server import ServedBundle, Site, serve, site
 
 
 @pytest.fixture(scope="module")
@@ -134,3 +140,81 @@ def test_a_failed_installation_leaves_nothing(monkeypatch, tmp_path):
     with pytest.raises(BundleError, match="npm ci ended with 3.*\n.*no network"):
         web_runtime.install_runtime()
     assert not list((tmp_path / "cache" / "task-bundler").iterdir())
+
+
+@pytest.fixture
+def growing(tmp_path, pages):
+    """A bundle of 48 MB, more than a connection holds, under a name that no header can carry: (file, address)."""
+    path = tmp_path / "名\r\nX-Evil: 1\udcff.task"
+    with open(path, "wb") as stream:
+        stream.truncate(48 << 20)
+    with serve(Site({**pages.files, "/bundles/0.task": path})) as address:
+        yield path, address
+
+
+def begin(address):
+    """A connection that asked for the bundle and read the first MB of it: (connection, answer)."""
+    connection = http.client.HTTPConnection("127.0.0.1", int(re.search(r":(\d+)/", address)[1]), timeout=30)
+    connection.request("GET", "/bundles/0.task")
+    answer = connection.getresponse()
+    assert len(answer.read(1 << 20)) == 1 << 20
+    return connection, answer
+
+
+def test_a_bundle_that_is_cut_short_while_it_is_sent_ends_the_connection(growing, capfd):
+    path, address = growing
+    connection, answer = begin(address)
+    os.truncate(path, 4 << 20)
+    with pytest.raises(http.client.IncompleteRead):
+        answer.read()
+    connection.close()
+    status, headers, body = ask(address, "/bundles/0.task")
+    assert (status, headers["Content-Length"], len(body)) == (200, str(4 << 20), 4 << 20)
+    assert capfd.readouterr().err == ""
+
+
+def test_a_bundle_that_grows_while_it_is_sent_is_as_long_as_was_announced(growing):
+    path, address = growing
+    connection, answer = begin(address)
+    with open(path, "ab") as stream:
+        stream.write(b"more" * (1 << 18))  # more than a reader takes in advance
+    assert len(answer.read()) == 47 << 20
+    connection.request("GET", "/bundles.json")  # what is read next is an answer, not the rest of the file
+    assert connection.getresponse().status == 200
+    connection.close()
+
+
+def test_a_bundle_that_is_gone_is_said_and_the_server_serves_on(growing, capfd):
+    path, address = growing
+    path.unlink()
+    status, headers, body = ask(address, "/bundles/0.task")
+    assert status == 404 and b"no longer" in body and "X-Evil" not in headers
+    path.mkdir()
+    assert ask(address, "/bundles/0.task")[0] == 404 and ask(address, "/")[0] == 200
+    assert capfd.readouterr().err == ""
+
+
+def test_a_browser_that_leaves_is_no_traceback(growing, capfd):
+    _, address = growing
+    connection, _ = begin(address)
+    # A reset in place of a goodbye.
+    connection.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    connection.sock.close()
+    idle = socket.create_connection(("127.0.0.1", int(re.search(r":(\d+)/", address)[1])))
+    idle.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    idle.send(b"GET ")
+    idle.close()
+    assert ask(address, "/")[0] == 200
+    time.sleep(0.5)
+    assert capfd.readouterr().err == ""
+
+
+@pytest.mark.skipif(shutil.which("node") is None, reason="needs node: apt-get install nodejs")
+@pytest.mark.parametrize("raw, expected", [
+    ("Failed to fetch model: /bundles/0.task ended early", "cut short while it was read"),
+    ("Failed to fetch model: /bundles/0.task (404)", "no longer where it was"),
+    ("TypeError: Failed to fetch", "Is task-bundler try still running")])
+def test_the_page_says_what_became_of_its_bundle(raw, expected):
+    script = f"import {{ explain }} from {json.dumps((PAGE / 'explain.js').as_uri())}; console.log(explain({json.dumps(raw)}, []));"
+    done = subprocess.run(["node", "--input-type=module", "-e", script], capture_output=True, text=True, timeout=60)
+    assert expected in done.stdout, done.stderr
