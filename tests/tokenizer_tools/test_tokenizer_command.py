@@ -28,7 +28,7 @@ def test_build(folder, models, capfd):
     assert sorted(path.name for path in folder.iterdir()) == ["aliases.json", "tokenizer.json", "tokenizer.model"]
 
     output.write_bytes(b"mine")
-    assert run(arguments) == 1
+    assert run(arguments) == 2
     assert "--force" in capfd.readouterr().err and output.read_bytes() == b"mine"
 
 
@@ -51,7 +51,7 @@ def test_report(folder, capfd, monkeypatch):
     captured = capfd.readouterr()
     assert json.loads(captured.out)["by_class"]["documents"]["strings"] == 1 and "documents" in captured.err
     assert "<section" in save.read_text(encoding="utf-8")
-    assert run([*arguments, "--save", str(save)]) == 1
+    assert run([*arguments, "--save", str(save)]) == 2
     assert run([*arguments, "--save", "report.pdf"]) == 2
 
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO("don't".encode())))
