@@ -12,9 +12,9 @@ class Sha256Sums private constructor(private val listed: Map<String, String>) {
         /** A hash, a space, a space or a star, a path: what sha256sum writes. */
         private val LINE = Regex("([0-9a-fA-F]{64}) [ *](.+)")
 
-        /** Throws FindingException if a line is something else. */
+        /** Throws FindingException if a line is something else. A line that begins with # is a comment, as for sha256sum. */
         fun parse(text: String): Sha256Sums = Sha256Sums(
-            text.lineSequence().filter { it.isNotBlank() }.associate { line ->
+            text.lineSequence().filter { it.isNotBlank() && !it.startsWith("#") }.associate { line ->
                 val (hash, path) = LINE.matchEntire(line.trimEnd())?.destructured ?: refuse(
                     FindingCode.APP_SUMS_UNREADABLE,
                     "SHA256SUMS has the line \"${line.take(80)}\"; expected a hash and a name; copy it again from the bundle's folder",

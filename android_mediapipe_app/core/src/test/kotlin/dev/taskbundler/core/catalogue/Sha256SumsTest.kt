@@ -20,6 +20,14 @@ class Sha256SumsTest {
     }
 
     @Test
+    fun `lines that begin with a number sign are comments`() {
+        val sums = Sha256Sums.parse("# written by hand\n$one  base.task\n#$other  base.task\r\n# $other  other.task\n")
+        assertEquals(one, sums.of("base.task"))
+        assertNull(sums.of("other.task"))
+        assertRefused(FindingCode.APP_SUMS_UNREADABLE) { Sha256Sums.parse(" # $one  base.task") }
+    }
+
+    @Test
     fun `a name that stands for several files has no hash, unless they are the same`() {
         assertNull(Sha256Sums.parse("$one  a/x\n$other  b/x\n").of("x"))
         assertEquals(one, Sha256Sums.parse("$one  a/x\n$one  b/x\n").of("x"))
