@@ -1,4 +1,7 @@
-"""With this folder on PYTHONPATH, a Python process and its children write down, in $WATCHED_LOG, whom they want to speak to beyond this machine, and are refused."""
+"""With this folder on PYTHONPATH, a Python process and its children are refused whoever is beyond this machine.
+
+Whom they wanted to speak to is written down in the file $WATCHED_LOG.
+"""
 
 import os
 import sys
