@@ -49,11 +49,12 @@ def main() -> int:
                 begun = time.monotonic()
                 tallies.append(getattr(importlib.import_module(part), part)(attack))
                 print(f"{part}: done in {time.monotonic() - begun:.0f} s, {len(tallies[-1].failures)} failures", file=sys.stderr)
+            busy = sum(zygote.busy for zygote in zygotes)
     seconds = time.monotonic() - started
     if options.json:
-        print(json.dumps({"seconds": round(seconds), "parts": [tally.as_dict() for tally in tallies]}, indent=1))
+        print(json.dumps({"seconds": round(seconds), "processor_seconds": round(busy), "parts": [tally.as_dict() for tally in tallies]}, indent=1))
     else:
-        print(f"{table(tallies)}\n{seconds:.0f} s")
+        print(f"{table(tallies)}\n{seconds:.0f} s, of processor time {busy:.0f} s")
     return int(any(tally.failures for tally in tallies))
 
 

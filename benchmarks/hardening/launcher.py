@@ -71,7 +71,7 @@ class Launcher:
     """
 
     def __init__(self, work: Path, bare: bool = False) -> None:
-        self._work = work
+        self._work, self.busy = work, 0.0  # seconds of processor time of all jobs
         (work / "home").mkdir(parents=True, exist_ok=True)
         paths = [str(REPOSITORY), *filter(None, [os.environ.get("PYTHONPATH")])]
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false", "COLUMNS": "1000",
@@ -107,6 +107,7 @@ class Launcher:
         answer = json.loads(self._process.stdout.readline())
         for timer in timers:
             timer.cancel()
+        self.busy += answer["busy"]
         watched = job.watch is not None and job.watch.get("at") is not None
         return Ended(answer["code"], out.read_text(errors="replace"), err.read_text(errors="replace"), time.monotonic() - started,
                      answer["busy"], answer["peak_kilobytes"], answer["survived"], timed_out.is_set(), sent.is_set() or watched)

@@ -16,9 +16,9 @@ from tally import Tally
 from trees import changes, contents, copy, empty
 from writing import Inputs
 
-BUSY = 3.0  # seconds of processor time in which a refusal has to come; the work itself takes many more
+BUSY = 1.5  # seconds of processor time in which a refusal has to come; the work itself takes many more
 TRAINING = ("--context", "24", "--batch", "2", "--threads", "1")
-PRETRAINING = ("--steps", "150", *TRAINING)
+PRETRAINING = ("--steps", "600", "--vocabulary", "300", "--layers", "1", "--heads", "2", "--width", "16", *TRAINING)
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ def attempt(work: Path, case: Case, tally: Tally, launcher: Launcher) -> None:
     judge_end(tally, case.name, ended)
     for change in changes(before, after)[:1]:
         tally.fail("lost", case.name, f"of {len(changes(before, after))}: {change}. task-bundler {' '.join(case.arguments)}")
-    if over := [*sorted(after.keys() - before.keys()), *temporary.iterdir()]:
+    if ended.code and (over := [*sorted(after.keys() - before.keys()), *temporary.iterdir()]):
         tally.fail("left behind", case.name, ", ".join(map(str, over)))
     if ended.code not in (1, 2) or not any(name in ended.stderr for name in case.names):
         tally.fail("wrong verdicts", case.name, f"ended with {ended.code}; expected a refusal that names {case.names[0]}: {ended.last_line}")
@@ -109,16 +109,11 @@ def all_cases(inputs: Inputs) -> list[Case]:
         (folder / "home" / "Documents" / "thesis.txt").write_text("years of work\n")
         (folder / "home" / ".bashrc").write_text("alias ll='ls -l'\n")
 
-    def empty_link(folder: Path) -> None:
-        (folder / "elsewhere").mkdir()
-        (folder / "elsewhere" / "thesis.txt").write_text("years of work\n")
-        (folder / "link").symlink_to("elsewhere/nothing")
-
     for writer, arguments in writers.items():
         for place, prepare, output, inside, names in (
                 ("a project", nested(), "work", ".", ("work",)), ("a project that ends in a slash", nested(), "work/", ".", ("work",)),
                 ("a home", home, "home", ".", ("home",)), ("a symlink to a project", link, "link", ".", ("link", "work")),
-                ("a symlink to nothing", empty_link, "link", ".", ("link",)), ("a file", nested(), "work/thesis.txt", ".", ("thesis.txt",)),
+                ("a file", nested(), "work/thesis.txt", ".", ("thesis.txt",)),
                 ("the folder one is in", nested(), ".", "work", (".",)), ("an empty name", nested(), "", "work", ("output", "-o", "work", "'.'", ". ")),
                 ("a place below a file", nested(), "work/thesis.txt/x", ".", ("thesis.txt",))):
             cases.append(Case(f"{writer} over {place}", prepare, (*arguments, "-o", output, "--force"), names, inside,
@@ -147,6 +142,11 @@ def all_cases(inputs: Inputs) -> list[Case]:
             (folder / name).write_text("mine\n")
         return change
 
+    def notes(folder: Path) -> None:
+        (folder / "work").mkdir()
+        (folder / "work" / "comparison.md").write_text("mine\n")
+
+    cases.append(Case("lora compare over notes called comparison.md", notes, ("lora", "compare", base, text, "-o", "work", "--force", *TRAINING), ("work",)))
     for over, prepare, names in (
             ("a browser's extension", extension, ("out",)), ("a build with notes in it", build_and(add("my_notes.txt")), ("my_notes.txt",)),
             ("a build with an adapter of one's own in it", build_and(add("adapters/mine.tflite")), ("mine.tflite",)),
@@ -159,7 +159,7 @@ def all_cases(inputs: Inputs) -> list[Case]:
 
 def at_once(inputs: Inputs) -> list[tuple[str, tuple[str, ...]]]:
     base, text = inputs.path("base"), inputs.path("text.txt")
-    return [("pretrain", ("pretrain", text, "-o", "out", "--vocabulary", "300", "--layers", "1", "--heads", "2", "--width", "16", "--steps", "600", *TRAINING)),
+    return [("pretrain", ("pretrain", text, "-o", "out", *PRETRAINING)),
             ("lora train", ("lora", "train", base, text, "-o", "out", "--steps", "300", *TRAINING)),
             ("build", ("build", base, "-o", "out"))]
 

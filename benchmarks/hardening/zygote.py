@@ -6,6 +6,7 @@ The child leaves the loop and goes on as `task-bundler` would: own session, own 
 
 from __future__ import annotations
 
+import atexit
 import ctypes
 import gc
 import hashlib
@@ -20,7 +21,9 @@ import runpy
 import signal
 import sys
 import tempfile
+import threading
 import time
+import traceback
 from pathlib import Path
 
 PACKAGES = ("bundler", "tokenizer_tools", "lora_weights", "gpt2_training")
@@ -161,15 +164,33 @@ def main() -> None:
     become(request)
     if request["real"]:  # everything from the beginning, as a shell would start it
         os.execv(sys.executable, [sys.executable, "-m", "bundler", *request["arguments"]])
-    if request["script"]:
-        sys.argv = [request["script"], *request["arguments"]]
-        sys.path.insert(0, str(Path(request["script"]).parent))
-        runpy.run_path(request["script"], run_name="__main__")
-        return
-    sys.argv = ["task-bundler", *request["arguments"]]
-    from bundler.cli import main as task_bundler
+    sys.argv = [request["script"] or "task-bundler", *request["arguments"]]
+    try:
+        if request["script"]:
+            sys.path.insert(0, str(Path(request["script"]).parent))
+            runpy.run_path(request["script"], run_name="__main__")
+        else:
+            from bundler.cli import main as task_bundler
 
-    task_bundler()
+            task_bundler()
+    except SystemExit as error:
+        _leave(error.code)
+    except BaseException:
+        traceback.print_exc()
+        _leave(1)
+    _leave(0)
+
+
+def _leave(code) -> None:
+    """The interpreter's end, but for taking down thousands of modules one by one, which takes a second and touches no file."""
+    threading._shutdown()
+    atexit._run_exitfuncs()
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except (OSError, ValueError):
+            pass
+    os._exit(code if isinstance(code, int) else int(code is not None))
 
 
 if __name__ == "__main__":
