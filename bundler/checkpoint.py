@@ -242,8 +242,7 @@ def _with_vocabulary(folder: Path) -> Path:
         raise BundleError(f"{lacks}, and {other} is there, {OTHER_TOKENIZERS[other]}. If the model was trained with it, it cannot be bundled: "
                           "only byte-level BPE can be; else give the folder of its vocabulary as the tokenizer")
     if "vocab.json" in have:
-        raise BundleError(f"{lacks}, and merges.txt is missing. Put the one that belongs to vocab.json beside it: tokens without their merges "
-                          "do not say how text is cut")
+        lacks += ", and merges.txt is missing: tokens alone do not say how text is cut"
     raise BundleError(f"{lacks}. Put the files there, or give their folder as the tokenizer (nanoGPT's default is GPT-2's "
                       "vocabulary: the files of openai-community/gpt2)")
 

@@ -160,8 +160,8 @@ def load_pickle(path: Path) -> object:
         return load_torch_file(path)
     except pickle.UnpicklingError as error:
         raise BundleError(
-            f"{path} cannot be loaded without running code from it, which is never done ({error}). If you trust it, load it where "
-            "it was written, and save the model with save_pretrained, or its tensors alone with torch.save") from None
+            f"{path} cannot be loaded without running code from it, which is never done ({error}). If you trust it, "
+            "convert it to safetensors: load it with what wrote it, and save the model with save_pretrained") from None
     except ValueError as error:
         raise BundleError(f"{path} is damaged or not written by torch.save ({error}); "
                           "download or save it again") from None

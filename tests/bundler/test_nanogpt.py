@@ -180,11 +180,11 @@ def widen(checkpoint):
 
 
 @pytest.mark.parametrize("arguments, change, match", [
-    ({}, pop_model, "is not nanoGPT's: a dict with 'model'"),
+    ({}, pop_model, "is not nanoGPT's: it holds a dict with 'model_args', .* where a dict with 'model'"),
     ({}, pop_block_size, "model_args lacks block_size"),
     ({}, pop_layer_norm, r"lacks 1 tensor \(h.1.ln_2.weight\)"),
     ({}, widen, r"h.1.mlp.c_fc.weight has the shape \[12, 50\], but its config makes it \[12, 48\]"),
-    ({"n_kv_head": 1}, None, "model_args has n_kv_head, which nanoGPT's GPT does not know"),
+    ({"n_kv_head": 1}, None, "model_args has 'n_kv_head', which nanoGPT's GPT does not know"),
     ({"n_head": 5}, None, "n_embd 12 is not divisible by n_head 5"),
     ({"bias": False}, lambda checkpoint: checkpoint["model"].update({"transformer.ln_f.bias": torch.ones(12)}),
      "holds transformer.ln_f.bias although its model_args say bias=False"),

@@ -5,6 +5,8 @@ import json
 import pytest
 
 from tokenizer_tools.bpe import read_vocabulary, reference_tokenizer, tokenizer_json
+from tokenizer_tools.deviations import KNOWN_PATTERNS
+from tokenizer_tools.errors import TokenizerError
 from tokenizer_tools.vocabulary import GPT2_PATTERN
 
 
@@ -61,3 +63,34 @@ def test_named(code, tmp_path, name):
 ])
 def test_harmless_variants(code, tmp_path, change):
     assert read_vocabulary(write(tmp_path, code, change)).deviations == ()
+
+
+def test_many_added_tokens_are_one_sentence(code, tmp_path):
+    def add(document):
+        first = document["added_tokens"][0]
+        document["added_tokens"] += [{**first, "id": len(code) + number, "content": f"<{number}>", "lstrip": True} for number in range(23)]
+
+    deviations = read_vocabulary(write(tmp_path, code, add)).deviations
+    assert deviations == ("23 added tokens, such as '<0>', have the rule lstrip",)
+
+
+def test_truncation_and_padding_are_left_to_the_caller_as_in_transformers(code, tmp_path):
+    path = write(tmp_path, code, lambda document: document.update(
+        normalizer={"type": "NFC"}, truncation={"direction": "Right", "max_length": 2, "strategy": "LongestFirst", "stride": 0},
+        padding={"strategy": {"Fixed": 10**9}, "direction": "Right", "pad_to_multiple_of": None, "pad_id": 0, "pad_type_id": 0, "pad_token": "x"}))
+    assert len(reference_tokenizer(read_vocabulary(path)).encode("def function(self): return").ids) > 2
+
+
+@pytest.mark.parametrize("change", [
+    lambda d: d.update(pre_tokenizer=split(r"(\p{L}+)+\d")),
+    lambda d: d.update(normalizer={"type": "Sequence", "normalizers": [{"type": "Replace", "pattern": {"Regex": "(a+)+$"}, "content": ""}]}),
+    lambda d: d.update(decoder={"type": "Replace", "pattern": {"Regex": "(a+)+$"}, "content": ""}),
+])
+def test_an_unknown_regex_is_not_run(code, tmp_path, change):
+    with pytest.raises(TokenizerError, match="has the regex .*may never end"):
+        read_vocabulary(write(tmp_path, code, change))
+
+
+@pytest.mark.parametrize("pattern", KNOWN_PATTERNS)
+def test_known_regexes_are_regexes(code, tmp_path, pattern):
+    assert reference_tokenizer(read_vocabulary(write(tmp_path, code, lambda d: d.update(pre_tokenizer=split(pattern))))).encode("a 12 b's").ids
