@@ -77,7 +77,7 @@ class Report:
 
     def as_dict(self) -> dict[str, Any]:
         """One JSON object: file, kind, bytes, the facts, and findings with everything the catalogue says about them."""
-        return {"file": str(self.path).encode("utf-8", "backslashreplace").decode(), "kind": self.kind, "bytes": self.size, **_plain(self.facts),
+        return {"file": str(self.path), "kind": self.kind, "bytes": self.size, **_plain(self.facts),
                 "findings": [finding.as_dict() for finding in self.findings],
                 "more": self.more,
                 "counts": {severity: sum(finding.severity == severity for finding in self.findings) for severity in SEVERITIES}}

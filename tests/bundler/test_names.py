@@ -69,8 +69,9 @@ def test_the_doctor_shows_names_as_they_are(tmp_path, capfd):
     path.write_bytes(b"nothing known")
     assert run(["doctor", str(path)]) == 3 and run(["doctor", "--json", str(path)]) == 3
     out, err = capfd.readouterr()
-    assert r"[bold]\xff\x1b]0;x\x07: unknown" in err.replace("\n", "") and "\x1b" not in err
-    assert json.loads(out)["file"] == str(path)
+    table, object_ = out.split("\n{", 1)
+    assert r"[bold]\xff\x1b]0;x\x07: unknown" in table.replace("\n", "") and "\x1b" not in out + err
+    assert json.loads("{" + object_)["file"] == str(path)
 
 
 @pytest.mark.parametrize("output, options, match", [
@@ -161,7 +162,7 @@ def test_json_that_python_does_not_read_is_said_by_every_package(tmp_path, text)
 
 
 def test_sizes_beyond_reason_are_refused():
-    with pytest.raises(BundleError, match="n_layer is a number of 4001 digits; at most"):
+    with pytest.raises(BundleError, match="n_layer is 1000.*below 2\^31"):
         architecture_of({"model_type": "gpt2", "n_layer": 10**4000})
 
 
@@ -174,7 +175,7 @@ def test_an_adapters_config_of_other_kinds_is_said(tmp_path, fields):
 
     (tmp_path / "adapter_config.json").write_text(json.dumps({"peft_type": "LORA", "r": 1, "lora_alpha": 1, **fields}))
     save_file({"base_model.model.transformer.h.0.attn.c_attn.lora_A.weight": np.ones((1, 4), np.float32)}, tmp_path / "adapter_model.safetensors")
-    with pytest.raises(LoraError, match="field of another kind"):
+    with pytest.raises(LoraError, match="(was|were) expected"):
         read_peft(tmp_path)
 
 
@@ -187,8 +188,8 @@ def test_an_alias_table_of_another_kind_is_said(tmp_path, aliases):
 
 
 @pytest.mark.parametrize("change, match", [
-    (lambda file: file["added_tokens"][0].update(content="\ud800"), "surrogate"), (lambda file: file.update(pre_tokenizer=["x"]), "its parts"),
-    (lambda file: file.update(normalizer=5), "its parts")])
+    (lambda file: file["added_tokens"][0].update(content="\ud800"), "surrogate"), (lambda file: file.update(pre_tokenizer=["x"]), "was expected"),
+    (lambda file: file.update(normalizer=5), "was expected")])
 def test_a_tokenizer_json_of_other_kinds_is_said(tmp_path, change, match):
     with open("gpt2_training/sample/tokenizer.json", encoding="utf-8") as stream:
         file = json.load(stream)
