@@ -1,13 +1,16 @@
-"""A PEFT adapter into the weights of a checkpoint: the way that keeps whatever PEFT can express (DoRA, MLP, biases)."""
+"""A PEFT adapter into the weights of a checkpoint: the way that keeps whatever PEFT can express (DoRA, MLP, biases, embeddings)."""
 
 from __future__ import annotations
 
 import math
 import re
 import warnings
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import torch
+from torch import Tensor, nn
 from transformers import GPT2LMHeadModel
 
 from lora_weights.errors import LoraError
@@ -19,16 +22,26 @@ from tokenizer_tools.errors import brief
 _ENDLESS_PISSA = re.compile(r"pissa_niter_\d{3,}")
 _MOST_LAYERS = 1000
 
+# How far logits may be apart: the same sums in another order, in float32. The second is a part of the largest logit.
+MAX_LOGIT_DIFFERENCE, MAX_RELATIVE_DIFFERENCE = 1e-3, 1e-5
+SAMPLES, SAMPLE_LENGTH = 4, 64
+
 
 def merge_into_checkpoint(model: GPT2LMHeadModel, adapter: Path) -> GPT2LMHeadModel:
-    """`model` with the adapter merged, by peft itself. Changes `model`; raises LoraError if the adapter does not fit it."""
+    """`model` with the adapter merged, by peft itself. Changes `model`.
+
+    A head that is tied to the embedding stays so only if the adapter leaves both equal; see `config.tie_word_embeddings`.
+    Raises LoraError if the adapter does not fit the model, or if merged it gives other logits than beside the weights.
+    """
     from peft import PeftModel
 
     check_for_peft(adapter, [name for name, _ in model.named_modules()])
     try:
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
-            merged = PeftModel.from_pretrained(model, adapter).merge_and_unload(safe_merge=True)
+            merged = _merged(PeftModel.from_pretrained(model, adapter).eval(), adapter)
+    except LoraError:
+        raise
     # What peft raises for shapes and modules that are not the model's, and for damaged files, is of many kinds.
     except Exception as error:
         first = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
@@ -67,3 +80,47 @@ def _replicated(ranges: Any) -> float:
         return sum(abs(end - start) for start, end in ranges or ())
     except (TypeError, ValueError):
         return math.inf
+
+
+@torch.inference_mode()
+def sample_logits(model: nn.Module) -> Tensor:
+    """float32 [SAMPLES, length, vocabulary]: a model's logits on random sequences, always the same for models of one shape."""
+    size = (SAMPLES, min(SAMPLE_LENGTH, model.config.n_positions))
+    return model(torch.randint(model.config.vocab_size, size, generator=torch.Generator().manual_seed(0)), use_cache=False).logits
+
+
+def logits_apart(logits: Tensor, expected: Tensor) -> float | None:
+    """The largest difference between two models' logits; None if it is no more than float32 rounds."""
+    difference = float((logits - expected).abs().max())
+    limit = max(MAX_LOGIT_DIFFERENCE, MAX_RELATIVE_DIFFERENCE * float(expected.abs().max()))
+    return None if difference <= limit < math.inf else difference  # NaN is a difference
+
+
+def _merged(adapted: nn.Module, adapter: Path) -> GPT2LMHeadModel:
+    """The model inside of the PEFT model `adapted`, merged, and held against `adapted`'s own logits."""
+    tied = adapted.config.tie_word_embeddings
+    expected = sample_logits(adapted)
+    _untie(adapted)
+    try:
+        merged = adapted.merge_and_unload(safe_merge=True)
+    except ValueError as error:  # what peft's safe_merge raises
+        raise LoraError(f"{adapter}: merged weights are NaN or infinite ({error}); give an earlier state of the adapter") from error
+    merged.config.tie_word_embeddings = tied and torch.equal(merged.transformer.wte.weight, merged.lm_head.weight)
+    merged.tie_weights()
+    if (difference := logits_apart(sample_logits(merged), expected)) is not None:
+        raise LoraError(f"{adapter}: merged into the weights it gives logits up to {difference:.2g} away from those it gives beside them; the "
+                        f"same were expected. peft {version('peft')} cannot merge this kind of adapter; train it on other modules")
+    return merged
+
+
+def _untie(model: nn.Module) -> None:
+    """Give every module weights of its own.
+
+    A tied head shares the embedding's, and what an adapter adds to one of the two would be added to the other.
+    """
+    seen = set()
+    for module in model.modules():
+        for name, parameter in module.named_parameters(recurse=False, remove_duplicate=False):
+            if id(parameter) in seen:
+                setattr(module, name, nn.Parameter(parameter.detach().clone(), requires_grad=False))
+            seen.add(id(parameter))
