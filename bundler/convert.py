@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from bundler.checkpoint import open_checkpoint
 from bundler.compact_tflite import compact_tflite
+from bundler.doctor.signatures import overrun
 from bundler.errors import OptionError
 from bundler.gpt2 import ExportableGPT2, TokenRows, load_exportable
 from bundler.native_output import quiet
@@ -48,17 +49,21 @@ class Signatures:
 def choose_signatures(positions: int, context: int | None = None, prefill: tuple[int, ...] | None = None) -> Signatures:
     """Check the asked-for shapes against the model's `positions`, or choose: the whole context, a short and a long prefill.
 
-    The defaults divide the context, so that the padding of a prompt's last chunk ends inside the cache.
+    The padding of a prompt's last chunk has to end inside the cache.
     """
     context = positions if context is None else context
     if not 1 < context <= positions:
         raise OptionError(f"--context {context}: the checkpoint has {positions} positions; give 2 to {positions}")
     if prefill is None:
-        short = max(1, min(32, context // 4))
-        prefill = (short, max(short, min(256, context // 4)))
+        longest = max(1, min(256, context // 4))
+        prefill = next((short, long) for short in range(min(32, longest), 0, -1) for long in range(longest, short - 1, -1)
+                       if overrun(context, (short, long)) is None)
     bad = [length for length in prefill if not 1 <= length <= context]
     if bad or not prefill:
         raise OptionError(f"--prefill {bad[0] if bad else 'is empty'}: a prefill length must be from 1 to the context of {context}")
+    if (prompt := overrun(context, prefill)) is not None:
+        raise OptionError(f"--prefill {','.join(map(str, prefill))}: of a prompt of {prompt} tokens the last chunk would run past the end of the "
+                          f"context of {context}, over entries in use; give lengths of which the longest divides the context, or leave it out")
     return Signatures(context, tuple(sorted(set(prefill))))
 
 

@@ -68,8 +68,10 @@ def check_signatures(model: Model) -> tuple[LlmShape, list[Finding]]:
         if shape.context and length and length > shape.context:
             found.append(Finding("prefill-over-context", signature.key, f"{length} tokens at once, a cache of {shape.context}"))
     if shape.context and (first_token := overrun(shape.context, shape.prefill)):
-        found.append(Finding("prefill-past-cache", "", f"a cache of {shape.context} and prefill of {', '.join(map(str, shape.prefill))}: in prompts "
-                                                       f"of {first_token} to {shape.context - 1} tokens"))
+        refused = overrun(shape.context, shape.prefill, fills=True)
+        found.append(Finding("prefill-past-cache", "", f"a cache of {shape.context} and prefill of {', '.join(map(str, shape.prefill))}: prompts of "
+                                                       f"{first_token} to {shape.context - 1} tokens in MediaPipe, "
+                                                       f"{f'{refused} to {shape.context - 1}' if refused else 'none'} in LiteRT-LM"))
     if shape.width and shape.width % 4:
         found.append(Finding("logits-width-not-multiple-of-4", DECODE, f"logits of width {shape.width}"))
     return shape, found
@@ -107,16 +109,21 @@ def _left_out(model: Model, signatures: list[Signature]) -> list[Finding]:
     return found
 
 
-def overrun(context: int, lengths: tuple[int, ...]) -> int | None:
-    """The length of the shortest prompt whose last chunk of prefill, padded, ends beyond a cache of `context`; None if none does.
+def overrun(context: int, lengths: tuple[int, ...], fills: bool = False) -> int | None:
+    """The shortest prompt, in tokens, whose last chunk of prefill, padded, ends beyond a cache of `context`; None if none does.
 
-    MediaPipe cuts a prompt into chunks of the largest length, and pads what is left to the smallest that holds it.
+    MediaPipe cuts a prompt into chunks of the largest length, and pads what is left to the smallest that holds it. LiteRT-LM 0.18.1
+    `fills` the end of the cache with several shorter chunks.
     """
     if not lengths or not 0 < max(lengths) <= context or min(lengths) < 1:
         return None
-    begin = context // max(lengths) * max(lengths)
-    shortest = begin + max((length for length in lengths if length <= context - begin), default=0) + 1
-    return shortest if shortest < context else None
+    end = context // max(lengths) * max(lengths)
+    for length in sorted(lengths, reverse=True):
+        if length <= context - end:
+            end += (context - end) // length * length if fills else length
+            if not fills:
+                break
+    return end + 1 if end + 1 < context else None
 
 
 def _listed(names) -> str:

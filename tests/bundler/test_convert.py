@@ -65,7 +65,8 @@ def stored_matrices(path):
 
 
 @pytest.mark.parametrize("positions, context, expected", [
-    (1024, None, (1024, (32, 256))), (512, None, (512, (32, 128))), (1024, 128, (128, (32,))), (96, None, (96, (24,))), (2, None, (2, (1,)))])
+    (1024, None, (1024, (32, 256))), (512, None, (512, (32, 128))), (1024, 128, (128, (32,))), (96, None, (96, (24,))), (2, None, (2, (1,))),
+    (2000, None, (2000, (32, 250))), (1019, None, (1019, (32, 141))), (510, None, (510, (32, 102)))])
 def test_default_shapes(positions, context, expected):
     chosen = choose_signatures(positions, context)
     assert (chosen.context, chosen.prefill) == expected
@@ -73,7 +74,9 @@ def test_default_shapes(positions, context, expected):
 
 @pytest.mark.parametrize("context, prefill, message", [
     (2048, None, "--context 2048: the checkpoint has 1024 positions"), (0, None, "--context 0"), (1, None, "--context 1"),
-    (256, (512,), "--prefill 512: a prefill length must be from 1 to the context of 256"), (256, (0, 8), "--prefill 0"), (256, (), "--prefill is empty")])
+    (256, (512,), "--prefill 512: a prefill length must be from 1 to the context of 256"), (256, (0, 8), "--prefill 0"), (256, (), "--prefill is empty"),
+    (100, (30,), "of a prompt of 91 tokens the last chunk would run past the end of the context of 100"), (1000, (300,), "a prompt of 901 tokens"),
+    (1023, (32, 256), "a prompt of 801 tokens")])
 def test_shapes_that_do_not_fit_are_refused(context, prefill, message):
     with pytest.raises(OptionError, match=message):
         choose_signatures(1024, context, prefill)

@@ -6,6 +6,8 @@ import pytest
 from ai_edge_litert import schema_py_generated as schema
 from ai_edge_litert.interpreter import Interpreter
 
+from bundler.doctor.operators import NEWEST, OLDEST
+from bundler.doctor.signatures import overrun
 from bundler.doctor.tflite_model import read_model
 from bundler.task_file import MODEL
 
@@ -35,10 +37,16 @@ def test_as_the_generated_reader(good, name):
         assert bytes(data[buffer.offset:buffer.offset + buffer.size]) == (b"" if each.data is None else bytes(each.data))
 
 
+@pytest.mark.parametrize("context, lengths, in_mediapipe, in_litertlm", [
+    (96, (24,), None, None), (96, (36,), 73, 73), (96, (8, 36), 81, None), (96, (10, 36), 83, 93), (96, (5, 10, 36), 83, 93), (80, (30,), 61, 61),
+    (100, (36,), 73, 73), (100, (8, 36), 81, 97), (2000, (256,), 1793, 1793), (1023, (32, 256), 801, 993), (96, (), None, None), (96, (0,), None, None)])
+def test_from_which_prompt_on_a_chunk_runs_past_the_cache(context, lengths, in_mediapipe, in_litertlm):
+    """Measured of contexts of 96: LiteRT-LM 0.18.1 refuses prompts from that length on, MediaPipe web 0.10.29 writes other text."""
+    assert (overrun(context, lengths), overrun(context, lengths, fills=True)) == (in_mediapipe, in_litertlm)
+
+
 def test_the_runtime_knows_the_operators_in_the_table_and_no_others():
     """Asked operator by operator: files that only declare one."""
-    from bundler.doctor.operators import NEWEST, OLDEST
-
     for name, number in vars(schema.BuiltinOperator).items():
         if not isinstance(number, int) or name in ("CUSTOM", "DELEGATE"):
             continue
