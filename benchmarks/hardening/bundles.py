@@ -145,8 +145,8 @@ class Examined:
         if texts is None and not concerned:
             self._wrong(f"the doctor finds nothing against {ENGINE}, which ended with {ended.code}: {ended.last_line}")
         errors = {finding["code"] for finding in concerned if finding["severity"] == "error"}
-        right = [self.texts.get(self.entry.source)] if self.entry.source else list(self.texts.values())
-        if texts is not None and texts in right and errors and not errors & HASHES and not all(map(_opens, errors)):
+        # Of a planted defect it is known that it is one; two prompts need not meet it.
+        if self.entry.source and texts == self.texts.get(self.entry.source) and errors and not errors & HASHES and not all(map(_opens, errors)):
             self._wrong(f"the doctor finds {', '.join(sorted(errors))}; {ENGINE} writes what it writes from the sound file")
 
     def _wrong(self, found: str) -> None:

@@ -22,7 +22,7 @@ _TRACEBACK = re.compile(r"Traceback \(most recent call last\)|\bdefect\b")
 @dataclass(frozen=True)
 class Job:
     """One command line. `temporary` is its TMPDIR. `script`: a Python file to run in place of task-bundler; `real`: in an interpreter of its
-    own. `watch`: arguments of watch.watch. `limits`: of the resource module."""
+    own. `watch`: arguments of watch.watch. `limits`: of the resource module. `timeout`: seconds on an idle machine."""
 
     arguments: tuple[str, ...]
     folder: Path
@@ -99,7 +99,8 @@ class Launcher:
         pid = int(self._process.stdout.readline())
         started = time.monotonic()
         sent, timed_out = threading.Event(), threading.Event()
-        timers = [threading.Timer(job.timeout, _send, (pid, signal.SIGKILL, True, timed_out))]
+        timeout = job.timeout * max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1))
+        timers = [threading.Timer(timeout, _send, (pid, signal.SIGKILL, True, timed_out))]
         if kill_after is not None:
             timers.append(threading.Timer(kill_after, _send, (pid, number, group, sent)))
         for timer in timers:
