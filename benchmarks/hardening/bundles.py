@@ -18,6 +18,8 @@ TRIALS, SEED = 100, 1
 ENGINE, SECONDS = "LiteRT-LM", 60.0
 # Errors that are true of a file which the engine nevertheless reads as it was: it compares no checksums.
 HASHES = {"entry-checksum-wrong"}
+# Planted to be read, not to be run: one of its operators became another, whose inputs it has not.
+NOT_RUN = ("operator_for_the_cpu_only",)
 # Options of builds whose files have to be found sound, beside the inputs' own.
 BUILDS = {"fp16": ("--quant", "fp16"), "weight-only": ("--quant", "int8-weight-only"), "short": ("--context", "64", "--prefill", "8,16"),
           "mediapipe": ("--packer", "mediapipe")}
@@ -142,7 +144,7 @@ class Examined:
         if self.entry.expected == "sound" and texts is not None:
             self.texts[Path(self.entry.file).name] = texts
         concerned = [finding for finding in report["findings"] if ENGINE in finding["engines"] and finding["severity"] != "note"]
-        if texts is None and not concerned:
+        if texts is None and not concerned and not self.entry.name.endswith(NOT_RUN):
             self._wrong(f"the doctor finds nothing against {ENGINE}, which ended with {ended.code}: {ended.last_line}")
         errors = {finding["code"] for finding in concerned if finding["severity"] == "error"}
         # Of a planted defect it is known that it is one; two prompts need not meet it.
