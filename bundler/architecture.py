@@ -45,7 +45,6 @@ ADVICE = {
     "auto_map": "If the weights are those of a plain GPT-2, remove auto_map from config.json.",
 }
 
-
 # The index of a model in many shards has a line for each tensor: GPT-2 XL's, 50 KB.
 LARGEST_JSON = 8 << 20
 # A number beyond this is a mistake or an attack: GPT-2 XL's largest is its vocabulary, 50,257.

@@ -37,8 +37,8 @@ def read_nanogpt(path: Path) -> tuple[GPT2Architecture, dict[str, StoredTensor]]
         raise BundleError(f"{path} is not nanoGPT's: it holds {_contents(checkpoint)}, where a dict with 'model' (tensors) and 'model_args' was "
                           "expected. For another trainer's GPT-2, load its tensors into transformers' GPT2LMHeadModel and give the folder that "
                           "save_pretrained writes")
-    if unknown := [brief(name) for name in arguments if name not in ARGUMENTS]:
-        raise BundleError(f"{path}: model_args has {', '.join(unknown[:3]) + (f' and {len(unknown) - 3} more' if len(unknown) > 3 else '')}, which nanoGPT's GPT does not know; a changed "
+    if unknown := [name for name in arguments if name not in ARGUMENTS]:
+        raise BundleError(f"{path}: model_args has {_listed(unknown)}, which nanoGPT's GPT does not know; a changed "
                           "nanoGPT may compute something else than GPT-2. Convert it to a Hugging Face folder yourself")
     bias = arguments.get("bias", True)
     if not isinstance(bias, bool):
@@ -63,8 +63,14 @@ def _contents(checkpoint: object) -> str:
     """What a trainer saved, for the message."""
     if not isinstance(checkpoint, dict):
         return f"a {type(checkpoint).__name__}"
-    names = ", ".join(brief(name) for name in list(checkpoint)[:5]) + (f" and {len(checkpoint) - 5} more" if len(checkpoint) > 5 else "")
-    return f"tensors alone ({names})" if checkpoint and _is_state(checkpoint) else f"a dict with {names}" if checkpoint else "an empty dict"
+    if not checkpoint:
+        return "an empty dict"
+    return f"tensors alone ({_listed(list(checkpoint))})" if _is_state(checkpoint) else f"a dict with {_listed(list(checkpoint))}"
+
+
+def _listed(names: list) -> str:
+    more = f" and {len(names) - 5} more" if len(names) > 5 else ""
+    return ", ".join(map(brief, names[:5])) + more
 
 
 def _architecture(arguments: dict, path: Path) -> GPT2Architecture:

@@ -28,8 +28,8 @@ def canonical_tensors(stored: dict[str, StoredTensor], architecture: GPT2Archite
                       where: Path) -> tuple[GPT2Architecture, dict[str, StoredTensor]]:
     """The architecture with `tied_head` as the tensors have it, and exactly its tensors, canonically named.
 
-    Canonical is without the prefix "transformer.", and without those of WRAPPERS that all names have. `where` names the checkpoint in errors. Raises BundleError
-    when tensors are missing, unknown or of another shape.
+    Canonical is without the prefix "transformer.", and without those of WRAPPERS that all names have. `where` names
+    the checkpoint in errors. Raises BundleError when tensors are missing, unknown or of another shape.
     """
     named: dict[str, StoredTensor] = {}
     for name, tensor in _unwrapped(stored).items():

@@ -414,7 +414,7 @@ for field in NANOGPT:
     for value in ((5, "yes", None) if field == "bias" else (0, -1, True, "2", 2.5, [2], 10**30, torch.ones(3))):
         nanogpt(f"{field} {str(value)[:20]}", f"{field} |n_positions ", model_args={**NANOGPT, field: value})
 nanogpt("no block_size", "lacks block_size", model_args={key: value for key, value in NANOGPT.items() if key != "block_size"})
-nanogpt("1,000 more arguments", "and 997 more", model_args={**NANOGPT, **{f"option_{n}\n": n for n in range(1000)}})
+nanogpt("1,000 more arguments", "and 995 more", model_args={**NANOGPT, **{f"option_{n}\n": n for n in range(1000)}})
 nanogpt("arguments that are a list", "is not nanoGPT's", model_args=[1])
 nanogpt("a billion layers", "config says 1000000000 layers", model_args={**NANOGPT, "n_layer": 10**9})
 nanogpt("no tensors", "hold 0 tensors", model={})
