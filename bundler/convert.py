@@ -7,6 +7,7 @@ take the inputs, of one rank; an adapter of zeros gives the plain model.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,10 +16,13 @@ from torch import Tensor, nn
 
 from bundler.checkpoint import open_checkpoint
 from bundler.compact_tflite import compact_tflite
-from bundler.doctor.signatures import overrun
 from bundler.errors import OptionError
 from bundler.gpt2 import ExportableGPT2, TokenRows, load_exportable
 from bundler.native_output import quiet
+
+
+# Prefill lengths: a line's worth of tokens, and a page's.
+SHORT, LONG = 32, 256
 
 
 @dataclass(frozen=True)
@@ -49,22 +53,59 @@ class Signatures:
 def choose_signatures(positions: int, context: int | None = None, prefill: tuple[int, ...] | None = None) -> Signatures:
     """Check the asked-for shapes against the model's `positions`, or choose: the whole context, a short and a long prefill.
 
-    The padding of a prompt's last chunk has to end inside the cache.
+    Each prefill length divides the next longer one, and the longest the context: so the padding of a prompt's last chunk ends inside
+    the cache, whatever chunks an engine takes. Where lengths are not given, and the context has no divisors near the
+    usual ones, the next smaller context that has is chosen. Raises OptionError.
     """
     context = positions if context is None else context
     if not 1 < context <= positions:
         raise OptionError(f"--context {context}: the checkpoint has {positions} positions; give 2 to {positions}")
-    if prefill is None:
-        longest = max(1, min(256, context // 4))
-        prefill = next((short, long) for short in range(min(32, longest), 0, -1) for long in range(longest, short - 1, -1)
-                       if overrun(context, (short, long)) is None)
-    bad = [length for length in prefill if not 1 <= length <= context]
-    if bad or not prefill:
-        raise OptionError(f"--prefill {bad[0] if bad else 'is empty'}: a prefill length must be from 1 to the context of {context}")
-    if (prompt := overrun(context, prefill)) is not None:
-        raise OptionError(f"--prefill {','.join(map(str, prefill))}: of a prompt of {prompt} tokens the last chunk would run past the end of the "
-                          f"context of {context}, over entries in use; give lengths of which the longest divides the context, or leave it out")
-    return Signatures(context, tuple(sorted(set(prefill))))
+    if prefill is not None:
+        _check_lengths(context, sorted(set(prefill)))
+        return Signatures(context, tuple(sorted(set(prefill))))
+    while not (lengths := _usual_lengths(context)):
+        context -= 1
+    return Signatures(context, lengths)
+
+
+def _usual_lengths(context: int) -> tuple[int, ...]:
+    """The short and the long prefill length nearest to the usual ones; empty if none is within a factor of two."""
+    usual = [max(1, min(length, context // 4)) for length in (SHORT, LONG)]
+    pairs = {(short, long): [max(length / aim, aim / length) for length, aim in zip((short, long), usual)]
+             for long in _divisors(context) for short in _divisors(long)}
+    near = [pair for pair, factors in pairs.items() if max(factors) <= 2]
+    if is_placeholder(context) or not near:
+        return ()
+    return tuple(sorted(set(min(near, key=lambda pair: math.prod(pairs[pair])))))
+
+
+def _check_lengths(context: int, lengths: list[int]) -> None:
+    if bad := [length for length in lengths if not 1 <= length <= context]:
+        raise OptionError(f"--prefill {bad[0]}: a prefill length must be from 1 to the context of {context}")
+    if not lengths:
+        raise OptionError(f"--prefill is empty: a prefill length must be from 1 to the context of {context}")
+    if is_placeholder(context):
+        raise OptionError(f"--context {context}: LiteRT-LM takes a prime above 10 for a placeholder and computes with another length; "
+                          f"give {context - 1}")
+    for length, whole in zip(lengths[::-1], (context, *lengths[:0:-1])):
+        if whole % length or is_placeholder(length):
+            name = f"the context of {whole}" if whole == context else f"{whole}, the next longer"
+            why = f"does not divide {name}, so the last chunk of a long prompt would pass the end of the cache and overwrite entries in use" \
+                if whole % length else "is a prime above 10, which LiteRT-LM takes for a placeholder"
+            below, above = max(n for n in _divisors(whole) if n < length), min(n for n in (*_divisors(whole), whole) if n > length)
+            raise OptionError(f"--prefill {length} {why}; the nearest that serve are {below} and {above}")
+
+
+def _divisors(number: int) -> list[int]:
+    return [n for n in range(1, number + 1) if number % n == 0 and not is_placeholder(n)]
+
+
+def is_placeholder(number: int) -> bool:
+    """Does LiteRT-LM take a context or prefill length for a placeholder, in whose place another is put? Primes above 10.
+
+    Source: LiteRT-LM, runtime/executor/magic_number_configs_helper.cc. Version 0.18.1 then fails: "Failed to allocate tensors".
+    """
+    return number > 10 and all(number % n for n in range(2, math.isqrt(number) + 1))
 
 
 class _Signature(nn.Module):

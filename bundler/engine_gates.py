@@ -1,4 +1,5 @@
-"""What an engine makes of a bundle: the ids of its tokenizer, its greedy text, and whether start and stop tokens do their work."""
+"""What an engine makes of a bundle: the ids of its tokenizer, its greedy text, also after the longest prompts, and whether start and stop
+tokens do their work."""
 
 from __future__ import annotations
 
@@ -18,6 +19,8 @@ from bundler.tflite_reference import TFLiteReference
 from bundler.verification_text import verification_text
 
 ENGINE_TOKENS = 48
+EDGE_TRIES = 100
+FEW = 4  # tokens after a prompt: all that is needed to see what the engine has read
 PROMPTS = (
     "The lighthouse keeper wrote",
     "def nearest(points, target):\n    ",
@@ -33,7 +36,7 @@ class Expected:
     """What an engine has to make of a bundle.
 
     `slack`: how far below the reference's best logit a token may be and still pass for greedy; for fp32 a rounding's worth.
-    `longest`: tokens a completion is asked for, if the context has room for them.
+    `longest`: tokens a completion is asked for, if the context has room for them. `prefill`: the lengths of its chunks.
     """
 
     reference: Reference | TFLiteReference
@@ -43,6 +46,7 @@ class Expected:
     context: int
     slack: float
     longest: int = ENGINE_TOKENS
+    prefill: tuple[int, ...] = ()
 
     @property
     def count(self) -> int:
@@ -71,6 +75,7 @@ def litertlm_gates(path: Path, expected: Expected) -> list[Gate]:
     with open_engine(path, max_tokens=expected.context) as engine:
         gates = [_ids_gate(f"{name}: tokens", engine, expected)]
         written = completions(engine.complete, expected)
+        gates.append(edge_gate(f"{name}: to the last position", engine.complete, expected))
     gates += [text_gate(f"{name}: greedy text", written, expected), start_gate(f"{name}: start token", written, expected)]
 
     def complete_in(probe: Path, prompt: str, count: int) -> str:
@@ -94,18 +99,62 @@ def _ids_gate(name: str, engine: LiteRtLmEngine, expected: Expected) -> Gate:
 
 def completions(complete: Complete, expected: Expected, prompts: Sequence[str] = PROMPTS) -> list[Completion]:
     """Let an engine complete prompts greedily, and follow what it writes through the reference."""
-    count, reference, decode = expected.count, expected.reference, expected.tokenizer.decode
+    count = expected.count
     fitting = [prompt for prompt in prompts if len(expected.tokenizer.encode(prompt).bundle) + 1 + count <= expected.context]
-    written = []
-    for prompt in fitting or ["a"]:
-        ids = expected.prompt(prompt)
-        text, greedy = complete(prompt, count), reference.greedy(ids, count, expected.stop)
-        if text == decode(greedy):
-            written.append(Completion(prompt, text, text, tuple(greedy)))
-        else:
-            way = find_path(text, reference.continuation(ids), decode, expected.slack, count, expected.stop)
-            written.append(Completion(prompt, text, decode(greedy), way and way.ids, way.largest_gap if way else 0.0))
-    return written
+    return [_completion(complete, expected, prompt, count) for prompt in fitting or ["a"]]
+
+
+def _completion(complete: Complete, expected: Expected, prompt: str, count: int) -> Completion:
+    ids, reference, decode = expected.prompt(prompt), expected.reference, expected.tokenizer.decode
+    text, greedy = complete(prompt, count), reference.greedy(ids, count, expected.stop)
+    if text == decode(greedy):
+        return Completion(prompt, text, text, tuple(greedy))
+    path = find_path(text, reference.continuation(ids), decode, expected.slack, count, expected.stop)
+    return Completion(prompt, text, decode(greedy), path and path.ids, path.largest_gap if path else 0.0)
+
+
+def edge_gate(name: str, complete: Complete, expected: Expected) -> Gate:
+    """Does the engine write the reference's text after prompts that end where its chunks of prefill do, and at the end of the context?
+
+    A chunk that would pass the end of the cache is moved back over entries in use; LiteRT-LM refuses such a prompt, MediaPipe does not.
+    """
+    prompts = {length: prompt for length in _edges(expected) if (prompt := _prompt_of(length, expected))}
+    uneven = any(whole % length for length, whole in zip(expected.prefill, (*expected.prefill[1:], expected.context)))
+    cause = f"; its prefill lengths ({', '.join(map(str, expected.prefill))}) do not divide each other and the context: build it with such that do" \
+        if uneven else ""
+    gaps = {}
+    for length, prompt in prompts.items():
+        try:
+            written = _completion(complete, expected, prompt, min(FEW, expected.context - length))
+        except BundleError as error:
+            return Gate(name, False, f"{error}\n  It has {length} tokens with its start token; the context is {expected.context}{cause}")
+        if written.ids is None:
+            return Gate(name, False, f"after a prompt of {length} tokens it wrote {written.text!r}, {expected.reference.name} "
+                                     f"{written.expected!r}{cause}")
+        gaps[length] = written.gap
+    found = f"{expected.reference.name}'s text after prompts of {', '.join(map(str, gaps))} tokens" if gaps else "not tried: no prompt fits"
+    return Gate(name, True, found,
+                {"prompt_tokens": [*gaps], "slack": expected.slack, "largest_gap": max(gaps.values(), default=None)})
+
+
+def _edges(expected: Expected) -> list[int]:
+    """Lengths of prompts, start token included: just past the first chunk, around the start of the last one, and the longest that an
+    engine takes, which leaves room for a token."""
+    longest = max(expected.prefill, default=expected.context)
+    last = (expected.context - 2) // longest * longest
+    return sorted(length for length in {longest + 1, last + 1, last + 2, expected.context - 1} if 1 < length < expected.context)
+
+
+def _prompt_of(length: int, expected: Expected) -> str | None:
+    """A text of `length` tokens with its start token, or None: a text that is cut anywhere is not always of as many tokens again."""
+    size, tokenizer = length - (expected.start is not None), expected.tokenizer
+    ids = tokenizer.encode(verification_text()).repeated(expected.context + EDGE_TRIES).reference
+    for begin in range(EDGE_TRIES):
+        text = tokenizer.decode(ids[begin:begin + size])
+        again = tokenizer.encode(text)
+        if len(again.reference) == len(again.bundle) == size:
+            return text
+    return None
 
 
 def text_gate(name: str, written: Sequence[Completion], expected: Expected) -> Gate:

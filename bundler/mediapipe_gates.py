@@ -6,7 +6,7 @@ import re
 from dataclasses import replace
 from pathlib import Path
 
-from bundler.engine_gates import Expected, completions, start_gate, stop_gate, text_gate
+from bundler.engine_gates import FEW, Expected, completions, edge_gate, start_gate, stop_gate, text_gate
 from bundler.errors import BundleError
 from bundler.gate import Gate
 from bundler.mediapipe_engine import EngineRefusal, MediaPipeEngine, open_mediapipe
@@ -14,7 +14,6 @@ from bundler.task_file import read_task
 from bundler.verification_text import verification_text
 from tokenizer_tools.vocabulary import bytes_to_symbols
 
-FEW = 4  # tokens after an awkward prompt: all that is needed to see which ids the engine has read
 # Where tokenizers go wrong: white space of every kind, contractions, digits, code, scripts, and characters of many bytes.
 AWKWARD_PROMPTS = (
     "One paragraph ends.\n\nThe next begins", "line\nline\n\n\nline", "Windows\r\nline\r\n", "a tab\tand\t\ttwo", "  two spaces lead",
@@ -29,7 +28,8 @@ AWKWARD_PROMPTS = (
 
 
 def mediapipe_gates(path: Path, expected: Expected) -> list[Gate]:
-    """Open the .task at `path` in MediaPipe's engine: whether it runs on the GPU alone, its token counts, greedy texts, start and stop tokens.
+    """Open the .task at `path` in MediaPipe's engine: whether it runs on the GPU alone, its token counts, greedy texts, also after
+    the longest prompts, start and stop tokens.
 
     A file that the engine refuses fails the one gate that is then returned. Raises BundleError when a tool is
     missing (see mediapipe_engine.missing_tools) or the browser fails.
@@ -40,6 +40,7 @@ def mediapipe_gates(path: Path, expected: Expected) -> list[Gate]:
             gates = [_gpu_gate(f"{name}: loads, on the GPU", engine),
                      _count_gate(f"{name}: token counts", engine, expected, read_task(path).parameters().bytes_to_unicode)]
             written, awkward = completions(engine.complete, expected), completions(engine.complete, few, _joined(few))
+            edge = edge_gate(f"{name}: to the last position", engine.complete, expected)
     except EngineRefusal as error:
         return [Gate(f"{name}: loads, on the GPU", False, str(error))]
 
@@ -47,7 +48,7 @@ def mediapipe_gates(path: Path, expected: Expected) -> list[Gate]:
         with open_mediapipe(probe, max_tokens=expected.context) as engine:
             return engine.complete(prompt, count)
 
-    return [*gates, text_gate(f"{name}: greedy text", written, expected), text_gate(f"{name}: awkward prompts", awkward, few),
+    return [*gates, text_gate(f"{name}: greedy text", written, expected), text_gate(f"{name}: awkward prompts", awkward, few), edge,
             start_gate(f"{name}: start token", written, expected),
             stop_gate(f"{name}: stop token", path, complete_in, written, expected)]
 

@@ -52,7 +52,7 @@ class BuildOptions:
 
 @dataclass(frozen=True)
 class Plan:
-    """Everything that can be decided, and refused, before the work begins."""
+    """Everything that can be decided, and refused, before the work begins. `notes`: what the user did not ask for, a sentence each."""
 
     checkpoint: Checkpoint
     vocabulary: BytePairVocabulary
@@ -61,6 +61,7 @@ class Plan:
     stop_tokens: tuple[str, ...]
     name: str
     lora: LoraPlan | None = None
+    notes: tuple[str, ...] = ()
 
     def special_ids(self) -> tuple[int, frozenset[int]]:
         """The ids of the start token and of the stop tokens."""
@@ -79,10 +80,11 @@ def plan_build(options: BuildOptions) -> Plan:
     checkpoint.check_vocabulary(len(vocabulary))
     check_recipe(options.recipe, checkpoint.architecture)
     start = _start_token(options, checkpoint, vocabulary)
-    return Plan(checkpoint, vocabulary,
-                choose_signatures(checkpoint.architecture.positions, options.context, options.prefill),
-                start, _stop_tokens(options, checkpoint, vocabulary), name,
-                plan_lora(options.lora_ranks, options.adapters, options.recipe, checkpoint))
+    signatures, notes = choose_signatures(checkpoint.architecture.positions, options.context, options.prefill), []
+    if signatures.context < (wanted := options.context or checkpoint.architecture.positions):
+        notes.append(f"context {signatures.context} instead of {wanted}, which has no divisors that are good lengths of prefill chunks; --prefill names others")
+    return Plan(checkpoint, vocabulary, signatures, start, _stop_tokens(options, checkpoint, vocabulary), name,
+                plan_lora(options.lora_ranks, options.adapters, options.recipe, checkpoint), tuple(notes))
 
 
 def _bundle_name(options: BuildOptions) -> str:

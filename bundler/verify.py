@@ -62,7 +62,7 @@ def verify(subject: Subject, checkpoint: Checkpoint, stage: Stage = silent) -> l
         gates += logits
     # A token passes for greedy if rounding could have put it first: both logits may be off by the difference measured.
     slack = 2 * max(gate.figures["max_logit_difference"] for gate in logits)
-    expected = Expected(reference, tokenizer, subject.start, subject.stop, model.context, slack)
+    expected = Expected(reference, tokenizer, subject.start, subject.stop, model.context, slack, prefill=tuple(model.prefill_lengths))
     for bundle in subject.bundles:
         task = not is_litertlm(bundle)
         if LITERTLM in subject.engines and not (task and subject.byte_mapped):

@@ -29,7 +29,7 @@ def _ranks(context: click.Context, parameter: click.Parameter, value: str | None
 @click.option("--quant", "recipe", default="int8", show_default=True,
               help="fp32, fp16, int8, int8-weight-only, int4-block32, int4-block128 or int8-static.")
 @click.option("--context", type=int, help="Tokens the KV cache holds. Less takes less memory. [default: the model's positions]")
-@click.option("--prefill", callback=_lengths, metavar="N,...", help="Lengths of prefill chunks. [default: a short and a long one]")
+@click.option("--prefill", callback=_lengths, metavar="N,...", help="Lengths of prefill chunks, which have to divide the context. [default: a short and a long one]")
 @click.option("--start-token", help="[default: the checkpoint's, else <|endoftext|>]")
 @click.option("--stop-token", "stop_tokens", multiple=True, help="May be given several times. [default: the checkpoint's, else <|endoftext|>]")
 @click.option("--tokenizer", type=click.Path(path_type=Path), help="Folder of the vocabulary, if it is not beside the weights.")

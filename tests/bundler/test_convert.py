@@ -66,17 +66,35 @@ def stored_matrices(path):
 
 @pytest.mark.parametrize("positions, context, expected", [
     (1024, None, (1024, (32, 256))), (512, None, (512, (32, 128))), (1024, 128, (128, (32,))), (96, None, (96, (24,))), (2, None, (2, (1,))),
-    (2000, None, (2000, (32, 250))), (1019, None, (1019, (32, 141))), (510, None, (510, (32, 102)))])
+    (2048, 2000, (2000, (25, 250))), (1024, 1000, (1000, (25, 250))), (1024, 100, (100, (25,))),
+    # Contexts without useful divisors: the next smaller one that has. 1023 is 3 * 11 * 31, 1021 is prime.
+    (1024, 1023, (1020, (34, 204))), (1021, None, (1020, (34, 204))), (1024, 97, (96, (24,))), (1024, 11, (10, (2,)))])
 def test_default_shapes(positions, context, expected):
     chosen = choose_signatures(positions, context)
     assert (chosen.context, chosen.prefill) == expected
 
 
+def test_default_lengths_divide_the_context_and_cost_little_of_it():
+    for context in range(2, 2500):
+        chosen = choose_signatures(2500, context)
+        assert all(whole % length == 0 for length, whole in zip(chosen.prefill, (*chosen.prefill[1:], chosen.context)))
+        assert not any(number > 10 and all(number % n for n in range(2, number)) for number in (chosen.context, *chosen.prefill))
+        assert context - chosen.context <= max(3, context * 0.03)
+
+
 @pytest.mark.parametrize("context, prefill, message", [
     (2048, None, "--context 2048: the checkpoint has 1024 positions"), (0, None, "--context 0"), (1, None, "--context 1"),
     (256, (512,), "--prefill 512: a prefill length must be from 1 to the context of 256"), (256, (0, 8), "--prefill 0"), (256, (), "--prefill is empty"),
-    (100, (30,), "of a prompt of 91 tokens the last chunk would run past the end of the context of 100"), (1000, (300,), "a prompt of 901 tokens"),
-    (1023, (32, 256), "a prompt of 801 tokens")])
+    (100, (30,), "--prefill 30 does not divide the context of 100, .*; the nearest that serve are 25 and 50"),
+    (100, (10, 99), "--prefill 99 does not divide the context of 100, .*; the nearest that serve are 50 and 100"),
+    (96, (16, 24), "--prefill 16 does not divide 24, the next longer, .*; the nearest that serve are 12 and 24"),
+    (1023, (31, 341), "--prefill 31 is a prime above 10, .*; the nearest that serve are 1 and 341"),
+    (97, (1,), "--context 97: LiteRT-LM takes a prime above 10 for a placeholder .*; give 96")])
 def test_shapes_that_do_not_fit_are_refused(context, prefill, message):
     with pytest.raises(OptionError, match=message):
         choose_signatures(1024, context, prefill)
+
+
+@pytest.mark.parametrize("context, prefill", [(100, (100,)), (100, (50, 25)), (96, (8, 24)), (96, (1, 96)), (1023, (1, 341))])
+def test_lengths_that_divide_each_other_and_the_context_are_taken(context, prefill):
+    assert choose_signatures(1024, context, prefill).prefill == tuple(sorted(prefill))

@@ -143,17 +143,18 @@ def test_sampling_follows_the_seed(eight_bit):
     assert one[0] == one[1] and two[0] == two[1] and one != two  # each text starts from the seed again
 
 
-def gates_of(path, checkpoint, reference):
+def gates_of(path, checkpoint, reference, prefill=(24,)):
     bundle = open_bundle(path)
     tokenizer = bundle_tokenizer(bundle, read_vocabulary(checkpoint))
     end = read_vocabulary(checkpoint).id_of_text(END)
-    gates = mediapipe_gates(path, Expected(reference, tokenizer, end, frozenset([end]), model_context(bundle.model), 1e-2))
+    gates = mediapipe_gates(path, Expected(reference, tokenizer, end, frozenset([end]), model_context(bundle.model), 1e-2,
+                                          prefill=prefill))
     return {gate.name.removeprefix("MediaPipe, .task: "): gate for gate in gates}
 
 
 def test_the_gates_pass(tiny_bundle, tiny_checkpoint):
     gates = gates_of(tiny_bundle[0] / "tiny.task", tiny_checkpoint, Original(tiny_checkpoint).reference)
-    assert [*gates] == ["loads, on the GPU", "token counts", "greedy text", "awkward prompts", "start token", "stop token"]
+    assert [*gates] == ["loads, on the GPU", "token counts", "greedy text", "awkward prompts", "to the last position", "start token", "stop token"]
     assert not [gate for gate in gates.values() if not gate.passed]
 
 
@@ -162,7 +163,15 @@ def test_the_gates_fail(tiny_bundle, tiny_checkpoint, tmp_path):
     other = Original(write_tiny_checkpoint(tmp_path / "other", seed=1))
     save_vocabulary(train_vocabulary(["quite another text, " * 40, "with other merges"], 400), tmp_path / "other")
     gates = gates_of(tiny_bundle[0] / "tiny.task", tmp_path / "other", other.reference)
-    assert {name for name, gate in gates.items() if not gate.passed} == {"token counts", "greedy text", "awkward prompts"}
+    assert {name for name, gate in gates.items() if not gate.passed} == {"token counts", "greedy text", "awkward prompts", "to the last position"}
+
+
+def test_chunks_that_pass_the_end_of_the_cache_fail_a_gate(eight_bit, tmp_path):
+    """The engine opens a file whose prefill length of 32 does not divide its context of 80, and writes another text after long prompts."""
+    path = write_eight_bit_task(eight_bit[1].parent / "checkpoint", tmp_path / "uneven.task", context=80)
+    gates = gates_of(path, eight_bit[1].parent / "checkpoint", eight_bit[0].reference, prefill=(32,))
+    assert [name for name, gate in gates.items() if not gate.passed] == ["to the last position"]
+    assert "tokens it wrote" in gates["to the last position"].found and "(32) do not divide" in gates["to the last position"].found
 
 
 def test_a_bundle_that_does_not_load_fails_a_gate(eight_bit):

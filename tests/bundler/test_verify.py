@@ -7,16 +7,23 @@ import pytest
 from tiny_gpt2 import VOCABULARY, write_tiny_checkpoint
 
 from bundler.bundle_tokenizer import BundleTokenizer, Ids
-from bundler.engine_gates import Expected, completions, start_gate, stop_gate
+from bundler.checkpoint import open_checkpoint
+from bundler.convert import Signatures, convert_fp32
+from bundler.engine_gates import Expected, completions, edge_gate, start_gate, stop_gate
 from bundler.errors import BundleError
+from bundler.gpt2 import TokenRows, load_exportable
+from bundler.litertlm_file import write_litertlm
+from bundler.llm_metadata import LlmMetadata
 from bundler.logit_gates import logit_gates
+from bundler.metadata import LlmParameters
 from bundler.reference import Reference
 from bundler.task_file import METADATA, MODEL, TOKENIZER, read_task, write_task
 from bundler.tflite_runner import TFLiteGPT2
 from bundler.verify import tokenizer_gate
 from bundler.verify_bundle import verify_bundle
 from tokenizer_tools.bpe import read_vocabulary
-from tokenizer_tools.vocabulary import reference_tokenizer
+from tokenizer_tools.sentencepiece_model import build_sentencepiece
+from tokenizer_tools.vocabulary import reference_tokenizer, tokenizer_json
 
 IDS = np.random.default_rng(2).integers(0, 399, 96).tolist()
 
@@ -66,8 +73,6 @@ def test_a_defect_fails_its_gate(tiny_tflite, defect, gate):
 
 
 def test_the_weights_of_another_model_fail_the_text_gate(tiny_tflite, tiny_checkpoint, tmp_path):
-    from bundler.checkpoint import open_checkpoint
-
     other = Reference(open_checkpoint(write_tiny_checkpoint(tmp_path / "other", seed=1)), VOCABULARY)
     assert "distributions on a text" in failed(logit_gates(TFLiteGPT2(tiny_tflite[0]), other, "int8", Ids(IDS, IDS), 399))
 
@@ -86,7 +91,9 @@ def test_a_tokenizer_that_differs_is_counted(tiny_checkpoint):
 def test_a_finished_bundle_passes(tiny_bundle, tiny_checkpoint, container):
     gates = verify_bundle(tiny_bundle[0] / f"tiny.{container}", str(tiny_checkpoint))
     assert not failed(gates)
-    assert len(gates) == 9
+    assert len(gates) == 10
+    edge = next(gate for gate in gates if gate.name.endswith("to the last position"))
+    assert edge.figures["prompt_tokens"] == [25, 73, 74, 95]  # one chunk of 24 and more; around the start of the last; all but one place
 
 
 def rewritten(tiny_bundle, path, **entries):
@@ -99,7 +106,6 @@ def rewritten(tiny_bundle, path, **entries):
 
 def test_another_models_tokenizer_fails(tiny_bundle, tiny_checkpoint, tmp_path):
     from gpt2_training.vocabulary import save_vocabulary, train_vocabulary
-    from tokenizer_tools.sentencepiece_model import build_sentencepiece
 
     save_vocabulary(train_vocabulary(["quite another text, " * 40, "with other merges"], 300), tmp_path)
     proto = build_sentencepiece(read_vocabulary(tmp_path)).proto
@@ -124,6 +130,44 @@ def test_a_model_that_is_none_is_refused(tiny_bundle, tiny_checkpoint, tmp_path)
     path = rewritten(tiny_bundle, tmp_path / "broken.task", **{MODEL: b"no model at all"})
     with pytest.raises(BundleError):
         verify_bundle(path, str(tiny_checkpoint))
+
+
+@pytest.fixture(scope="module", params=["task", "litertlm"])
+def uneven_bundle(request, tiny_checkpoint, tmp_path_factory):
+    """A bundle whose prefill length of 30 does not divide its context of 80."""
+    folder = tmp_path_factory.mktemp("uneven")
+    checkpoint, vocabulary = open_checkpoint(tiny_checkpoint), read_vocabulary(tiny_checkpoint)
+    pieces, model, path = build_sentencepiece(vocabulary), folder / "uneven.tflite", folder / f"uneven.{request.param}"
+    convert_fp32(load_exportable(checkpoint, 80, TokenRows(len(vocabulary), pieces.alias_of)), Signatures(80, (30,)), model)
+    if request.param == "task":
+        write_task(path, {MODEL: model, TOKENIZER: pieces.proto, METADATA: LlmParameters("<|endoftext|>", stop_tokens=("<|endoftext|>",)).encode()})
+    else:
+        write_litertlm(path, model, LlmMetadata(VOCABULARY - 1, stop_tokens=(VOCABULARY - 1,), max_num_tokens=80),
+                       tokenizer_json=tokenizer_json(vocabulary))
+    return path
+
+
+def test_prefill_lengths_that_do_not_divide_the_context_fail(uneven_bundle, tiny_checkpoint):
+    gates = [gate for gate in verify_bundle(uneven_bundle, str(tiny_checkpoint)) if not gate.passed]
+    assert [gate.name for gate in gates] == [f"LiteRT-LM, {uneven_bundle.suffix}: to the last position"]
+    assert "LiteRT-LM refuses a prompt" in gates[0].found and "(30) do not divide each other and the context" in gates[0].found
+
+
+@pytest.mark.parametrize("start", [VOCABULARY - 1, None])
+def test_other_text_near_the_end_of_the_context_is_seen(tiny_tflite, tiny_checkpoint, start):
+    tokenizer = reference_tokenizer(read_vocabulary(tiny_checkpoint))
+    expected = Expected(Reference(tiny_tflite[2], VOCABULARY), BundleTokenizer(tokenizer, lambda text: tokenizer.encode(text).ids),
+                        start, frozenset(), 96, 1e-3, prefill=(8, 32))
+    asked = []
+
+    def complete(prompt, count):
+        ids = expected.prompt(prompt)
+        asked.append((len(ids), count))
+        return tokenizer.decode(expected.reference.greedy(ids if len(ids) < 95 else ids[1:], count))
+
+    gate = edge_gate("edge", complete, expected)
+    assert not gate.passed and "after a prompt of 95 tokens it wrote" in gate.found
+    assert asked == [(33, 4), (65, 4), (66, 4), (95, 1)]
 
 
 def engine_of(reference, start):
