@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Sequence
 
 import click
 
@@ -20,6 +21,11 @@ def _lengths(context: click.Context, parameter: click.Parameter, value: str | No
 
 def _ranks(context: click.Context, parameter: click.Parameter, value: str | None) -> tuple[int, ...]:
     return _lengths(context, parameter, value) or ()
+
+
+def _say_notes(terminal: Terminal, notes: Sequence[str]) -> None:
+    for note in notes:
+        terminal.say(f"note: {note}")
 
 
 @click.command("build")
@@ -69,9 +75,11 @@ def command(terminal: Terminal, dry_run: bool, **options) -> None:
         plan = plan_build(options)
         terminal.say(f"{plan.checkpoint.source.name}: {options.recipe}, context {plan.signatures.context}, "
                      f"prefill {', '.join(map(str, plan.signatures.prefill))}, would write {options.output}")
-        terminal.result({"name": plan.name, "context": plan.signatures.context, "prefill": list(plan.signatures.prefill)})
+        _say_notes(terminal, plan.notes)
+        terminal.result({"name": plan.name, "context": plan.signatures.context, "prefill": list(plan.signatures.prefill), "notes": list(plan.notes)})
         return
     manifest = build(options, terminal.stage)
+    _say_notes(terminal, manifest["notes"])
     terminal.say(gate_table(f"{manifest['name']}, {manifest['recipe']}", [Gate(**gate) for gate in manifest["verification"]]))
     for container in ("task", "litertlm"):
         terminal.say(f"{options.output}/{manifest['name']}.{container}, {manifest['bytes'][container]:,} bytes")
