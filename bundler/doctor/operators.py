@@ -72,7 +72,7 @@ def check_operators(model: Model, kind: str) -> list[Finding]:
 
 def _unknown(kind: OperatorKind) -> str:
     newest = NEWEST.get(kind.name)
-    return f"{kind.name}, which it does not have" if newest is None else f"version {kind.version} of {kind.name}, of which it has {newest}"
+    return f"{kind.name}, which there is none of" if newest is None else f"version {kind.version} of {kind.name}, the newest is {newest}"
 
 
 def _tables_off_the_gpu(model: Model) -> list[str]:

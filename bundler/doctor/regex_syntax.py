@@ -11,14 +11,14 @@ import re
 
 import regex
 
-_LONGEST = 1 << 14  # characters; the longest known pattern has 400
+_LONGEST = 1 << 12  # characters; the longest known pattern has some hundred
 _LETTERS, _LETTERS_IN_CLASS = frozenset("abdefhnrstvwzABDGHKNORSWZpPxuUkg"), frozenset("abdefhknrstvwzABDGHKRSWpPxuU")
 _CODE_POINT = {"x": re.compile(r"x(?:([0-9A-Fa-f]{2})|\{([0-9A-Fa-f]{1,8})\})"), "u": re.compile(r"u(?:([0-9A-Fa-f]{4})|\{([0-9A-Fa-f]{1,8})\})"),
                "U": re.compile(r"U(?:([0-9A-Fa-f]{8})|\{([0-9A-Fa-f]{1,8})\})")}
 _PROPERTY = re.compile(r"[pP](?:([A-Za-z])|\{\^?([^{}]{1,60})\})")
 _PLAIN_NAME = re.compile(r"[A-Za-z][A-Za-z_ ]*")
 # What may follow "(?": flags, an assertion, a name, a condition; an assertion cannot be repeated.
-_GROUP = re.compile(r"(?:[imsxuRU]+-?|-[imsxuRU])[imsxuRU]*[:)]|:|(?P<assertion><?[=!])|[>~(]|P?<(?P<name>[^<>!=]+)>|'[^']+'|P[=>][^)]+\)")
+_GROUP = re.compile(r"(?:[imsxuRU]+-?|-[imsxuRU])[imsxuRU]*[:)]|:|(?P<assertion><?[=!])|[>~(]|P?<[^<>!=]{1,60}>|'[^']{1,60}'|P[=>][^)]{1,60}\)")
 _COUNT = re.compile(r"\{(\d*)(,?)(\d*)\}")
 _LARGEST_COUNT = (1 << 32) - 1
 _LAZY_POSSESSIVE = re.compile(r"\??\+?")

@@ -38,8 +38,11 @@ def known_files(folder: Path) -> list[Path]:
 def _is_known(path: Path) -> bool:
     if path.suffix in _SUFFIXES:
         return True
-    with open(path, "rb") as stream:
-        beginning = stream.read(len(_LITERTLM))
+    try:
+        with open(path, "rb") as stream:
+            beginning = stream.read(len(_LITERTLM))
+    except OSError:  # of another name, and not to be read: nothing that was meant
+        return False
     return beginning == _LITERTLM or beginning[AT] == IDENTIFIER or path.suffix in _TOKENIZERS and beginning.startswith(_PIECE)
 
 
@@ -64,7 +67,7 @@ def _adapter(report: Report, bundles: list[Report]) -> list[Finding]:
         return [Finding("adapter-of-another-base", "", misfit) for misfit in misfits]
     found = []
     for bundle in (bundle for bundle, misfit in zip(bundles, misfits) if not misfit):
-        plain, extra = bundle.facts["model"]["lora"].values()
+        plain, extra = bundle.facts["model"]["lora"].values()  # the ranks of LiteRT-LM's layout and of MediaPipe's
         ranks = extra if bundle.kind == ".task" else [] if plain is None else [plain]
         if bundle.kind == ".litertlm" and not ranks:
             found.append(Finding("bundle-takes-no-adapters", "", f"{bundle.path.name} has no LoRA inputs in LiteRT-LM's layout"))

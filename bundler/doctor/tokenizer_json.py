@@ -26,7 +26,7 @@ _COMPONENTS = {
     "decoder": "BPEDecoder ByteFallback ByteLevel CTC Fuse Metaspace Replace Sequence Strip WordPiece"}
 # A component of type Sequence -> the field with its parts.
 _PARTS = {"normalizer": "normalizers", "pre_tokenizer": "pretokenizers", "post_processor": "processors", "decoder": "decoders"}
-_MOST_PARTS = 1000  # of all components; known files have eight
+_MOST_PARTS = 100  # of all components; known files have eight
 _FIELDS = {"version", "truncation", "padding", "added_tokens", "model", *_COMPONENTS}
 _ADDED_FLAGS, _BYTE_LEVEL_FLAGS = ("single_word", "lstrip", "rstrip", "normalized", "special"), ("add_prefix_space", "trim_offsets")
 
