@@ -116,8 +116,7 @@ class LiteRtLmEngine:
         is not checked here: an engine that is given a wrong one fails, or ignores it. See `check_adapter`.
         Raises BundleError when the prompt does not fit the context.
         """
-        with self._session(max_tokens, sampling, adapter) as session:
-            self._prefill(session, prompt)
+        with self._session(prompt, max_tokens, sampling, adapter) as session:
             for response in session.run_decode_async():
                 yield response.texts[0]
 
@@ -129,8 +128,8 @@ class LiteRtLmEngine:
         """
         letter = next(self._letters)  # another each time: a session does not compute again what it has read before
         started = time.perf_counter()
-        with self._session(max_tokens, sampling, adapter) as session:
-            self._prefill(session, letter)
+        with self._session(letter, max_tokens, sampling, adapter):
+            pass
         return time.perf_counter() - started
 
     def _prefill(self, session: litert_lm.Session, prompt: str) -> None:
@@ -143,18 +142,19 @@ class LiteRtLmEngine:
                               "\n  Give a shorter prompt, or a bundle with a longer context") from error
 
     @contextmanager
-    def _session(self, max_tokens: int, sampling: Sampling, adapter: Path | None) -> Iterator[litert_lm.Session]:
-        """A session that has read nothing: one that was kept, rewound, or a new one."""
+    def _session(self, prompt: str, max_tokens: int, sampling: Sampling, adapter: Path | None) -> Iterator[litert_lm.Session]:
+        """A session that has read `prompt` and nothing before: one that was kept, or a new one."""
         adapter = adapter or self._zero
         # What is drawn from a seed begins anew with a session, not when one is rewound.
         key = (_identity(adapter), max_tokens, sampling) if adapter and (sampling.greedy or sampling.seed is None) else None
         session = self._kept.pop(key, None)
-        if session and not _rewind(session):
-            session.close()
-            session = None
-        session = session or self._begin(max_tokens, sampling, adapter)
+        read = session is not None and _reads_again(session, prompt)
+        if session is None or not read:
+            session = self._begin(max_tokens, sampling, adapter)
         self._busy.append(session)
         try:
+            if not read:
+                self._prefill(session, prompt)
             yield session
         except BaseException:
             # A refused prompt, or an answer that nobody reads to its end: too little is known of such a session to keep it.
@@ -255,14 +255,27 @@ def _identity(file: Path) -> Hashable:
     return status.st_dev, status.st_ino, status.st_mtime_ns, status.st_size
 
 
-def _rewind(session: litert_lm.Session) -> bool:
-    """Let a session forget what it read and wrote; False if it cannot. Its adapter stays.
+def _reads_again(session: litert_lm.Session, prompt: str) -> bool:
+    """Let a session read `prompt` in place of all it has read and written; if it cannot, it is closed, and False. Its adapter stays.
 
-    The library's C API has this function (c/engine.h, since 0.16.0), the Python package on it has not.
+    What the two texts begin with in common is not computed again. The chunks of the rest begin anywhere then, and one at the
+    context's end may not fit, which it would in a new session. The library's C API has the function to rewind (c/engine.h,
+    since 0.16.0), the Python package on it has not.
     """
     rewind = session._lib.litert_lm_session_rewind_to_step
     rewind.argtypes = [ctypes.c_void_p, ctypes.c_int]
-    return rewind(session._ptr, 0) == 0
+    try:
+        if rewind(session._ptr, 0) == 0:
+            with quiet():
+                session.run_prefill([prompt])
+            return True
+    except RuntimeError:
+        pass
+    except BaseException:
+        session.close()
+        raise
+    session.close()
+    return False
 
 
 def _trim_heap() -> None:

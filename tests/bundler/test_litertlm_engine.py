@@ -83,6 +83,17 @@ def test_a_seed_draws_the_same_text_each_time_and_without_one_the_texts_differ(e
     assert len({engine.complete("The", 8, replace(SEEDED, seed=None)) for _ in range(3)}) == 3
 
 
+def test_a_prompt_that_fills_the_context_is_read_after_any_other(engine, folder, fresh):
+    """Read again from where two prompts part, its last chunk would pass the end of the cache, and the engine refuses it."""
+    adapter = folder / "0.tflite"
+    context = 96
+    words = "The lighthouse keeper wrote to the " * context
+    longest = next(words[:end] for end in range(len(words), 0, -1) if len(engine.tokenize(words[:end])) <= context - 10)
+    for length in range(1, 40, 3):
+        engine.complete(longest[:length], 8, adapter=adapter)
+        assert engine.complete(longest, 8, adapter=adapter) == fresh(longest, adapter)
+
+
 def test_what_went_before_does_not_show(engine, folder, fresh):
     """A prompt that is refused, an answer that nobody reads to its end, and two answers at a time."""
     adapter = folder / "0.tflite"
