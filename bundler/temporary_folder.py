@@ -12,7 +12,7 @@ from typing import Iterator
 
 from bundler.file_lock import lock
 
-_NAME = re.compile(r"\.?task-bundler-[a-z]+-[a-z0-9_]{8}")
+_NAME = re.compile(r"\.?task-bundler\.[a-z]+\.[a-z0-9_]{8}")
 _MARK = ".written-by-task-bundler"
 
 
@@ -27,7 +27,7 @@ def temporary_folder(purpose: str, parent: Path | None = None) -> Iterator[Path]
     _clear_abandoned(place)
     descriptor = None
     while descriptor is None:  # None: somebody cleared it before it was locked
-        folder = Path(tempfile.mkdtemp(prefix=f"{'.' if parent else ''}task-bundler-{purpose}-", dir=place))
+        folder = Path(tempfile.mkdtemp(prefix=f"{'.' if parent else ''}task-bundler.{purpose}.", dir=place))
         try:
             descriptor = lock(folder)
         except FileNotFoundError:
