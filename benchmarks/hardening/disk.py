@@ -73,7 +73,6 @@ class Full:
         self._run(self.writing.old or self.writing.new)
         self._keep(self.old)
         room, with_old = self._measure()
-        self._keep(self.new)
         for part, share, replaces in SHARES:
             case = f"{self.writing.name}, {share * 100:.0f} % of the room in its {part} folder{', over an earlier output' if replaces else ''}"
             # Without outputs there is nothing to replace; what takes no room cannot lack it.
@@ -99,15 +98,11 @@ class Full:
         return self.launcher.run(Job(arguments, self.folder, self.parts[TEMPORARY]))
 
     def _measure(self) -> tuple[dict[str, int], int]:
-        """Bytes that the command takes at most in each folder, sampled; and those of its earlier output."""
-        for folder in self.parts.values():
-            empty(folder)
+        """Bytes that the command takes at most in each folder, sampled; and those of its earlier output. Keeps what it writes."""
         with small_disk(self.parts[PLACE], 1 << 30), small_disk(self.parts[TEMPORARY], 1 << 30):
-            for name in self.writing.outputs:
-                copy(self.old / name, self.parts[PLACE] / name)
+            self._reset(replaces=True)
             with_old = _used(self.parts[PLACE])
-            for name in self.writing.outputs:
-                empty(self.parts[PLACE])
+            self._reset(replaces=False)
             most, done = dict.fromkeys(self.parts, 0), threading.Event()
 
             def sample() -> None:
@@ -123,8 +118,6 @@ class Full:
             if ended.code:
                 raise RuntimeError(f"{self.writing.name} with room enough: {ended.last_line}")
             self._keep(self.new)
-        for name in self.writing.outputs:
-            copy(self.new / name, self.parts[PLACE] / name)
         return most, with_old
 
     def _keep(self, folder: Path) -> None:

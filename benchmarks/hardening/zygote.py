@@ -26,6 +26,10 @@ import time
 import traceback
 from pathlib import Path
 
+from watch import watch
+
+sys.path.pop(0)  # this folder: what is run from here must not find modules of these names in it
+
 PACKAGES = ("bundler", "tokenizer_tools", "lora_weights", "gpt2_training")
 # What their functions import only when they are called.
 LATE = ("litert_torch", "ai_edge_quantizer.quantizer", "litert_lm", "peft", "sentencepiece", "matplotlib.pyplot", "matplotlib.backends.backend_svg",
@@ -154,8 +158,6 @@ def become(request: dict) -> None:
     for name, limit in request["limits"].items():
         resource.setrlimit(getattr(resource, name), (limit, limit))
     if request["watch"]:
-        from watch import watch
-
         watch(**request["watch"])
 
 
