@@ -112,7 +112,8 @@ def _left_out(model: Model, signatures: list[Signature]) -> list[Finding]:
 def overrun(context: int, lengths: tuple[int, ...], fills: bool = False) -> int | None:
     """The shortest prompt, in tokens, whose last chunk of prefill, padded, ends beyond a cache of `context`; None if none does.
 
-    MediaPipe cuts a prompt into chunks of the largest length, and pads what is left to the smallest that holds it. LiteRT-LM 0.18.1
+    MediaPipe is taken to cut a prompt into chunks of the largest length, and to pad what is left to the smallest that holds it; it was
+    measured with one length only. LiteRT-LM 0.18.1
     `fills` the end of the cache with several shorter chunks.
     """
     if not lengths or not 0 < max(lengths) <= context or min(lengths) < 1:

@@ -41,7 +41,8 @@ def test_as_the_generated_reader(good, name):
     (96, (24,), None, None), (96, (36,), 73, 73), (96, (8, 36), 81, None), (96, (10, 36), 83, 93), (96, (5, 10, 36), 83, 93), (80, (30,), 61, 61),
     (100, (36,), 73, 73), (100, (8, 36), 81, 97), (2000, (256,), 1793, 1793), (1023, (32, 256), 801, 993), (96, (), None, None), (96, (0,), None, None)])
 def test_from_which_prompt_on_a_chunk_runs_past_the_cache(context, lengths, in_mediapipe, in_litertlm):
-    """Measured of contexts of 96: LiteRT-LM 0.18.1 refuses prompts from that length on, MediaPipe web 0.10.29 writes other text."""
+    """Contexts of 96 were measured in LiteRT-LM 0.18.1, which refuses prompts from that length on; (36,) in 100 in MediaPipe web 0.10.29, which
+    writes other text."""
     assert (overrun(context, lengths), overrun(context, lengths, fills=True)) == (in_mediapipe, in_litertlm)
 
 
