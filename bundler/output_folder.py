@@ -11,6 +11,7 @@ import ctypes
 import errno
 import os
 import shutil
+import signal
 from pathlib import Path
 from typing import Iterable, Iterator
 
@@ -74,15 +75,28 @@ def staged_folder(output: Path, force: bool = False, inputs: Iterable[Path] = ()
         _clear(replaced)
         _clear(partial)
         _check_content(output, force)
-        partial.mkdir()
         try:
+            partial.mkdir()
             yield partial
             write_ledger(partial)
             _check_place(output, inputs, texts)
             _check_content(output, force)
-            _put_in_place(partial, output, replaced)
+            with _signals_later():
+                _put_in_place(partial, output, replaced)
+                _clear(partial)
         finally:
-            _clear(partial)
+            with _signals_later():
+                _clear(partial)
+
+
+@contextlib.contextmanager
+def _signals_later() -> Iterator[None]:
+    """Let signals that end the program wait until the block is done: a removal that is cut short leaves its rest."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM, signal.SIGHUP})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _beside(output: Path, role: str) -> Path:
