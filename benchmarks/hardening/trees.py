@@ -36,6 +36,12 @@ def same(path: Path, reference: Path) -> bool:
 
 
 def _same_but_for_numbers(file: Path, reference: Path) -> bool:
+    if reference.name == "SHA256SUMS" and file.is_file() and reference.is_file():
+        # The hashes of what holds times differ: the same names, and the hashes of the files that lie beside it.
+        entries = [line.partition("  ") for line in file.read_text().splitlines()[1:]]
+        names = [line.partition("  ")[2] for line in reference.read_text().splitlines()[1:]]
+        return [name for _, _, name in entries] == names and all(
+            contents(file.parent / name).get("") == digest for digest, _, name in entries)
     if reference.suffix not in _TIMED or not file.is_file() or not reference.is_file():
         return False
     return _NUMBER.sub(b"0", file.read_bytes()) == _NUMBER.sub(b"0", reference.read_bytes())
