@@ -11,7 +11,6 @@ import ctypes
 import errno
 import os
 import shutil
-import signal
 from pathlib import Path
 from typing import Iterable, Iterator
 
@@ -20,6 +19,7 @@ from safetensors import SafetensorError
 from bundler.atomic_file import sync_folder
 from bundler.errors import BundleError, OptionError
 from bundler.file_lock import lock
+from bundler.signals import signals_later
 from bundler.written_files import LEDGER, foreign_files, remove_written, write_ledger
 
 _LOCK_TEXT = b"task-bundler\n"
@@ -81,22 +81,11 @@ def staged_folder(output: Path, force: bool = False, inputs: Iterable[Path] = ()
             write_ledger(partial)
             _check_place(output, inputs, texts)
             _check_content(output, force)
-            with _signals_later():
+            with signals_later():
                 _put_in_place(partial, output, replaced)
-                _clear(partial)
         finally:
-            with _signals_later():
+            with signals_later():
                 _clear(partial)
-
-
-@contextlib.contextmanager
-def _signals_later() -> Iterator[None]:
-    """Let signals that end the program wait until the block is done: a removal that is cut short leaves its rest."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM, signal.SIGHUP})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _beside(output: Path, role: str) -> Path:

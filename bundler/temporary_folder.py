@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Iterator
 
 from bundler.file_lock import lock
+from bundler.signals import signals_later
 
 _NAME = re.compile(r"\.?task-bundler\.[a-z]+\.[a-z0-9_]{8}")
 _MARK = ".written-by-task-bundler"
@@ -36,7 +37,7 @@ def temporary_folder(purpose: str, parent: Path | None = None) -> Iterator[Path]
         (folder / _MARK).touch()
         yield folder
     finally:
-        with suppress(OSError):  # a program that is still ending may write into it; the next process clears that
+        with signals_later(), suppress(OSError):  # a program that is still ending may write into it; the next process clears that
             _remove(folder)
         os.close(descriptor)
 

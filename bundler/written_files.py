@@ -84,17 +84,17 @@ def _read_ledger(folder: Path) -> dict[str, str] | None:
     try:
         if not stat.S_ISREG(path.lstat().st_mode):
             return None
-        lines = path.read_text(encoding="utf-8", errors="surrogateescape").splitlines(keepends=True)
+        lines = path.read_text(encoding="utf-8", errors="surrogateescape").split("\n")
     except OSError:
         return None
-    if lines[:1] != [MARK]:
+    if lines[0] != MARK.rstrip("\n"):  # not splitlines: a name may hold what Unicode calls the end of a line
         return None
     return {name: digest for digest, name in _entries(lines[1:])}
 
 
 def _entries(lines: list[str]) -> Iterator[tuple[str, str]]:
     for line in lines:
-        digest, separator, name = line.rstrip("\n").partition("  ")
+        digest, separator, name = line.partition("  ")
         if digest.startswith("\\"):
             digest, name = digest[1:], re.sub(r"\\(.)", lambda match: "\n" if match[1] == "n" else match[1], name)
         if separator:

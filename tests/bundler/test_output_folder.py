@@ -31,7 +31,7 @@ def test_it_appears_with_a_list_of_its_files_when_the_block_ends(tmp_path):
     with staged_folder(tmp_path / "a" / "out") as folder:
         (folder / "sub").mkdir()
         (folder / "sub" / "file").write_text("text")
-        (folder / "sub" / "a name\nof \\ two lines").write_text("text")
+        (folder / "sub" / "a name\nof \\ two\u2028lines").write_text("text")
         assert not (tmp_path / "a" / "out").exists()
     assert contents(tmp_path / "a") == ["out"] and contents(tmp_path / "a" / "out") == [LEDGER, "sub"]
     assert foreign_files(tmp_path / "a" / "out") == []
