@@ -11,6 +11,7 @@ from typing import BinaryIO, Iterator
 
 from bundler.errors import BundleError
 from bundler.file_lock import lock
+from bundler.signals import signals_later
 
 
 @contextmanager
@@ -23,10 +24,12 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
     operating system refuses (no folder, no space, no right).
     """
     path = Path(path)
+    partial = None
     try:
         _clear_abandoned(path)
-        partial, descriptor = _locked_partial(path)
         try:
+            with signals_later():  # within the try: one that waited is raised where the file is removed
+                partial, descriptor = _locked_partial(path)
             with open(descriptor, "w+b") as stream:
                 yield stream
                 stream.flush()
@@ -34,7 +37,8 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
                 os.replace(partial, path)
             sync_folder(path.parent)
         except BaseException:
-            partial.unlink(missing_ok=True)
+            if partial is not None:
+                partial.unlink(missing_ok=True)
             raise
     except OSError as error:
         raise BundleError(f"{path}: could not be written ({error.strerror or error}); "

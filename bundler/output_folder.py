@@ -137,19 +137,23 @@ def _locked(output: Path) -> Iterator[None]:
     elif path.is_symlink() or not path.is_file() or path.read_bytes() not in (b"", _LOCK_TEXT):
         raise BundleError(f"{path} is in the way, and was not written by task-bundler; move it away, or give another output")
     made = [parent for parent in output.parents if not parent.exists()]
-    output.parent.mkdir(parents=True, exist_ok=True)
-    descriptor = lock(path, os.O_RDWR | os.O_CREAT)
-    if descriptor is None:
-        raise BundleError(f"another command is writing {output}; wait for it, or give another output")
+    descriptor = None
     try:
-        os.pwrite(descriptor, _LOCK_TEXT, 0)
+        with signals_later():  # within the try: one that waited is raised where the lock is removed
+            output.parent.mkdir(parents=True, exist_ok=True)
+            descriptor = lock(path, os.O_RDWR | os.O_CREAT)
+            if descriptor is None:
+                raise BundleError(f"another command is writing {output}; wait for it, or give another output")
+            os.pwrite(descriptor, _LOCK_TEXT, 0)
         yield
     finally:
-        path.unlink(missing_ok=True)
-        os.close(descriptor)
-        with contextlib.suppress(OSError):  # of the folders made for an output that did not come about, the empty ones go
-            for parent in made:
-                parent.rmdir()
+        with signals_later():
+            if descriptor is not None:
+                path.unlink(missing_ok=True)
+                os.close(descriptor)
+            with contextlib.suppress(OSError):  # of the folders made for an output that did not come about, the empty ones go
+                for parent in made:
+                    parent.rmdir()
 
 
 def _clear(folder: Path) -> None:

@@ -27,19 +27,19 @@ def temporary_folder(purpose: str, parent: Path | None = None) -> Iterator[Path]
     place = Path(parent or tempfile.gettempdir())
     _clear_abandoned(place)
     descriptor = None
-    while descriptor is None:  # None: somebody cleared it before it was locked
-        folder = Path(tempfile.mkdtemp(prefix=f"{'.' if parent else ''}task-bundler.{purpose}.", dir=place))
-        try:
-            descriptor = lock(folder)
-        except FileNotFoundError:
-            continue
     try:
-        (folder / _MARK).touch()
+        with signals_later():  # within the try: one that waited is raised where the folder is removed
+            while descriptor is None:  # None: somebody cleared it before it was locked
+                folder = Path(tempfile.mkdtemp(prefix=f"{'.' if parent else ''}task-bundler.{purpose}.", dir=place))
+                with suppress(FileNotFoundError):
+                    descriptor = lock(folder)
+            (folder / _MARK).touch()
         yield folder
     finally:
-        with signals_later(), suppress(OSError):  # a program that is still ending may write into it; the next process clears that
-            _remove(folder)
-        os.close(descriptor)
+        if descriptor is not None:
+            with signals_later(), suppress(OSError):  # a program that is still ending may write into it; the next process clears that
+                _remove(folder)
+            os.close(descriptor)
 
 
 def _clear_abandoned(place: Path) -> None:

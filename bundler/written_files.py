@@ -13,6 +13,8 @@ import stat
 from pathlib import Path
 from typing import Iterator
 
+from bundler.atomic_file import replacing
+
 LEDGER = "SHA256SUMS"
 MARK = "# Written by task-bundler; --force replaces these files as long as they are unchanged, and no others.\n"
 
@@ -25,7 +27,8 @@ def write_ledger(folder: Path) -> None:
         if name != LEDGER:
             escaped = name.replace("\\", "\\\\").replace("\n", "\\n")  # as sha256sum does, with a mark before the line
             lines.append(f"{'' if escaped == name else chr(92)}{_sha256(path)}  {escaped}\n")
-    (folder / LEDGER).write_text("".join(lines), encoding="utf-8", errors="surrogateescape")
+    with replacing(folder / LEDGER) as file:  # whole or not at all: by it the folder is cleared after a kill
+        file.write("".join(lines).encode(errors="surrogateescape"))
 
 
 def foreign_files(folder: Path) -> list[str]:
