@@ -8,7 +8,6 @@ from __future__ import annotations
 import importlib
 import io
 import os
-import signal
 import sys
 import traceback
 
@@ -16,6 +15,8 @@ import click
 
 from bundler.console import prepare_streams
 from bundler.errors import BundleError, OptionError, VerificationError
+from bundler.signals import interrupt_on_signals, interrupted
+from bundler.temporary_folder import choose_temporary_place
 from gpt2_training.errors import TrainingError
 from lora_weights.errors import LoraError
 from tokenizer_tools.errors import TokenizerError
@@ -59,23 +60,15 @@ def task_bundler() -> None:
 
 
 def main() -> None:
-    interrupt_on_signals()
     prepare_streams()
-    code = _flush(run(sys.argv[1:]))
+    choose_temporary_place()
+    interrupt_on_signals()
+    try:
+        code = _flush(run(sys.argv[1:]))
+    except KeyboardInterrupt:  # before the command began, or after it ended
+        code = _fail_interrupted()
     os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # native libraries take leave there
     sys.exit(code)
-
-
-def interrupt_on_signals() -> None:
-    """Let SIGTERM and SIGHUP end the work as Ctrl-C does, so that it clears up; a second one does not disturb that."""
-    def interrupt(number: int, frame: object) -> None:
-        for ending in (signal.SIGTERM, signal.SIGHUP):
-            signal.signal(ending, signal.SIG_IGN)
-        raise KeyboardInterrupt
-
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        if signal.getsignal(number) == signal.SIG_DFL:  # nohup has SIGHUP ignored
-            signal.signal(number, interrupt)
 
 
 def run(arguments: list[str]) -> int:
@@ -99,8 +92,7 @@ def run(arguments: list[str]) -> int:
     except (BundleError, TokenizerError, LoraError, TrainingError, OSError) as error:
         return _fail("error", error, 1)
     except (click.Abort, KeyboardInterrupt):
-        _complain("interrupted; nothing was left half-written\n")
-        return 1
+        return _fail_interrupted()
     except SystemExit as exit_:  # click and rich, when who read the output has left
         return exit_.code
     except BaseException as error:  # with the panics of libraries in Rust, which are no Exception
@@ -117,7 +109,14 @@ def _explained(error: BaseException) -> str:
             "and run the same again to see where it happened")
 
 
+def _fail_interrupted() -> int:
+    _complain("interrupted; nothing was left half-written\n")
+    return 1
+
+
 def _fail(kind: str, message: object, code: int) -> int:
+    if interrupted():
+        return _fail_interrupted()
     if os.environ.get(TRACEBACK):
         _complain(traceback.format_exc())
     text = str(message)

@@ -1,11 +1,34 @@
-"""Signals that end the program, held back for as long as something must not be cut short."""
+"""Signals that end the program: they end it as Ctrl-C does, and wait as long as something must not be cut short."""
 
 from __future__ import annotations
 
 import signal
+import sys
 import threading
 from contextlib import contextmanager
+from types import FrameType
 from typing import Iterator
+
+_ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+_AGAIN_AFTER = 0.05  # seconds, for the code that swallowed it to return
+
+_came = threading.Event()
+
+
+def interrupt_on_signals() -> None:
+    """Let SIGTERM and SIGHUP end the work as Ctrl-C does, so that it clears up; after one of them neither disturbs that.
+
+    A KeyboardInterrupt that is raised where Python cannot pass it on, as in a callback of native code, is raised again.
+    """
+    for number in _ENDING:
+        if signal.getsignal(number) in (signal.SIG_DFL, signal.default_int_handler):  # nohup has SIGHUP ignored
+            signal.signal(number, _interrupt)
+    sys.unraisablehook = _raise_again
+
+
+def interrupted() -> bool:
+    """Whether a signal came that ends the program. An error after it may be what native code made of the KeyboardInterrupt."""
+    return _came.is_set()
 
 
 @contextmanager
@@ -21,7 +44,7 @@ def signals_later() -> Iterator[None]:
     waiting: list[int] = []
     before = {}
     try:
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        for number in _ENDING:
             if signal.getsignal(number) not in (signal.SIG_IGN, None):  # None: a handler that is not Python's
                 before[number] = signal.signal(number, lambda number, frame: waiting.append(number))
         yield
@@ -30,3 +53,21 @@ def signals_later() -> Iterator[None]:
             signal.signal(number, handler)
         for number in dict.fromkeys(waiting):
             signal.raise_signal(number)
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    _came.set()
+    if number != signal.SIGINT:
+        for ending in (signal.SIGTERM, signal.SIGHUP):
+            signal.signal(ending, signal.SIG_IGN)
+    raise KeyboardInterrupt
+
+
+def _raise_again(unraisable: sys.UnraisableHookArgs) -> None:
+    if unraisable.exc_type is None or not issubclass(unraisable.exc_type, KeyboardInterrupt):
+        sys.__unraisablehook__(unraisable)
+        return
+    # A signal, which also wakes the main thread where it waits.
+    timer = threading.Timer(_AGAIN_AFTER, signal.pthread_kill, (threading.main_thread().ident, signal.SIGINT))
+    timer.daemon = True
+    timer.start()

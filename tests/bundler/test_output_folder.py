@@ -147,7 +147,7 @@ def test_a_folder_that_is_reached_by_a_link_is_still_an_input(tree):
 WORKER = """
 import os, sys, time
 from pathlib import Path
-from bundler.cli import interrupt_on_signals
+from bundler.signals import interrupt_on_signals
 from bundler.output_folder import staged_folder
 interrupt_on_signals()
 with staged_folder(Path(sys.argv[1])) as folder:

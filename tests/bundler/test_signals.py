@@ -2,7 +2,9 @@
 
 import os
 import signal
+import subprocess
 import sys
+import tempfile
 import threading
 
 import pytest
@@ -10,7 +12,7 @@ import pytest
 from bundler.atomic_file import replacing
 from bundler.output_folder import staged_folder
 from bundler.signals import signals_later
-from bundler.temporary_folder import temporary_folder
+from bundler.temporary_folder import choose_temporary_place, temporary_folder
 
 
 def write_file(place):
@@ -91,3 +93,40 @@ def test_an_ignored_signal_stays_ignored():
         assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
     finally:
         signal.signal(signal.SIGHUP, before)
+
+
+SWALLOWING = """
+import gc, os, signal, sys, time
+from bundler import cli
+from bundler.commands import doctor
+def collected(phase, info):  # as native code calls back: what is raised here goes nowhere
+    gc.callbacks.clear()
+    os.kill(os.getpid(), int(sys.argv[1]))
+def work(*_, **__):
+    gc.callbacks.append(collected)
+    gc.collect()
+    try:
+        time.sleep(20)
+    except KeyboardInterrupt:
+        raise ValueError("what a library made of it")
+doctor.command.callback = work
+run = cli.run
+cli.run = lambda _: run(["doctor", "pyproject.toml"])
+cli.main()
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_in_a_callback_still_ends_the_command(number):
+    """And in one sentence, whatever a library makes of it."""
+    done = subprocess.run([sys.executable, "-c", SWALLOWING, str(int(number))], capture_output=True, text=True, timeout=15)
+    assert (done.returncode, done.stderr) == (1, "interrupted; nothing was left half-written\n")
+
+
+def test_no_trial_file_is_written_to_find_the_temporary_folder(tmp_path, monkeypatch):
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    opened = []
+    monkeypatch.setattr(os, "open", lambda *arguments, **_: opened.append(arguments))
+    choose_temporary_place()
+    assert tempfile.gettempdir() == str(tmp_path) and not opened
