@@ -14,11 +14,10 @@ import shutil
 from pathlib import Path
 from typing import Iterable, Iterator
 
-from safetensors import SafetensorError
-
 from bundler.atomic_file import sync_folder
 from bundler.errors import BundleError, OptionError
 from bundler.file_lock import lock
+from bundler.full_disk import out_of_room_explained
 from bundler.signals import signals_later
 from bundler.written_files import LEDGER, foreign_files, remove_written, write_ledger
 
@@ -26,7 +25,6 @@ _LOCK_TEXT = b"task-bundler\n"
 _AT_FDCWD, _RENAME_EXCHANGE = -100, 2  # linux/fcntl.h, linux/fs.h
 # What a file system answers that cannot exchange two folders.
 _NO_EXCHANGE = (errno.EINVAL, errno.ENOSYS, errno.EXDEV, errno.ENOTSUP)
-_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO)
 
 
 def check_output(output: Path, force: bool, inputs: Iterable[Path] = (), texts: Iterable[Path] = ()) -> None:
@@ -68,7 +66,7 @@ def staged_folder(output: Path, force: bool = False, inputs: Iterable[Path] = ()
     """
     inputs, texts = list(inputs), list(texts)
     check_output(output, force, inputs, texts)
-    with _out_of_room_explained(output), _locked(output):
+    with out_of_room_explained(output), _locked(output):
         partial, replaced = _beside(output, "partial"), _beside(output, "replaced")
         if replaced.is_dir() and not output.exists():  # killed between two renames
             os.rename(replaced, output)
@@ -201,17 +199,3 @@ def _exchange(first: Path, second: Path) -> bool:
     if (number := ctypes.get_errno()) in _NO_EXCHANGE:
         return False
     raise OSError(number, os.strerror(number), str(second))
-
-
-@contextlib.contextmanager
-def _out_of_room_explained(output: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        if error.errno not in _NO_ROOM:
-            raise
-        raise BundleError(f"{output} could not be written ({error.strerror}); expected a writable disk with room for it; make room, or give "
-                          "another output") from error
-    except SafetensorError as error:  # what it raises for a disk that is full has no number
-        raise BundleError(f"{output} could not be written ({error}); expected a writable disk with room for it; make room, or give another "
-                          "output") from error

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Iterator
 
 from bundler.file_lock import lock
+from bundler.full_disk import out_of_room_explained
 from bundler.signals import signals_later
 
 _NAME = re.compile(r"\.?task-bundler\.[a-z]+\.[a-z0-9_]{8}")
@@ -22,15 +23,23 @@ def temporary_folder(purpose: str, parent: Path | None = None) -> Iterator[Path]
     """Yield a new, empty folder that is removed with all its content when the block ends.
 
     It lies in the system's temporary folder, or hidden in `parent`. `purpose` is a word in small letters for its name. The
-    folder is locked while in use; folders of ours that nobody has locked any more are removed first.
+    folder is locked while in use; folders of ours that nobody has locked any more are removed first. Raises BundleError
+    where its disk is full.
     """
     place = Path(parent or tempfile.gettempdir())
+    with out_of_room_explained(place):
+        with _made_folder(place, f"{'.' if parent else ''}task-bundler.{purpose}.") as folder:
+            yield folder
+
+
+@contextmanager
+def _made_folder(place: Path, prefix: str) -> Iterator[Path]:
     _clear_abandoned(place)
     descriptor = None
     try:
         with signals_later():  # within the try: one that waited is raised where the folder is removed
             while descriptor is None:  # None: somebody cleared it before it was locked
-                folder = Path(tempfile.mkdtemp(prefix=f"{'.' if parent else ''}task-bundler.{purpose}.", dir=place))
+                folder = Path(tempfile.mkdtemp(prefix=prefix, dir=place))
                 with suppress(FileNotFoundError):
                     descriptor = lock(folder)
             (folder / _MARK).touch()

@@ -2,6 +2,7 @@
 
 import os
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -125,3 +126,13 @@ def test_an_adapter_that_is_written_anew_is_loaded_anew(engine, folder, fresh, t
     path.unlink()
     with pytest.raises(BundleError, match="No such file"):
         engine.complete("The", 8, adapter=path)
+
+
+def test_without_room_for_the_weight_cache_there_is_none(folder, fresh, tmp_path, monkeypatch):
+    """The engine would end the whole process where the file cannot be written."""
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    for blocks, written in ((1 << 30, True), (1, False)):
+        monkeypatch.setattr("os.statvfs", lambda _: SimpleNamespace(f_bavail=blocks, f_frsize=4096))
+        with open_engine(folder / "tiny.litertlm") as engine:
+            assert engine.complete(PROMPTS[0], 8) == fresh(PROMPTS[0], None)
+            assert any(path.suffix == ".xnnpack_cache" for path in tmp_path.rglob("*")) is written

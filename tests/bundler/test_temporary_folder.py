@@ -1,5 +1,6 @@
 """Temporary folders and partial files: gone at the end, and what a killed process left is gone after the next."""
 
+import errno
 import os
 import signal
 import subprocess
@@ -8,6 +9,7 @@ import sys
 import pytest
 
 from bundler.atomic_file import replacing
+from bundler.errors import BundleError
 from bundler.temporary_folder import temporary_folder
 
 WORKER = """
@@ -77,3 +79,12 @@ def test_a_folder_that_cannot_be_emptied_at_once_is_cleared_later(tmp_path, monk
     assert folder.exists()
     use(tmp_path)
     assert os.listdir(tmp_path) == ["out"]
+
+
+def test_a_full_disk_is_named(tmp_path):
+    with pytest.raises(BundleError, match=f"{tmp_path} could not be written .No space left.*TMPDIR"):
+        with temporary_folder("test", tmp_path):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    with pytest.raises(FileNotFoundError), temporary_folder("test", tmp_path) as folder:
+        open(folder / "gone")
+    assert os.listdir(tmp_path) == []
