@@ -8,7 +8,7 @@ from pathlib import Path
 from bundler.app_assets import write_app_assets
 from bundler.build_lora import export_adapters, verify_lora
 from bundler.bundle_file import MANIFEST
-from bundler.bundle_tokenizer import BundleTokenizer, sentencepiece_tokenizer
+from bundler.bundle_tokenizer import BundleTokenizer, sentencepiece_tokenizer, typed_texts
 from bundler.convert import Signatures, convert_checkpoint
 from bundler.doctor.as_gate import doctor_gate
 from bundler.errors import BundleError, VerificationError
@@ -47,7 +47,8 @@ def build(options: BuildOptions, stage: Stage = silent) -> dict:
     with staged_folder(options.output, options.force, options.inputs()) as folder:
         with stage("Rebuilding the tokenizer"):
             pieces = build_sentencepiece(plan.vocabulary, mode=options.tokenizer_mode)
-            tokenizer = sentencepiece_tokenizer(reference_tokenizer(plan.vocabulary), pieces.proto, pieces.alias_of, pieces.mode == "F")
+            tokenizer = sentencepiece_tokenizer(reference_tokenizer(plan.vocabulary), pieces.proto, pieces.alias_of, pieces.mode == "F",
+                                                typed_texts(plan.vocabulary))
         with stage("Comparing its ids with the reference tokenizer's"):
             tokens = compare(plan.vocabulary, pieces, generated=GENERATED_STRINGS, built_in=True)
             _refuse_mismatches(tokens)

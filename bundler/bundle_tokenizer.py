@@ -5,10 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Callable, Sequence
 
-from tokenizer_tools.vocabulary import bytes_to_symbols
+from tokenizer_tools.vocabulary import BytePairVocabulary, bytes_to_symbols
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
+
+_MOST_TYPED = 32  # tokens that gates type into prompts; the tokenizer's own comparison takes them all
 
 
 @dataclass(frozen=True)
@@ -28,12 +30,13 @@ class Ids:
 class BundleTokenizer:
     """The bundle's own tokenizer, `pieces`, beside the reference it must agree with.
 
-    Id `vocabulary` + i is another name of the token alias_of[i].
+    Id `vocabulary` + i is another name of the token alias_of[i]. `typed`: texts with special and added tokens typed in them.
     """
 
     reference: Tokenizer
     pieces: Callable[[str], list[int]]
     alias_of: tuple[int, ...] = ()
+    typed: tuple[str, ...] = ()
 
     @property
     def vocabulary(self) -> int:
@@ -51,10 +54,17 @@ class BundleTokenizer:
         return self.reference.decode(list(ids), skip_special_tokens=False)
 
 
-def sentencepiece_tokenizer(reference: Tokenizer, proto: bytes, alias_of: tuple[int, ...], byte_mapped: bool = False) -> BundleTokenizer:
+def typed_texts(vocabulary: BytePairVocabulary) -> tuple[str, ...]:
+    """Prompts with special and added tokens in them: at the beginning and end, after white space, before a contraction, side by side."""
+    tokens = [*vocabulary.special_tokens, *vocabulary.added_words][:_MOST_TYPED]
+    return tuple(f"{token}user\n\n{token}'s {token} it{token}{other}\n{token}" for token, other in zip(tokens, tokens[::-1]))
+
+
+def sentencepiece_tokenizer(reference: Tokenizer, proto: bytes, alias_of: tuple[int, ...], byte_mapped: bool = False,
+                            typed: tuple[str, ...] = ()) -> BundleTokenizer:
     """The tokenizer of a `.task`; `byte_mapped` if MediaPipe is told to map text to GPT-2's byte alphabet first."""
     from sentencepiece import SentencePieceProcessor
 
     pieces = SentencePieceProcessor(model_proto=proto)
     encode = (lambda text: pieces.encode(bytes_to_symbols(text.encode()))) if byte_mapped else pieces.encode
-    return BundleTokenizer(reference, encode, alias_of)
+    return BundleTokenizer(reference, encode, alias_of, typed)

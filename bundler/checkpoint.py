@@ -17,12 +17,11 @@ from bundler.hub_id import HubAccess, split_hub_id
 from bundler.nanogpt import read_nanogpt
 from bundler.tensor_names import ROWS_AT_ONCE, canonical_tensors
 from bundler.weight_files import WEIGHT_FILES, StoredTensor, find_weights, read_weights
+from tokenizer_tools.auto_tokenizer import TOKENIZER_FILES
 from tokenizer_tools.errors import brief
 
 if TYPE_CHECKING:  # transformers takes seconds to import, and most commands do without the reference model
     from transformers import GPT2Config, GPT2LMHeadModel
-
-VOCABULARY_FILES = ("vocab.json", "merges.txt", "tokenizer.json")
 
 # Tokenizers of other kinds, by the files transformers keeps them in.
 OTHER_TOKENIZERS = {
@@ -55,14 +54,10 @@ class Source:
 
 @dataclass(frozen=True)
 class SpecialTokens:
-    """The token ids that generation_config.json, else config.json, names.
-
-    `unusable`: ids they name that the embedding has no row for, such as the default 50256 of a small vocabulary.
-    """
+    """The token ids that generation_config.json, else config.json, names. Nobody has looked whether the vocabulary has them."""
 
     bos: int | None = None
     eos: tuple[int, ...] = ()
-    unusable: tuple[int, ...] = ()
 
 
 class Checkpoint:
@@ -108,7 +103,7 @@ class Checkpoint:
         """Raise BundleError if a vocabulary of `size` tokens has ids the embedding has no row for."""
         rows = self.architecture.vocabulary
         if size > rows:
-            raise BundleError(f"the vocabulary in {self._vocabulary} has {size} tokens but the embedding of "
+            raise BundleError(f"the vocabulary in {self._vocabulary} has {size} tokens, as transformers reads it, but the embedding of "
                               f"{self.source.name} has {rows} rows; give the vocabulary the model was trained with")
 
     def reference_config(self) -> GPT2Config:
@@ -187,7 +182,7 @@ def _open_folder(folder: Path, vocabulary: Path | None, snapshot: Snapshot | Non
         source = Source("folder", folder.resolve().name, folder, None, every)
     else:
         source = Source("hub", snapshot.repository, folder, snapshot.commit, every)
-    special = _special_tokens(config, generation, architecture.vocabulary)
+    special = _special_tokens(config, generation)
     return Checkpoint(architecture, source, special, vocabulary, stored)
 
 
@@ -211,7 +206,7 @@ def _vocabulary_folder(path: Path) -> Path:
     path = Path(os.path.expanduser(path))
     if path.name == "meta.pkl":
         raise OptionError(_PICKLED_VOCABULARY.format(path))
-    if path.is_file() and path.name in VOCABULARY_FILES:
+    if path.is_file() and path.name in TOKENIZER_FILES:
         path = path.parent
     if not path.is_dir():
         raise OptionError(f"tokenizer {path} is no folder; give the one with vocab.json and merges.txt, or "
@@ -223,7 +218,7 @@ def _vocabulary_folder(path: Path) -> Path:
 
 
 def _vocabulary_files(folder: Path) -> list[Path]:
-    return [folder / name for name in VOCABULARY_FILES if (folder / name).is_file()]
+    return [folder / name for name in TOKENIZER_FILES if (folder / name).is_file()]
 
 
 _PICKLED_VOCABULARY = (
@@ -247,7 +242,7 @@ def _with_vocabulary(folder: Path) -> Path:
                       "vocabulary: the files of openai-community/gpt2)")
 
 
-def _special_tokens(config: dict, generation: dict, vocabulary: int) -> SpecialTokens:
+def _special_tokens(config: dict, generation: dict) -> SpecialTokens:
     def ids(field: str) -> list[int]:
         value = generation.get(field) if generation.get(field) is not None else config.get(field)
         values = value if isinstance(value, list) else [] if value is None else [value]
@@ -257,9 +252,4 @@ def _special_tokens(config: dict, generation: dict, vocabulary: int) -> SpecialT
                                   "generation_config.json")
         return values
 
-    bos, eos = ids("bos_token_id")[:1], ids("eos_token_id")
-    usable = range(vocabulary)
-    return SpecialTokens(
-        bos=bos[0] if bos and bos[0] in usable else None,
-        eos=tuple(dict.fromkeys(one for one in eos if one in usable)),
-        unusable=tuple(dict.fromkeys(one for one in bos + eos if one not in usable)))
+    return SpecialTokens(next(iter(ids("bos_token_id")), None), tuple(dict.fromkeys(ids("eos_token_id"))))

@@ -87,7 +87,7 @@ def litertlm_gates(path: Path, expected: Expected) -> list[Gate]:
 
 def _ids_gate(name: str, engine: LiteRtLmEngine, expected: Expected) -> Gate:
     tokenizer = expected.tokenizer
-    lines = [line for line in verification_text().splitlines() if line]
+    lines = [line for line in (*verification_text().splitlines(), *tokenizer.typed) if line]
     wrong = [line for line in lines if tokenizer.original(engine.tokenize(line)) != tokenizer.encode(line).reference]
     stops = {ids[0] for ids in engine.stop_token_ids if len(ids) == 1}
     passed = not wrong and engine.start_token_id == expected.start and expected.stop <= stops

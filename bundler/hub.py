@@ -18,9 +18,10 @@ from bundler.architecture import architecture_of, read_json
 from bundler.errors import BundleError
 from bundler.hub_id import HubAccess
 from bundler.weight_files import BIN_INDEX, SAFETENSORS_INDEX, WEIGHT_FILES, shard_names
+from tokenizer_tools.auto_tokenizer import TOKENIZER_FILES
 
-SETTINGS = ("config.json", "generation_config.json", "tokenizer_config.json")
-VOCABULARY = ("vocab.json", "merges.txt", "tokenizer.json")
+SETTINGS = ("config.json", "generation_config.json")
+VOCABULARY = TOKENIZER_FILES
 
 
 @dataclass(frozen=True)

@@ -56,7 +56,7 @@ def mediapipe_gates(path: Path, expected: Expected) -> list[Gate]:
 def _joined(expected: Expected) -> list[str]:
     """The awkward prompts, several in one: on the software GPU a prompt of one token takes as long as one of hundreds."""
     joined = [AWKWARD_PROMPTS[0]]
-    for prompt in AWKWARD_PROMPTS[1:]:
+    for prompt in (*AWKWARD_PROMPTS[1:], *expected.tokenizer.typed):
         longer = f"{joined[-1]}\n{prompt}"
         if len(expected.tokenizer.encode(longer).bundle) <= expected.context // 4:
             joined[-1] = longer
@@ -79,7 +79,7 @@ def _count_gate(name: str, engine: MediaPipeEngine, expected: Expected, byte_map
 
     sizeInTokens does not apply the byte mapping of the metadata, so there it is given text that is mapped already.
     """
-    texts = [*AWKWARD_PROMPTS, *filter(None, verification_text().splitlines())]
+    texts = [*AWKWARD_PROMPTS, *filter(None, verification_text().splitlines()), *expected.tokenizer.typed]
     wrong, tokens = [], 0
     for text in texts:
         reference = len(expected.tokenizer.encode(text).reference)

@@ -6,10 +6,11 @@ import shutil
 from importlib.metadata import version
 from pathlib import Path
 
-from bundler.checkpoint import VOCABULARY_FILES, open_checkpoint
+from bundler.checkpoint import open_checkpoint
 from bundler.errors import VerificationError
 from bundler.hub_id import HubAccess
 from lora_weights.merge_checkpoint import logits_apart, merge_into_checkpoint, sample_logits
+from tokenizer_tools.auto_tokenizer import TOKENIZER_FILES
 
 
 def merge_checkpoint_folder(base: str, adapter: Path, output: Path, *, tokenizer: Path | None = None,
@@ -23,7 +24,7 @@ def merge_checkpoint_folder(base: str, adapter: Path, output: Path, *, tokenizer
     merged = merge_into_checkpoint(checkpoint.reference_model(), adapter)
     logits = sample_logits(merged)
     merged.save_pretrained(output)
-    for name in VOCABULARY_FILES:
+    for name in TOKENIZER_FILES:
         if (folder / name).is_file():
             shutil.copyfile(folder / name, output / name)
     del merged  # a model at a time

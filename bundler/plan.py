@@ -7,17 +7,18 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bundler.build_lora import LoraPlan, plan_lora
-from bundler.checkpoint import Checkpoint, open_checkpoint
+from bundler.checkpoint import Checkpoint, SpecialTokens, open_checkpoint
 from bundler.convert import Signatures, choose_signatures
-from bundler.errors import OptionError
+from bundler.errors import BundleError, OptionError
 from bundler.hub_id import HubAccess
 from bundler.native_path import native_path
 from bundler.output_folder import check_output
 from bundler.quantize import RECIPES, check_recipe
 from tokenizer_tools.bpe import read_vocabulary
-from tokenizer_tools.vocabulary import BytePairVocabulary
+from tokenizer_tools.vocabulary import END_OF_TEXT, BytePairVocabulary
 
-END_OF_TEXT = "<|endoftext|>"
+# GPT2Config's own bos and eos, which transformers writes into the config.json of a smaller vocabulary too.
+_DEFAULT_SPECIAL = 50256
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,7 @@ class BuildOptions:
     stop_tokens: tuple[str, ...] = ()
     tokenizer: Path | None = None
     tokenizer_mode: str = "T"
+    parse_special: bool | None = None
     revision: str | None = None
     calibration: Path | None = None
     packer: str = "own"
@@ -76,15 +78,16 @@ def plan_build(options: BuildOptions) -> Plan:
     check_output(options.output, options.force, options.inputs())
     name = _bundle_name(options)
     checkpoint = open_checkpoint(options.model, tokenizer=options.tokenizer, revision=options.revision, hub=options.hub)
-    vocabulary = read_vocabulary(checkpoint.folder)
+    vocabulary = read_vocabulary(checkpoint.folder, options.parse_special)
+    _refuse_deviations(checkpoint, vocabulary)
     checkpoint.check_vocabulary(len(vocabulary))
     check_recipe(options.recipe, checkpoint.architecture)
-    start = _start_token(options, checkpoint, vocabulary)
-    signatures, notes = choose_signatures(checkpoint.architecture.positions, options.context, options.prefill), []
+    start, stops, notes = _special_tokens(options, checkpoint.special, vocabulary)
+    signatures = choose_signatures(checkpoint.architecture.positions, options.context, options.prefill)
     if signatures.context < (wanted := options.context or checkpoint.architecture.positions):
         notes.append(f"context {signatures.context} instead of {wanted}, which has no divisors that are good lengths of prefill chunks; --prefill names others")
-    return Plan(checkpoint, vocabulary, signatures, start, _stop_tokens(options, checkpoint, vocabulary), name,
-                plan_lora(options.lora_ranks, options.adapters, options.recipe, checkpoint), tuple(notes))
+    return Plan(checkpoint, vocabulary, signatures, start, stops, name,
+                plan_lora(options.lora_ranks, options.adapters, options.recipe, checkpoint), (*vocabulary.notes, *notes))
 
 
 def _bundle_name(options: BuildOptions) -> str:
@@ -95,23 +98,60 @@ def _bundle_name(options: BuildOptions) -> str:
     return name
 
 
-def _start_token(options: BuildOptions, checkpoint: Checkpoint, vocabulary: BytePairVocabulary) -> str:
+def _refuse_deviations(checkpoint: Checkpoint, vocabulary: BytePairVocabulary) -> None:
+    if vocabulary.deviations:
+        raise BundleError(f"{checkpoint.folder}: its tokenizer is not GPT-2's: {'; '.join(vocabulary.deviations)}. The SentencePiece model of a "
+                          ".task cannot do that. Give a checkpoint that was trained with GPT-2's rules, or correct the tokenizer's files if it was")
+
+
+def _special_tokens(options: BuildOptions, named: SpecialTokens, vocabulary: BytePairVocabulary) -> tuple[str, tuple[str, ...], list[str]]:
+    """The start token, the stop tokens, and what there is to say about them."""
+    notes: list[str] = []
+    # A tokenizer that itself begins every text with a token is followed: it is what the model was trained on.
     if options.start_token is not None:
-        return _single_token("--start-token", options.start_token, vocabulary)
-    if checkpoint.special.bos is not None and checkpoint.special.bos < len(vocabulary):
-        return _text_of(checkpoint.special.bos, vocabulary)
-    return _single_token("--start-token", END_OF_TEXT, vocabulary)
-
-
-def _stop_tokens(options: BuildOptions, checkpoint: Checkpoint, vocabulary: BytePairVocabulary) -> tuple[str, ...]:
+        start = _single_token("--start-token", options.start_token, vocabulary)
+    else:
+        bos = named.bos if vocabulary.starts_with is None else vocabulary.starts_with
+        start, = _named_tokens("bos_token_id", () if bos is None else (bos,), vocabulary.bos, vocabulary, notes) or (
+            _single_token("--start-token", END_OF_TEXT, vocabulary),)
     if options.stop_tokens:
-        return tuple(dict.fromkeys(_single_token("--stop-token", token, vocabulary) for token in options.stop_tokens))
-    named = tuple(_text_of(id_, vocabulary) for id_ in checkpoint.special.eos if id_ < len(vocabulary))
-    return named or (_single_token("--stop-token", END_OF_TEXT, vocabulary),)
+        stops = [_single_token("--stop-token", token, vocabulary) for token in options.stop_tokens]
+    else:
+        stops = _named_tokens("eos_token_id", named.eos, vocabulary.eos, vocabulary, notes) or [
+            _single_token("--stop-token", END_OF_TEXT, vocabulary)]
+        if vocabulary.eos is not None and (end := _spelled(vocabulary.eos, vocabulary)) not in (None, *stops):
+            notes.append(f"the tokenizer's end token {end!r} is not among the checkpoint's stop tokens {', '.join(map(repr, stops))}: as in "
+                         f"transformers, writing goes on after it. To stop there too: {' '.join(f'--stop-token {token!r}' for token in (*stops, end))}")
+    return start, tuple(dict.fromkeys(stops)), notes
 
 
-def _text_of(id_: int, vocabulary: BytePairVocabulary) -> str:
-    return vocabulary.token_bytes(id_).decode(errors="replace")
+def _named_tokens(field: str, ids: tuple[int, ...], tokenizers: int | None, vocabulary: BytePairVocabulary, notes: list[str]) -> list[str]:
+    """The texts of the ids that the checkpoint names. Raises BundleError for one that cannot be a start or stop token."""
+    option = "--start-token" if field == "bos_token_id" else "--stop-token"
+    if ids == (_DEFAULT_SPECIAL,) and len(vocabulary) <= _DEFAULT_SPECIAL:
+        instead = [] if tokenizers is None else [tokenizers]
+        notes.append(f"{field} is {_DEFAULT_SPECIAL}, GPT-2's own, which this vocabulary of {len(vocabulary)} tokens has not; "
+                     f"{vocabulary.tokens[tokenizers] if instead else END_OF_TEXT!r} takes its place")
+        ids = tuple(instead)
+    texts = []
+    for id_ in ids:
+        if not 0 <= id_ < len(vocabulary):
+            raise BundleError(f"{field} is {id_}, but the vocabulary has {len(vocabulary)} tokens; expected the id of one of them. Correct "
+                              f"config.json or generation_config.json, or give {option}")
+        if (text := _spelled(id_, vocabulary)) is None:
+            raise BundleError(f"{field} is {id_}, the bytes {vocabulary.token_bytes(id_)!r}; expected a token that text can name, because a .task "
+                              f"names its tokens by text. Give {option}")
+        texts.append(text)
+    return texts
+
+
+def _spelled(id_: int, vocabulary: BytePairVocabulary) -> str | None:
+    """The text that names this token, None if none does: half a character, or a NUL."""
+    try:
+        text = vocabulary.token_bytes(id_).decode()
+    except UnicodeDecodeError:
+        return None
+    return text if vocabulary.id_of_text(text) == id_ and "\0" not in text else None
 
 
 def _single_token(option: str, text: str, vocabulary: BytePairVocabulary) -> str:

@@ -48,7 +48,7 @@ def verify(subject: Subject, checkpoint: Checkpoint, stage: Stage = silent) -> l
     """Run every gate; `stage` is entered with a line of text around each part of the work."""
     tokenizer, text = subject.tokenizer, verification_text()
     with stage("Verifying the tokenizer"):
-        gates = [tokenizer_gate(tokenizer, [text, *text.split("\n\n"), *text.splitlines()])]
+        gates = [tokenizer_gate(tokenizer, [text, *text.split("\n\n"), *text.splitlines(), *tokenizer.typed])]
     with stage("Verifying logits against PyTorch"), quiet():
         reference = Reference(checkpoint, tokenizer.vocabulary)
         model = TFLiteGPT2(subject.model)

@@ -54,9 +54,14 @@ def _continues_after_one_byte(token: bytes) -> bool:
     return parts is not None and len(parts.tail) == 1 and bool(parts.characters or parts.head)
 
 
+def added_aliases(vocabulary: BytePairVocabulary, symbols: dict[str, str]) -> list[Alias]:
+    """The aliases that the added tokens' texts become, in the order of the ids."""
+    return [Alias(symbols[text], index, text.encode()) for text, index in sorted(vocabulary.typed.items(), key=lambda item: item[1])]
+
+
 def alias_table(vocabulary: BytePairVocabulary, spellings: Spellings, forms: dict[bytes, set[str]],
                 locked: LockedTokens, reachable: dict[int, int], pieces: list[bytes]) -> list[Alias]:
-    """The aliases in the order of their rows: by original id, then by piece.
+    """The aliases of ordinary tokens in the order of their rows: by original id, then by piece.
 
     `pieces[id]` is the id's own piece, `forms[bytes]` the spellings of these bytes; only ids in `reachable` get any.
     """

@@ -6,17 +6,18 @@ The vocabulary itself, and the reference tokenizer made from it, are in vocabula
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Iterable
 
-from tokenizer_tools.deviations import deviations
+from tokenizer_tools.auto_tokenizer import TOKENIZER_FILES, AutoTokenizer, load_auto_tokenizer
+from tokenizer_tools.deviations import deviations, leftovers, start_of_text
 from tokenizer_tools.errors import TokenizerError, brief
 from tokenizer_tools.vocabulary import BYTE_SYMBOLS, SYMBOL_BYTES, BytePairVocabulary, reference_tokenizer, tokenizer_json
 
 __all__ = ["BytePairVocabulary", "read_vocabulary", "read_vocabulary_files", "reference_tokenizer", "tokenizer_json"]
 
-# (vocabulary, merges) as Hugging Face and as OpenAI name them.
-_PAIRS = (("vocab.json", "merges.txt"), ("encoder.json", "vocab.bpe"))
+_OPENAI = ("encoder.json", "vocab.bpe")
 _TOKENIZER_JSON = "tokenizer.json"
 
 # The limits leave room for any vocabulary in use (GPT-2 has 50,257 tokens of at most 128 bytes in 1.4 MB, the largest
@@ -28,27 +29,22 @@ _LONGEST_TOKEN = 1024
 _MOST_WORK = 40_000_000
 
 
-def read_vocabulary(path: str | Path) -> BytePairVocabulary:
-    """Read a folder (tokenizer.json, vocab.json + merges.txt, or OpenAI's encoder.json + vocab.bpe) or a tokenizer.json.
+def read_vocabulary(path: str | Path, parse_special: bool | None = None) -> BytePairVocabulary:
+    """Read a folder (as transformers' AutoTokenizer does, or OpenAI's encoder.json + vocab.bpe) or a single tokenizer.json.
 
-    In a folder that has both forms, tokenizer.json counts, as it does for transformers: it alone can say that
-    the tokenizer follows other rules than GPT-2's. Raises TokenizerError, naming the file and the line or key, when it is missing, malformed or inconsistent.
+    `parse_special`: whether special tokens typed in a text become these tokens; None follows the files, which nearly always say
+    so. Raises TokenizerError, naming the file and the line or key, when it is missing, malformed or inconsistent.
     """
     path = Path(path)
     if path.is_dir():
-        pair = next((names for names in _PAIRS if all((path / name).is_file() for name in names)), None)
-        if not (path / _TOKENIZER_JSON).is_file():
-            if pair is None:
-                raise TokenizerError(f"{path}: no tokenizer.json, no vocab.json with merges.txt, and no encoder.json with "
-                                     "vocab.bpe; give the folder of a GPT-2 checkpoint")
-            return read_vocabulary_files(path / pair[0], path / pair[1])
-        path = path / _TOKENIZER_JSON
-    text = _read_text(path)
-    document = _parse_json(text, path)
-    if not isinstance(document, dict) or not isinstance(document.get("model"), dict):
-        raise TokenizerError(f"{path}: no \"model\" object; expected a Hugging Face tokenizer.json. "
-                             "Give vocab.json and merges.txt together, as --vocab and --merges")
-    return _from_tokenizer_json(document, text.encode(), path)
+        if all((path / name).is_file() for name in _OPENAI) and not any((path / name).is_file() for name in TOKENIZER_FILES):
+            return replace(read_vocabulary_files(*(path / name for name in _OPENAI)), parse_special=parse_special is not False)
+        return _from_folder(path, parse_special)
+    document = _tokenizer_json_document(path)
+    vocabulary = _from_document(AutoTokenizer(document, None, None, True), path, path, parse_special)
+    if vocabulary.deviations:
+        reference_tokenizer(vocabulary)  # the tokenizers library takes this file as it is, so it has to be sound
+    return vocabulary
 
 
 def read_vocabulary_files(vocab: str | Path, merges: str | Path) -> BytePairVocabulary:
@@ -57,61 +53,107 @@ def read_vocabulary_files(vocab: str | Path, merges: str | Path) -> BytePairVoca
     Raises TokenizerError as `read_vocabulary` does.
     """
     vocab, merges = Path(vocab), Path(merges)
-    ids = _parse_json(_read_text(vocab), vocab)
-    if not isinstance(ids, dict):
-        raise TokenizerError(f"{vocab}: holds a {type(ids).__name__}; expected one object from token to id")
-    return _checked(ids, _parse_merges(_read_text(merges), merges), None, vocab, merges)
+    ids, pairs = _vocab_ids(vocab), _parse_merges(_read_text(merges), merges)
+    tokens = _tokens_in_id_order(ids, vocab)
+    _check_merges(ids, pairs, vocab, merges)
+    return BytePairVocabulary(tokens, tuple(pairs), _unmade(tokens, pairs, (), merges))
 
 
-def _from_tokenizer_json(document: dict, raw: bytes, path: Path) -> BytePairVocabulary:
+def _from_folder(folder: Path, parse_special: bool | None) -> BytePairVocabulary:
+    names = [name for name in (*TOKENIZER_FILES, "config.json") if name.endswith(".json") and (folder / name).is_file()]
+    vocab, merges, fast = folder / "vocab.json", folder / "merges.txt", folder / _TOKENIZER_JSON
+    # What is wrong inside a file is said here, by line or key; transformers would say less.
+    if fast.is_file():
+        files = {name: _tokenizer_json_document(fast) if name == _TOKENIZER_JSON else _parse_object(folder / name) for name in names if name != "vocab.json"}
+        model = files[_TOKENIZER_JSON]["model"]
+        _check_limits(model["vocab"], fast)
+        _check_merges(model["vocab"], _merge_pairs(model, fast), fast, fast)
+        _deviations(files[_TOKENIZER_JSON], [], fast)
+        vocab = merges = fast
+    elif vocab.is_file() and merges.is_file():
+        files = {name: _parse_object(folder / name) for name in names if name != "vocab.json"}
+        ids = _vocab_ids(vocab)
+        _tokens_in_id_order(ids, vocab)
+        _check_merges(ids, _parse_merges(_read_text(merges), merges), vocab, merges)
+    else:
+        raise TokenizerError(f"{folder}: no tokenizer.json, no vocab.json with merges.txt, and no encoder.json with "
+                             "vocab.bpe; give the folder of a GPT-2 checkpoint")
+    return _from_document(load_auto_tokenizer(folder, files), vocab, merges, parse_special)
+
+
+def _from_document(made: AutoTokenizer, vocab: Path, merges: Path, parse_special: bool | None) -> BytePairVocabulary:
+    """The vocabulary that the tokenizer.json `made.document` describes; `vocab` and `merges` are the files to name in an error."""
+    document = made.document
+    parse_special = made.parse_special if parse_special is None else parse_special
+    ids, pairs = dict(document["model"]["vocab"]), _merge_pairs(document["model"], merges)
+    added = document.get("added_tokens") or []
+    if not isinstance(added, list):
+        raise TokenizerError(f"{vocab}: added_tokens is {brief(added)}; expected a list")
+    for index, token in enumerate(added):
+        if not isinstance(token, dict) or not isinstance(token.get("content"), str):
+            raise TokenizerError(f"{vocab}: added_tokens[{index}] has no \"content\"")
+        content, number = token["content"], token.get("id")
+        if ids.setdefault(content, number) != number:
+            raise TokenizerError(f"{vocab}: added_tokens[{index}] {brief(content)} has id {brief(number)}, but "
+                                 f"{brief(ids[content])} in model.vocab")
+    tokens = _tokens_in_id_order(ids, vocab)
+    _check_merges(ids, pairs, vocab, merges)
+    special, words = ({token["content"] for token in added if bool(token.get("special")) is kind} for kind in (True, False))
+    in_order = lambda chosen: tuple(token for token in tokens if token in chosen)  # noqa: E731
+    typed = [token for token in added if parse_special or not token.get("special")]
+    deviating, notes, start = tuple(_deviations(document, typed, vocab)), tuple(leftovers(document, vocab)), start_of_text(document)
+    raw = {**document, "truncation": None, "padding": None, "post_processor": None if start is not None else document.get("post_processor")}
+    return BytePairVocabulary(
+        tokens, tuple(pairs), in_order(special), deviating,
+        json.dumps(raw, ensure_ascii=False, separators=(",", ":")).encode(), added_words=in_order(words),
+        unmade_tokens=_unmade(tokens, pairs, special | words, merges), parse_special=parse_special,
+        bos=made.bos, eos=made.eos, starts_with=start, notes=notes)
+
+
+def _deviations(document: dict[str, Any], typed: list[dict[str, Any]], path: Path) -> list[str]:
+    try:
+        return deviations(document, typed)
+    except TokenizerError as error:
+        raise TokenizerError(f"{path}: {error}") from None
+
+
+def _tokenizer_json_document(path: Path) -> dict[str, Any]:
+    """A tokenizer.json, as far as checked as to be a BPE vocabulary with merges."""
+    document = _parse_json(_read_text(path), path)
+    if not isinstance(document, dict) or not isinstance(document.get("model"), dict):
+        raise TokenizerError(f"{path}: no \"model\" object; expected a Hugging Face tokenizer.json. "
+                             "Give vocab.json and merges.txt together, as --vocab and --merges")
     model = document["model"]
     if model.get("type", "BPE") != "BPE":
         raise TokenizerError(f"{path}: the model is of type {brief(model.get('type'))}; expected BPE")
-    ids, merges = model.get("vocab"), model.get("merges")
-    if not isinstance(ids, dict) or not isinstance(merges, list):
+    if not isinstance(model.get("vocab"), dict) or not isinstance(model.get("merges"), list):
         raise TokenizerError(f"{path}: model.vocab must be an object and model.merges a list")
+    return document
+
+
+def _merge_pairs(model: dict[str, Any], path: Path) -> list[tuple[str, str]]:
     pairs = []
-    for index, merge in enumerate(merges):
+    for index, merge in enumerate(model["merges"]):
         pair = merge.split(" ") if isinstance(merge, str) else merge
         if not isinstance(pair, list) or len(pair) != 2 or not all(isinstance(part, str) for part in pair):
             raise TokenizerError(f"{path}: model.merges[{index}] is {brief(merge)}; expected two tokens")
         pairs.append((pair[0], pair[1]))
-    added = document.get("added_tokens") or []
-    if not isinstance(added, list):
-        raise TokenizerError(f"{path}: added_tokens is {brief(added)}; expected a list")
-    ids = dict(ids)
-    special = []
-    for index, token in enumerate(added):
-        if not isinstance(token, dict) or not isinstance(token.get("content"), str):
-            raise TokenizerError(f"{path}: added_tokens[{index}] has no \"content\"")
-        content, number = token["content"], token.get("id")
-        if ids.setdefault(content, number) != number:
-            raise TokenizerError(f"{path}: added_tokens[{index}] {brief(content)} has id {brief(number)}, but "
-                                 f"{brief(ids[content])} in model.vocab")
-        special.append(content)
-    if document.get("truncation") or document.get("padding"):
-        # How long a batch was in training; transformers sets both anew for every call.
-        document = {**document, "truncation": None, "padding": None}
-        raw = json.dumps(document, ensure_ascii=False).encode()
-    try:
-        deviating = tuple(deviations(document))
-    except TokenizerError as error:
-        raise TokenizerError(f"{path}: {error}") from None
-    vocabulary = _checked(ids, pairs, special, path, path, deviating, raw)
-    if deviating:
-        reference_tokenizer(vocabulary)  # the tokenizers library takes this file as it is, so it has to be sound
-    return vocabulary
+    return pairs
 
 
-def _checked(ids: dict[str, Any], merges: list[tuple[str, str]], special: list[str] | None, vocab: Path, merge_file: Path,
-             deviating: tuple[str, ...] = (), raw: bytes | None = None) -> BytePairVocabulary:
-    _check_limits(ids, vocab)
-    tokens = _tokens_in_id_order(ids, vocab)
+def _vocab_ids(path: Path) -> dict[str, Any]:
+    ids = _parse_json(_read_text(path), path)
+    if not isinstance(ids, dict):
+        raise TokenizerError(f"{path}: holds a {type(ids).__name__}; expected one object from token to id")
+    return ids
+
+
+def _check_merges(ids: dict[str, Any], merges: list[tuple[str, str]], vocab: Path, merge_file: Path) -> None:
+    """Raise TokenizerError unless there is a token for every byte and the merges belong to the tokens."""
     missing = [byte for byte, symbol in enumerate(BYTE_SYMBOLS) if symbol not in ids]
     if missing:
         raise TokenizerError(f"{vocab}: no token for {len(missing)} of the 256 bytes, the first is {missing[0]:#04x} "
                              f"({BYTE_SYMBOLS[missing[0]]!r}); a byte-level vocabulary has all of them")
-    made = set()
     for number, pair in enumerate(merges, start=1):
         unknown = next((token for token in (*pair, "".join(pair)) if token not in ids), None)
         if unknown is not None:
@@ -121,23 +163,28 @@ def _checked(ids: dict[str, Any], merges: list[tuple[str, str]], special: list[s
         if foreign is not None:
             raise TokenizerError(f"{merge_file}: merge {number} ({brief(pair[0])} with {brief(pair[1])}) holds {foreign!r}, which is "
                                  "not in GPT-2's byte alphabet; only byte-level BPE can be rebuilt")
-        made.add("".join(pair))
     if len(set(merges)) != len(merges):
         raise TokenizerError(f"{merge_file}: {len(merges) - len(set(merges))} merge(s) are listed twice")
-    unmade = [token for token in tokens if token not in made and token not in SYMBOL_BYTES]
-    given = set(special or ())
+
+
+def _unmade(tokens: tuple[str, ...], merges: list[tuple[str, str]], added: Iterable[str], merge_file: Path) -> tuple[str, ...]:
+    """The tokens that no merge makes and that are not `added`. Raises TokenizerError if one of them looks like an ordinary one."""
+    made, added = {"".join(pair) for pair in merges}, set(added)
+    unmade = [index for index, token in enumerate(tokens) if token not in made and token not in SYMBOL_BYTES and token not in added]
     # A file cut short loses its last merges; their tokens then look as if nothing made them.
-    ordinary = [token for token in unmade if token not in given and all(symbol in SYMBOL_BYTES for symbol in token)
-                and not _looks_special(token)]
+    ordinary = [index for index in unmade if all(symbol in SYMBOL_BYTES for symbol in tokens[index]) and not _looks_special(tokens[index])]
     if ordinary and not merges:
-        raise TokenizerError(f"{merge_file}: holds no merges, but {vocab.name} {len(ordinary)} tokens that merges would make, such as "
-                             f"{brief(ordinary[0])}; the file is empty or cut short, or this is a vocabulary of words, which is no byte-level BPE")
+        raise TokenizerError(f"{merge_file}: holds no merges, but there are {len(ordinary)} tokens that merges would make, such as "
+                             f"{brief(tokens[ordinary[0]])}; the file is empty or cut short, or this is a vocabulary of words, which is no byte-level BPE")
     if ordinary:
-        raise TokenizerError(f"{merge_file}: no merge makes {len(ordinary)} of the tokens, the first is {brief(ordinary[0])} "
-                             f"(id {ids[ordinary[0]]}); the file is cut short or belongs to another vocabulary. If the tokens were added "
+        raise TokenizerError(f"{merge_file}: no merge makes {len(ordinary)} of the tokens, the first is {brief(tokens[ordinary[0]])} "
+                             f"(id {ordinary[0]}); the file is cut short or belongs to another vocabulary. If the tokens were added "
                              "later, give a tokenizer.json that has them among its added_tokens")
-    return BytePairVocabulary(tokens, tuple(merges), tuple(token for token in tokens if token in given or token in unmade),
-                              deviating, raw)
+    return tuple(tokens[index] for index in unmade)
+
+
+def _looks_special(token: str) -> bool:
+    return (token[0], token[-1]) in (("<", ">"), ("[", "]"))
 
 
 def _check_limits(ids: dict[str, Any], vocab: Path) -> None:
@@ -153,11 +200,8 @@ def _check_limits(ids: dict[str, Any], vocab: Path) -> None:
                              "GPT-2's take 3 million. Give the vocabulary the model was trained with")
 
 
-def _looks_special(token: str) -> bool:
-    return (token[0], token[-1]) in (("<", ">"), ("[", "]"))
-
-
 def _tokens_in_id_order(ids: dict[str, Any], vocab: Path) -> tuple[str, ...]:
+    _check_limits(ids, vocab)
     by_id: dict[int, str] = {}
     for token, index in ids.items():
         if not isinstance(index, int) or isinstance(index, bool) or index < 0:
@@ -207,6 +251,13 @@ def _parse_json(text: str, path: Path) -> Any:
         raise TokenizerError(f"{path}: not JSON that can be read: {str(error)[:200]}; fetch the file again") from error
     except RecursionError as error:
         raise TokenizerError(f"{path}: nested too deeply for a vocabulary") from error
+
+
+def _parse_object(path: Path) -> dict[str, Any]:
+    value = _parse_json(_read_text(path), path)
+    if not isinstance(value, dict):
+        raise TokenizerError(f"{path}: holds a {type(value).__name__}; expected one object")
+    return value
 
 
 def _read_text(path: Path) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any, Iterator
 
 from tokenizer_tools.errors import TokenizerError, brief
@@ -18,17 +19,45 @@ KNOWN_PATTERNS = {
 }
 
 
-def deviations(document: dict[str, Any]) -> list[str]:
+def deviations(document: dict[str, Any], typed: list[dict[str, Any]]) -> list[str]:
     """One sentence for each thing that this package does not rebuild; empty for a GPT-2 tokenizer.
 
-    Raises TokenizerError for what is no tokenizer, and for regexes that are not among KNOWN_PATTERNS.
+    `typed`: the added tokens that are cut out of a text. Raises TokenizerError for what is no tokenizer, and for regexes that
+    are not among KNOWN_PATTERNS.
     """
     parts = {name: steps(document.get(name), name) for name in ("normalizer", "pre_tokenizer", "post_processor", "decoder")}
     for name, flat in parts.items():
         _refuse_unknown_regexes(flat, name)
     return [*_model(document["model"]), *_normalizer(parts["normalizer"]),
             *_pre_tokenizer(parts["pre_tokenizer"], document.get("pre_tokenizer") is None),
-            *_added_tokens(document.get("added_tokens") or []), *_post_processor(parts["post_processor"])]
+            *_added_tokens(typed), *_decoder(parts["decoder"]), *_around_the_text(parts["post_processor"], start_of_text(document))]
+
+
+def leftovers(document: dict[str, Any], path: Path) -> Iterator[str]:
+    """One sentence for each setting of an earlier call that transformers saved with the tokenizer, and ignores in the next."""
+    for rule in ("truncation", "padding"):
+        if document.get(rule):
+            yield f"{path}: {rule} is on, left over from a call; ignored, as transformers does"
+
+
+def start_of_text(document: dict[str, Any]) -> int | None:
+    """The id of the token that the post-processor puts before a text, if that is all it does."""
+    templates = [step for step in steps(document.get("post_processor"), "post_processor") if step["type"] == "TemplateProcessing"]
+    single = templates[0].get("single") if len(templates) == 1 else None
+    if _kinds(single) != [{"SpecialToken"}, {"Sequence"}]:
+        return None
+    try:
+        ids = templates[0]["special_tokens"][single[0]["SpecialToken"]["id"]]["ids"]
+    except (KeyError, TypeError):
+        return None
+    return ids[0] if isinstance(ids, list) and len(ids) == 1 and type(ids[0]) is int else None
+
+
+def _kinds(template: Any) -> list[set[str]] | None:
+    """What each part of a template is; None if it is no template."""
+    if not isinstance(template, list) or not all(isinstance(part, dict) for part in template):
+        return None
+    return [set(part) for part in template]
 
 
 def steps(component: Any, name: str) -> list[dict[str, Any]]:
@@ -101,13 +130,21 @@ def _pre_tokenizer(flat: list[dict[str, Any]], absent: bool) -> Iterator[str]:
         yield "the pre-tokenizer does not cut the text with GPT-2's regex (use_regex is off)"
 
 
-def _added_tokens(added: list[dict[str, Any]]) -> Iterator[str]:
+def _added_tokens(typed: list[dict[str, Any]]) -> Iterator[str]:
     for rule in ("lstrip", "rstrip", "single_word"):
-        if ruled := [token for token in added if token.get(rule)]:
-            yield f"{_counted(ruled)} the rule {rule}"
-    if plain := [token for token in added if not token.get("special", False)]:
-        yield (f"{_counted(plain)} no \"special\": true: what is not special is cut out of the text before the merges; here it is a control "
-               "token, which no text becomes")
+        if ruled := [token for token in typed if token.get(rule)]:
+            yield f"{_counted(ruled)} the rule {rule}, which takes more of a text than the token's own"
+    if broken := [token for token in typed if "\0" in token["content"]]:
+        yield f"{_counted(broken)} a NUL, which SentencePiece cannot hold"
+    # Tokens that are not to be normalized are cut out of the whole text first, then the others; SentencePiece reads once.
+    first, second = ([token["content"] for token in typed if bool(token.get("normalized", not token.get("special"))) is kind] for kind in (False, True))
+    beginnings = {text[:end] for text in first for end in range(1, len(text) + 1)}
+    endings = {text[start:] for text in first for start in range(len(text))}
+    for text in second:
+        parts = {text[start:end] for start in range(len(text)) for end in range(start + 1, len(text) + 1)} if len(text) < 200 else {text}
+        clash = parts & set(first) or {text[start:] for start in range(len(text))} & beginnings or {text[:end] for end in range(1, len(text) + 1)} & endings
+        if clash:
+            yield f"the added token {brief(text)} overlaps with another that is cut out first, at {brief(min(clash))}"
 
 
 def _counted(tokens: list[dict[str, Any]]) -> str:
@@ -115,11 +152,15 @@ def _counted(tokens: list[dict[str, Any]]) -> str:
     return f"the added token {first} has" if len(tokens) == 1 else f"{len(tokens)} added tokens, such as {first}, have"
 
 
-def _post_processor(flat: list[dict[str, Any]]) -> Iterator[str]:
+def _decoder(flat: list[dict[str, Any]]) -> Iterator[str]:
+    if [step["type"] for step in flat] != ["ByteLevel"]:
+        yield f"the decoder is {_named(flat) if flat else 'missing'}; GPT-2 decodes bytes (ByteLevel)"
+
+
+def _around_the_text(flat: list[dict[str, Any]], start: int | None) -> Iterator[str]:
     for step in flat:
-        single = step.get("single", [])
-        if step["type"] == "TemplateProcessing" and isinstance(single, list) and all(
-                isinstance(part, dict) and set(part) == {"Sequence"} for part in single):
+        kinds = _kinds(step.get("single", []))
+        if step["type"] == "TemplateProcessing" and (start is not None or (kinds is not None and all(kind == {"Sequence"} for kind in kinds))):
             continue
         if step["type"] != "ByteLevel":
             yield f"the post-processor {_named([step])} adds tokens around the text"

@@ -34,16 +34,13 @@ def _of_class(wanted: str) -> tuple[str, ...]:
 
 def _random_ids(count: int) -> Generator:
     def generator(chance: random.Random, vocabulary: BytePairVocabulary) -> Pick:
-        ordinary = [index for index in range(len(vocabulary)) if index not in vocabulary.special_ids]
-        return lambda: vocabulary.decode(chance.choices(ordinary, k=count)).decode(errors="replace")
+        return lambda: vocabulary.decode(chance.choices(vocabulary.ordinary, k=count)).decode(errors="replace")
     return generator
 
 
 def _vocabulary_words(chance: random.Random, vocabulary: BytePairVocabulary) -> Pick:
-    ordinary = [index for index in range(len(vocabulary)) if index not in vocabulary.special_ids]
-
     def pick() -> str:
-        text = vocabulary.token_bytes(chance.choice(ordinary)).decode(errors="replace")
+        text = vocabulary.token_bytes(chance.choice(vocabulary.ordinary)).decode(errors="replace")
         return chance.choice(("", " ", "\n", "a")) + text + chance.choice(("", text, " ", "'s", "\n", "1"))
     return pick
 
@@ -114,11 +111,12 @@ def _partial_utf8(chance: random.Random, vocabulary: BytePairVocabulary) -> Pick
     return pick
 
 
-def _special_literals(chance: random.Random, vocabulary: BytePairVocabulary) -> Pick:
-    """A special token's text inside a text: it is text, not the token."""
-    literals = (*vocabulary.special_tokens, "<|endoftext|>", "<|endoftext", "<s>", "<unk>", "<0x0A>", "▁")
-    around = ("", " ", "\n", "a", " a", "\n\n", "  ", "'s", "1")
-    return lambda: chance.choice(around) + chance.choice(literals) + chance.choice(around)
+def _added_tokens(chance: random.Random, vocabulary: BytePairVocabulary) -> Pick:
+    """The text of special and added tokens inside a text, whole, in part and side by side: the token, or text like any other."""
+    added = (*vocabulary.special_tokens, *vocabulary.added_words, *vocabulary.unmade_tokens)
+    literals = (*added, *added, "<|endoftext|>", "<s>", "<unk>", "<0x0A>", "▁", *(text[:-1] for text in added), *(text[1:] for text in added))
+    around = ("", "", " ", "\n", "a", " a", "\n\n", "  ", "'s", "1", "'", "''", "\t", "\xa0", "é", "…", "!'", "don't")
+    return lambda: "".join(chance.choice(part) for part in (around, literals, around, literals, around)[chance.choice((0, 0, 2)):])
 
 
 _QUOTED = ("'", "'", "''", *("'" + letters for letters in _CONTRACTED), *_CONTRACTED)
@@ -145,7 +143,7 @@ GENERATORS: dict[str, Generator] = {
     "ASCII": _mixed(tuple(map(chr, range(1, 127))), 1, 60),
     "source code": _source_code,
     "partial UTF-8": _partial_utf8,
-    "special-token literals": _special_literals,
+    "added tokens": _added_tokens,
 }
 
 

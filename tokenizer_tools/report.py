@@ -95,8 +95,6 @@ class Comparison:
 
         self.vocabulary, self.model = vocabulary, model
         self.reference = reference_tokenizer(vocabulary)
-        # "<|endoftext|>" inside a text is text: a prompt must not be able to end itself.
-        self.reference.encode_special_tokens = True
         loads = []
         for _ in range(_LOADS):
             start = time.perf_counter()

@@ -9,14 +9,15 @@ from __future__ import annotations
 import struct
 from dataclasses import dataclass
 
-from tokenizer_tools.aliases import LockedTokens, alias_table, symbol_bytes
+from tokenizer_tools.added_tokens import cut_out
+from tokenizer_tools.aliases import LockedTokens, added_aliases, alias_table, symbol_bytes
 from tokenizer_tools.boundaries import remove_crossings
 from tokenizer_tools.vocabulary import BYTE_SYMBOLS, BytePairVocabulary, bytes_to_symbols
 from tokenizer_tools.charsmap import compile_charsmap
 from tokenizer_tools.errors import TokenizerError
 from tokenizer_tools.keys import normalizer_keys
 from tokenizer_tools.spellings import Spellings, whole_characters
-from tokenizer_tools.symbols import choose_symbols
+from tokenizer_tools.symbols import added_symbols, choose_symbols
 
 MODES = ("T", "F")
 
@@ -65,8 +66,7 @@ def build_sentencepiece(vocabulary: BytePairVocabulary, mode: str = "T") -> Sent
     """
     if mode not in MODES:
         raise TokenizerError(f"tokenizer mode {mode!r}; expected T (raw text) or F (byte-mapped text)")
-    ordinary = [index for index in range(len(vocabulary)) if index not in vocabulary.special_ids]
-    data = {index: vocabulary.token_bytes(index) for index in ordinary}
+    data = {index: vocabulary.token_bytes(index) for index in vocabulary.ordinary}
     tokens = list(data.values())
     spellings = Spellings(choose_symbols(mode, tokens), whole_characters(vocabulary) if mode == "T" else frozenset())
     forms, crossings = remove_crossings(spellings, tokens)
@@ -78,8 +78,8 @@ def build_sentencepiece(vocabulary: BytePairVocabulary, mode: str = "T") -> Sent
     producible = spellings.whole if mode == "T" else None
     rows = []
     for index, piece in enumerate(pieces):
-        if index in vocabulary.special_ids:
-            rows.append(_piece(piece, 0.0, _CONTROL))
+        if index not in data:
+            rows.append(_piece(piece, *((0.0, _CONTROL) if index in vocabulary.special_ids else (_NEVER, _UNUSED))))
         elif data[index] == b"\0":
             # The unknown piece must be some id; a NUL byte is the only one that cannot be a piece anyway.
             rows.append(_piece(piece, 0.0, _UNKNOWN))
@@ -90,13 +90,17 @@ def build_sentencepiece(vocabulary: BytePairVocabulary, mode: str = "T") -> Sent
         else:
             rows.append(_piece(piece, -1.0 - reachable[index], _NORMAL))
     rows += [_piece(alias.piece.encode(), -1.0 - reachable[alias.original], _NORMAL) for alias in aliases]
+    typed = added_aliases(vocabulary, added_symbols(vocabulary.typed))
+    rows += [_piece(alias.piece.encode(), 0.0, _NORMAL) for alias in typed]
 
-    keys = normalizer_keys(spellings, locked.write)
+    in_mode = bytes_to_symbols if mode == "F" else bytes.decode
+    keys = cut_out(normalizer_keys(spellings, locked.write), {in_mode(alias.data).encode(): alias.piece.encode() for alias in typed})
     charsmap = compile_charsmap(keys)
-    meaning = symbol_bytes(aliases, locked, spellings.symbols)
+    meaning = symbol_bytes(aliases, locked, spellings.symbols) | {alias.piece: alias.data for alias in typed}
+    aliases += typed
     specs = _specs(vocabulary, pieces, len(rows), charsmap, _denormalizer_keys(meaning, mode))
     return SentencePieceModel(b"".join(rows) + specs, len(vocabulary), tuple(alias.original for alias in aliases), mode,
-                              len(keys), len(charsmap), crossings, len(ordinary) - len(reachable))
+                              len(keys), len(charsmap), crossings, len(data) - len(reachable))
 
 
 def _reachable(vocabulary: BytePairVocabulary, data: dict[int, bytes]) -> dict[int, int]:
@@ -115,17 +119,17 @@ def _reachable(vocabulary: BytePairVocabulary, data: dict[int, bytes]) -> dict[i
 
 def _own_pieces(vocabulary: BytePairVocabulary, mode: str) -> list[bytes]:
     """The pieces of the vocabulary's own ids: the token's bytes (mode T) or its byte-alphabet spelling (mode F)."""
-    pieces = []
+    owner: dict[bytes, int] = {}
     for index, token in enumerate(vocabulary.tokens):
-        piece = vocabulary.token_bytes(index) if mode == "T" else token.encode()
+        piece = vocabulary.token_bytes(index)
+        if mode == "F" and index not in vocabulary.special_ids:
+            piece = bytes_to_symbols(piece).encode()
         if mode == "T" and 0 in piece:
             piece = f"<nul:{index}>".encode()
-        pieces.append(piece)
-    repeated = len(pieces) - len(set(pieces))
-    if repeated:
-        raise TokenizerError(f"{repeated} token(s) have the same bytes as another one or as a special token; "
-                             "SentencePiece needs distinct pieces")
-    return pieces
+        if (same := owner.setdefault(piece, index)) != index:
+            raise TokenizerError(f"the tokens {vocabulary.tokens[same]!r} (id {same}) and {token!r} (id {index}) have the same bytes; "
+                                 "SentencePiece needs distinct pieces. A model with two tokens for one text cannot be bundled")
+    return list(owner)
 
 
 def _can_be_met(piece: bytes, whole: frozenset[int] | None) -> bool:

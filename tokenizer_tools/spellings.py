@@ -74,8 +74,9 @@ def whole_characters(vocabulary: BytePairVocabulary) -> frozenset[int]:
             taken_rightwards.setdefault(left, rank)
 
     whole = set()
-    for index, token in enumerate(vocabulary.tokens):
-        if index in vocabulary.special_ids or not 2 <= len(token) <= 4 or SYMBOL_BYTES[token[0]] < 0xC2:
+    for index in vocabulary.ordinary:
+        token = vocabulary.tokens[index]
+        if not 2 <= len(token) <= 4 or SYMBOL_BYTES[token[0]] < 0xC2:
             continue
         data = symbols_to_bytes(token)
         parts = split_token(data)

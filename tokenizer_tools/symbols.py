@@ -10,6 +10,7 @@ already mapped to GPT-2's byte alphabet (MediaPipe's BYTES_TO_UNICODE), and the 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Iterable
 
 from tokenizer_tools.vocabulary import BYTE_SYMBOLS
 from tokenizer_tools.errors import TokenizerError
@@ -21,6 +22,8 @@ PLAIN, OTHER_PLANE, NUMBER_PLANE, WHITE_PLANE = range(4)
 # leave free. The second, for a vocabulary with tokens there, is the end of plane 15.
 _PRIVATE_AREAS = ((0xE400, 0xE900), (0xFF000, 0xFF400))
 _PLANE_SIZE = 0x80
+# Where the symbols of added tokens lie in both modes, one for each: plane 16, private too.
+_ADDED = range(0x100000, 0x10FFFE)
 
 
 @dataclass(frozen=True)
@@ -52,12 +55,22 @@ class Symbols:
         return chr((0x501 if self.mode == "F" else self.area[1] + 1) + number)
 
 
+def added_symbols(texts: Iterable[str]) -> dict[str, str]:
+    """A symbol for each added token's text."""
+    texts = list(texts)
+    if len(texts) > len(_ADDED):
+        raise TokenizerError(f"{len(texts)} added tokens; expected at most {len(_ADDED)}, one for each private character of plane 16")
+    return dict(zip(texts, map(chr, _ADDED)))
+
+
 def choose_symbols(mode: str, tokens: list[bytes]) -> Symbols:
     """The symbols of mode "T" or "F" that no token's own text collides with."""
     if mode == "F":
         return Symbols(mode)
     used = {ord(character) for token in tokens if token[-1] >= 0x80
             for character in token.decode(errors="ignore") if character >= "\ue000"}
+    if any(code in _ADDED for code in used):
+        raise TokenizerError("the vocabulary has tokens in the private characters of plane 16, where the model's own symbols lie; use mode F")
     for area in _PRIVATE_AREAS:
         if not any(area[0] <= code < area[0] + 4 * _PLANE_SIZE or area[1] <= code < area[1] + 0x100 for code in used):
             return Symbols(mode, area)

@@ -36,16 +36,27 @@ SYMBOL_BYTES = {symbol: byte for byte, symbol in enumerate(BYTE_SYMBOLS)}
 class BytePairVocabulary:
     """Tokens in id order, written in GPT-2's byte alphabet, and the merges in rank order.
 
-    `special_tokens` are the tokens that no text becomes by merging (`<|endoftext|>`); they are written
-    as they are, not in the byte alphabet. `deviations` says in what the file asks for something else
-    than GPT-2's rules, and `tokenizer_json` is that file, if there was one.
+    Three kinds of tokens are made by no merge, and written as they are instead of in the byte alphabet. `special_tokens`
+    (`<|endoftext|>`) and `added_words` are cut out of a text before the merges; `unmade_tokens` no text becomes. With
+    `parse_special` off, the text of a special token is text like any other.
+
+    `bos` and `eos` are the ids of the tokens that the tokenizer calls so, `starts_with` the one that it puts before a text. `deviations` says in what the files ask for something
+    else than GPT-2's rules, `notes` what in them counts for nothing. `tokenizer_json` is the tokenizer as Hugging Face writes it,
+    if it came so.
     """
 
     tokens: tuple[str, ...]
     merges: tuple[tuple[str, str], ...]
     special_tokens: tuple[str, ...] = ()
     deviations: tuple[str, ...] = ()
-    tokenizer_json: bytes | None = field(default=None, repr=False)
+    tokenizer_json: bytes | None = field(default=None, repr=False, compare=False)
+    added_words: tuple[str, ...] = ()
+    unmade_tokens: tuple[str, ...] = ()
+    parse_special: bool = True
+    bos: int | None = field(default=None, compare=False)
+    eos: int | None = field(default=None, compare=False)
+    starts_with: int | None = None
+    notes: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.tokens)
@@ -57,6 +68,17 @@ class BytePairVocabulary:
     @cached_property
     def special_ids(self) -> frozenset[int]:
         return frozenset(self.ids[token] for token in self.special_tokens)
+
+    @cached_property
+    def ordinary(self) -> tuple[int, ...]:
+        """The ids of the tokens that bytes and merges make, in order."""
+        others = {*self.special_tokens, *self.added_words, *self.unmade_tokens}
+        return tuple(index for index, token in enumerate(self.tokens) if token not in others)
+
+    @cached_property
+    def typed(self) -> dict[str, int]:
+        """Text -> id of the tokens that are cut out of a text before the merges."""
+        return {token: self.ids[token] for token in (*(self.special_tokens if self.parse_special else ()), *self.added_words)}
 
     @cached_property
     def ranks(self) -> dict[tuple[str, str], int]:
@@ -71,14 +93,13 @@ class BytePairVocabulary:
 
     def id_of_text(self, text: str) -> int | None:
         """The id of the token that is exactly `text`, special or not; None if there is none."""
-        return self.ids[text] if text in self.special_tokens else self.ids.get(bytes_to_symbols(text.encode()))
+        as_it_is = text in (*self.special_tokens, *self.added_words, *self.unmade_tokens)
+        return self.ids.get(text if as_it_is else bytes_to_symbols(text.encode()))
 
     def token_bytes(self, token_id: int) -> bytes:
-        """What this id decodes to. A special token decodes to its own text."""
+        """What this id decodes to: as in Hugging Face's decoder, its own text where that is not in the byte alphabet."""
         token = self.tokens[token_id]
-        if token_id in self.special_ids:
-            return token.encode()
-        return symbols_to_bytes(token)
+        return symbols_to_bytes(token) if all(symbol in SYMBOL_BYTES for symbol in token) else token.encode()
 
     def decode(self, token_ids: list[int]) -> bytes:
         return b"".join(map(self.token_bytes, token_ids))
@@ -129,17 +150,25 @@ def reference_tokenizer(vocabulary: BytePairVocabulary) -> "Tokenizer":
 
 def tokenizer_json(vocabulary: BytePairVocabulary) -> bytes:
     """A Hugging Face tokenizer.json for LiteRT-LM and transformers; the same vocabulary gives the same bytes."""
-    if vocabulary.deviations and vocabulary.tokenizer_json is not None:
-        return vocabulary.tokenizer_json
+    document = json.loads(vocabulary.tokenizer_json) if vocabulary.tokenizer_json is not None else _gpt2_document(vocabulary)
+    if not vocabulary.parse_special:
+        # A token that is in the vocabulary and not among the added ones is never cut out of a text, and keeps its id.
+        document["model"]["vocab"] |= {token: vocabulary.ids[token] for token in vocabulary.special_tokens}
+        document["added_tokens"] = [token for token in document["added_tokens"] if not token["special"]]
+    return json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode()
+
+
+def _gpt2_document(vocabulary: BytePairVocabulary) -> dict:
     byte_level = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": True}
-    document = {
+    added = {token: True for token in vocabulary.special_tokens} | {token: False for token in vocabulary.added_words}
+    return {
         "version": "1.0",
         "truncation": None,
         "padding": None,
         "added_tokens": [
-            {"id": index, "content": vocabulary.tokens[index], "single_word": False, "lstrip": False, "rstrip": False,
-             "normalized": False, "special": True}
-            for index in sorted(vocabulary.special_ids)
+            {"id": vocabulary.ids[token], "content": token, "single_word": False, "lstrip": False, "rstrip": False,
+             "normalized": False, "special": special}
+            for token, special in sorted(added.items(), key=lambda item: vocabulary.ids[item[0]])
         ],
         "normalizer": None,
         "pre_tokenizer": byte_level,
@@ -152,4 +181,3 @@ def tokenizer_json(vocabulary: BytePairVocabulary) -> bytes:
             "merges": [list(pair) for pair in vocabulary.merges],
         },
     }
-    return json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode()

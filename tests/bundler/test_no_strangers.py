@@ -13,11 +13,12 @@ import pytest
 import torch
 from test_nanogpt import write_checkpoint
 
-from bundler.checkpoint import VOCABULARY_FILES, open_checkpoint
+from bundler.checkpoint import open_checkpoint
 from bundler.verification_text import verification_text
 from bundler.web_runtime import ENGINE_PACKAGE, runtime_folder
 from lora_weights.fine_tune import FineTuneConfig
 from lora_weights.train import with_adapter
+from tokenizer_tools.auto_tokenizer import TOKENIZER_FILES
 
 pytestmark = pytest.mark.timeout(1500)  # every command once, one after the other, on a busy machine
 WATCHED = Path(__file__).parent / "watched"
@@ -65,7 +66,7 @@ def inputs(tiny_checkpoint, tmp_path_factory):
     shutil.copytree(tiny_checkpoint, folder / "tiny")
     shutil.copytree(tiny_checkpoint, folder / "models" / "tiny")
     write_checkpoint(folder / "nano", n_embd=32, n_head=2, block_size=96, vocab_size=400)
-    for name in VOCABULARY_FILES:
+    for name in TOKENIZER_FILES:
         shutil.copyfile(tiny_checkpoint / name, folder / "nano" / name)
     model = with_adapter(open_checkpoint(tiny_checkpoint).reference_model(), FineTuneConfig(rank=4))
     with torch.no_grad():

@@ -40,7 +40,7 @@ def test_any_stretch_of_text_can_be_split(text, start, end):
 
 
 def settled(vocabulary, mode="T"):
-    tokens = [vocabulary.token_bytes(index) for index in range(len(vocabulary)) if index not in vocabulary.special_ids]
+    tokens = [vocabulary.token_bytes(index) for index in vocabulary.ordinary]
     spellings = Spellings(choose_symbols(mode, tokens), whole_characters(vocabulary) if mode == "T" else frozenset())
     return spellings, *remove_crossings(spellings, tokens)
 

@@ -43,7 +43,7 @@ def test_every_form_reads_the_same(gpt2, tmp_path):
         again = read_vocabulary(folder)
         assert (again.tokens, again.merges, again.special_tokens, again.deviations) == (
             gpt2.tokens, gpt2.merges, gpt2.special_tokens, ())
-        assert tokenizer_json(again) == tokenizer_json(gpt2)
+        assert reference_tokenizer(again).encode("it's\n\n  me<|endoftext|>").ids == [270, 338, 628, 220, 502, 50256]
 
 
 def test_tokenizer_json_counts_where_both_are(tmp_path, code):

@@ -104,7 +104,7 @@ def test_id_sequences_decode_to_the_references_bytes(models, name):
     """Own ids and aliases, one by one and in sequences. SentencePiece writes U+FFFD for each byte that is no UTF-8."""
     vocabulary, model = models[name]
     processor, chance = processor_of(model), random.Random(3)
-    ordinary = [index for index in range(len(vocabulary)) if index not in vocabulary.special_ids]
+    ordinary = vocabulary.ordinary
     nul = vocabulary.ids[BYTE_SYMBOLS[0]]
     own = [[index] for index in ordinary if index != nul]
     own += [chance.choices(ordinary, k=chance.randint(2, 12)) for _ in range(4000)]
