@@ -39,7 +39,8 @@ def bundle_manifest(plan: Plan, recipe: str, pieces: SentencePieceModel, rows: T
         "notes": list(plan.notes),
         "start_token": plan.start_token,
         "stop_tokens": list(plan.stop_tokens),
-        "tokenizer": {"mode": pieces.mode, "vocabulary": len(plan.vocabulary), "rows": rows.count,
+        "notes": list(plan.notes),
+        "tokenizer": {"mode": pieces.mode, "parse_special": plan.vocabulary.parse_special, "vocabulary": len(plan.vocabulary), "rows": rows.count,
                       "sha256": hashlib.sha256(pieces.proto).hexdigest(), "alias_of": list(pieces.alias_of)},
         "tools": {name: version(name) for name in TOOLS},
     }
@@ -83,6 +84,7 @@ A GPT-2 of {architecture['layers']} layers, width {architecture['width']}, for o
 | context | {manifest['context']} tokens, prefill in chunks of {' or '.join(map(str, manifest['prefill']))} |
 | start token | {markdown(manifest['start_token'])} |
 | stop tokens | {', '.join(map(markdown, manifest['stop_tokens']))} |
+| special tokens in a prompt | {"these tokens, as in transformers" if manifest['tokenizer']['parse_special'] else "text"} |
 | tokenizer | {manifest['tokenizer']['vocabulary']} tokens, {len(manifest['tokenizer']['alias_of'])} alias rows |
 | {name}.task | {manifest['bytes']['task']:,} bytes, for MediaPipe's LLM Inference API |
 | {name}.litertlm | {manifest['bytes']['litertlm']:,} bytes, for LiteRT-LM |

@@ -23,10 +23,11 @@ from bundler.output_folder import check_output_file
 from bundler.task_file import METADATA, MODEL, TOKENIZER, read_task, write_task
 from bundler.temporary_folder import temporary_folder
 from bundler.tflite_runner import TFLiteGPT2
+from bundler.verify_bundle import as_read_by, bundle_tokenizer
 from bundler.verification_text import verification_text
 from tokenizer_tools.bpe import read_vocabulary
 from tokenizer_tools.sentencepiece_model import SentencePieceModel, build_sentencepiece
-from tokenizer_tools.vocabulary import BytePairVocabulary, reference_tokenizer, tokenizer_json
+from tokenizer_tools.vocabulary import BytePairVocabulary, tokenizer_json
 
 TOKENS = 24  # that the engine writes after each prompt from both files
 
@@ -77,8 +78,8 @@ def _write_litertlm(bundle: Bundle, layout: LoraLayout, output: Path, tokenizer:
     id_of = lambda token: token if isinstance(token, int) else _token_id(bundle, token)  # noqa: E731
     model_facts = {key: str(value) for key, value in bundle.manifest.get("lora", {}).items() if key == "base_fingerprint" and value}
     if tokenizer is not None:
-        vocabulary = read_vocabulary(tokenizer)
-        _same_ids(bundle, BundleTokenizer(reference_tokenizer(vocabulary), pieces.pieces, bundle.alias_of))
+        vocabulary = as_read_by(bundle, read_vocabulary(tokenizer))
+        _same_ids(bundle, bundle_tokenizer(bundle, vocabulary))
         tokens = {"tokenizer_json": tokenizer_json(vocabulary)}
     elif bundle.byte_mapped:
         raise BundleError(f"{bundle.path}: its tokenizer needs MediaPipe's byte mapping, which LiteRT-LM does not do; "
@@ -105,7 +106,7 @@ def _token_id(bundle: Bundle, token: str) -> int:
 
 
 def _same_ids(bundle: Bundle, tokenizer: BundleTokenizer) -> None:
-    for line in verification_text().splitlines():
+    for line in (*verification_text().splitlines(), *tokenizer.typed):
         ids = tokenizer.encode(line)
         if tokenizer.original(ids.bundle) != ids.reference:
             raise BundleError(f"{bundle.path}: its tokenizer reads {line[:40]!r} unlike the given vocabulary; expected the one that the "
@@ -127,8 +128,11 @@ def _write_task(bundle: Bundle, layout: LoraLayout, output: Path, folder: Path) 
         model = build_sentencepiece(vocabulary)
         _check_aliases(bundle, vocabulary, model, folder / "model.tflite")
         proto, alias_of = model.proto, model.alias_of
-        spelling = lambda id_: vocabulary.token_bytes(id_).decode(errors="replace")  # noqa: E731
+        spelling = vocabulary.text_of_id
     start, *stops = (spelling(token) if isinstance(token, int) else token for token in (bundle.start_token, *bundle.stop_tokens))
+    if None in stops or (start is None and bundle.start_token is not None):
+        raise BundleError(f"{bundle.path}: start token {bundle.start_token}, stop tokens {list(bundle.stop_tokens)}; expected tokens that text can "
+                          "name, as a .task does: one of them is part of a character. Build with --stop-token")
     facts = {"format": FORMAT, "name": output.stem, "tokenizer": {"mode": "T", "alias_of": list(alias_of)}}
     write_task(output, {MODEL: bundle.model, TOKENIZER: proto, METADATA: LlmParameters(start_token=start, stop_tokens=tuple(stops)).encode(),
                         MANIFEST: json.dumps(facts).encode()})

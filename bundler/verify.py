@@ -97,7 +97,9 @@ def tokenizer_gate(tokenizer: BundleTokenizer, texts: Sequence[str]) -> Gate:
         tokens += len(ids.reference)
         if tokenizer.original(ids.bundle) != ids.reference:
             wrong += len(ids.reference) - common_prefix(tokenizer.original(ids.bundle), ids.reference)
-    return Gate("tokenizer", not wrong, f"{wrong} of {tokens:,} tokens differ from the reference tokenizer",
+    parsed = any(token.special for token in tokenizer.reference.get_added_tokens_decoder().values())
+    found = f"{wrong} of {tokens:,} tokens differ from the reference tokenizer"
+    return Gate("tokenizer", not wrong, found + ("" if parsed or not tokenizer.typed else "; special tokens typed in a prompt are text"),
                 {"texts": len(texts), "tokens": tokens, "mismatched_tokens": wrong})
 
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
-from typing import Sequence
+from typing import Callable, Sequence
 
 from bundler.bundle_file import Bundle, open_bundle
-from bundler.bundle_tokenizer import BundleTokenizer, sentencepiece_tokenizer
+from bundler.bundle_tokenizer import BundleTokenizer, sentencepiece_tokenizer, typed_texts
 from bundler.checkpoint import open_checkpoint
 from bundler.errors import BundleError
 from bundler.gate import Bar, Gate, Stage, silent, silent_bar
@@ -52,14 +53,26 @@ def token_id(bundle: Bundle, token: str | int, vocabulary: BytePairVocabulary) -
 
 
 def bundle_tokenizer(bundle: Bundle, vocabulary: BytePairVocabulary) -> BundleTokenizer:
-    """The tokenizer inside the bundle beside the vocabulary's own."""
-    reference = reference_tokenizer(vocabulary)
+    """The tokenizer inside the bundle beside the vocabulary's own, as `as_read_by` has it."""
+    vocabulary = as_read_by(bundle, vocabulary)
+    return BundleTokenizer(reference_tokenizer(vocabulary), _own_tokenizer(bundle), bundle.alias_of, typed_texts(vocabulary))
+
+
+def as_read_by(bundle: Bundle, vocabulary: BytePairVocabulary) -> BytePairVocabulary:
+    """The vocabulary with typed special tokens taken for text, if that is what the bundle's own tokenizer does with all of them."""
+    as_text = replace(vocabulary, parse_special=False)
+    tokenizer = BundleTokenizer(reference_tokenizer(as_text), _own_tokenizer(bundle), bundle.alias_of)
+    pairs = [tokenizer.encode(token) for token in vocabulary.special_tokens]
+    return as_text if all(tokenizer.original(ids.bundle) == ids.reference for ids in pairs) else vocabulary
+
+
+def _own_tokenizer(bundle: Bundle) -> Callable[[str], list[int]]:
     if bundle.sentencepiece is not None:
-        return sentencepiece_tokenizer(reference, bundle.sentencepiece, bundle.alias_of, bundle.byte_mapped)
+        return sentencepiece_tokenizer(None, bundle.sentencepiece, bundle.alias_of, bundle.byte_mapped).pieces
     from tokenizers import Tokenizer
 
     try:
         own = Tokenizer.from_str(bundle.tokenizer_json.decode())
     except Exception as error:  # tokenizers raises no other kind
         raise BundleError(f"{bundle.path}: its tokenizer.json cannot be read ({error}); build the bundle again") from error
-    return BundleTokenizer(reference, lambda text: own.encode(text, add_special_tokens=False).ids)
+    return lambda text: own.encode(text, add_special_tokens=False).ids

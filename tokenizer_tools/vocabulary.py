@@ -96,6 +96,14 @@ class BytePairVocabulary:
         as_it_is = text in (*self.special_tokens, *self.added_words, *self.unmade_tokens)
         return self.ids.get(text if as_it_is else bytes_to_symbols(text.encode()))
 
+    def text_of_id(self, token_id: int) -> str | None:
+        """The text that is exactly this token, None if none is: half a character, or a NUL, which ends a text in the engines."""
+        try:
+            text = self.token_bytes(token_id).decode()
+        except UnicodeDecodeError:
+            return None
+        return text if self.id_of_text(text) == token_id and "\0" not in text else None
+
     def token_bytes(self, token_id: int) -> bytes:
         """What this id decodes to: as in Hugging Face's decoder, its own text where that is not in the byte alphabet."""
         token = self.tokens[token_id]

@@ -41,6 +41,8 @@ def _say_notes(terminal: Terminal, notes: Sequence[str]) -> None:
 @click.option("--tokenizer", type=click.Path(path_type=Path), help="Folder of the vocabulary, if it is not beside the weights.")
 @click.option("--tokenizer-mode", type=click.Choice(["T", "F"]), default="T", show_default=True,
               help="T: raw text, for every runtime. F: MediaPipe maps bytes first, fewer alias rows.")
+@click.option("--parse-special/--no-parse-special", default=None,
+              help="Whether special tokens typed in a prompt become these tokens, or stay text. [default: as in transformers, which nearly always parses]")
 @click.option("--revision", help="Branch, tag or commit of a hub model.")
 @click.option("--calibration", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="Text for int8-static.")
 @click.option("--lora-ranks", callback=_ranks, metavar="R,...", help="Ranks of adapters the bundles take; 16 or 32 has to be one. [default: the adapters']")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,8 +21,10 @@ if TYPE_CHECKING:
 
 
 def vocabulary_options(function):
-    """The three ways to name a vocabulary."""
+    """The ways to name a vocabulary, and how to read it."""
     for option in (
+        click.option("--parse-special/--no-parse-special", default=None,
+                     help="Whether special tokens typed in a text become these tokens, or stay text. [default: as in transformers]"),
         click.option("--merges", type=click.Path(dir_okay=False), help="merges.txt, or OpenAI's vocab.bpe; with --vocab."),
         click.option("--vocab", type=click.Path(dir_okay=False), help="vocab.json, or OpenAI's encoder.json; with --merges."),
         click.option("--tokenizer", "tokenizer_path", type=click.Path(),
@@ -55,7 +58,7 @@ def command() -> None:
 @_fail_over
 @click.option("--force", is_flag=True, help="Overwrite existing outputs.")
 @terminal_options
-def build(terminal: Terminal, tokenizer_path, vocab, merges, output: Path, aliases: Path | None, mode: str,
+def build(terminal: Terminal, tokenizer_path, vocab, merges, parse_special: bool | None, output: Path, aliases: Path | None, mode: str,
           fail_over: int | None, force: bool) -> None:
     """Build the SentencePiece model of a GPT-2 vocabulary and check its ids on a built-in text set.
 
@@ -72,7 +75,7 @@ def build(terminal: Terminal, tokenizer_path, vocab, merges, output: Path, alias
     inputs = [Path(path) for path in (tokenizer_path, vocab, merges) if path]
     for path in filter(None, (output, aliases)):
         check_output_file(path, force, inputs)
-    vocabulary = _read(tokenizer_path, vocab, merges)
+    vocabulary = _read(tokenizer_path, vocab, merges, parse_special)
     for deviation in vocabulary.deviations:
         terminal.say(f"not GPT-2's rules: {deviation}", style="yellow")
     with terminal.stage("building the SentencePiece model"):
@@ -100,7 +103,7 @@ def build(terminal: Terminal, tokenizer_path, vocab, merges, output: Path, alias
 @_fail_over
 @click.option("--force", is_flag=True, help="Overwrite an existing --save file.")
 @terminal_options
-def report(terminal: Terminal, tokenizer_path, vocab, merges, files: tuple[str, ...], generated: int, seed: int,
+def report(terminal: Terminal, tokenizer_path, vocab, merges, parse_special: bool | None, files: tuple[str, ...], generated: int, seed: int,
            save: Path | None, mode: str, fail_over: int | None, force: bool) -> None:
     """Compare the rebuilt model's ids with the reference tokenizer's on FILES and on generated strings.
 
@@ -118,7 +121,7 @@ def report(terminal: Terminal, tokenizer_path, vocab, merges, files: tuple[str, 
         if save.suffix not in (".json", ".html"):
             raise OptionError(f"--save {save}: name a .json or an .html file")
         check_output_file(save, force, [Path(path) for path in (tokenizer_path, vocab, merges, *files) if path])
-    vocabulary = _read(tokenizer_path, vocab, merges)
+    vocabulary = _read(tokenizer_path, vocab, merges, parse_special)
     missing = next((name for name in files if name != "-" and not Path(name).exists()), None)
     if missing is not None:
         raise BundleError(f"no file or folder {missing!r}; give text files, folders of them, or - for the standard input")
@@ -134,13 +137,13 @@ def report(terminal: Terminal, tokenizer_path, vocab, merges, files: tuple[str, 
         _gate(result, fail_over)
 
 
-def _read(tokenizer_path: str | None, vocab: str | None, merges: str | None) -> "BytePairVocabulary":
+def _read(tokenizer_path: str | None, vocab: str | None, merges: str | None, parse_special: bool | None) -> "BytePairVocabulary":
     from tokenizer_tools.bpe import read_vocabulary, read_vocabulary_files
 
     if tokenizer_path and not vocab and not merges:
-        return read_vocabulary(tokenizer_path)
+        return read_vocabulary(tokenizer_path, parse_special)
     if vocab and merges and not tokenizer_path:
-        return read_vocabulary_files(vocab, merges)
+        return replace(read_vocabulary_files(vocab, merges), parse_special=parse_special is not False)
     raise OptionError("give the vocabulary either as --tokenizer PATH or as --vocab V with --merges M")
 
 
