@@ -36,7 +36,6 @@ def bundle_manifest(plan: Plan, recipe: str, pieces: SentencePieceModel, rows: T
         "recipe": recipe,
         "context": plan.signatures.context,
         "prefill": list(plan.signatures.prefill),
-        "notes": list(plan.notes),
         "start_token": plan.start_token,
         "stop_tokens": list(plan.stop_tokens),
         "notes": list(plan.notes),

@@ -119,7 +119,7 @@ def _special_tokens(options: BuildOptions, named: SpecialTokens, vocabulary: Byt
     else:
         stops = _named_tokens("eos_token_id", named.eos, vocabulary.eos, vocabulary, notes) or [
             _single_token("--stop-token", END_OF_TEXT, vocabulary)]
-        if vocabulary.eos is not None and (end := vocabulary.text_of_id(vocabulary.eos)) not in (None, *stops):
+        if vocabulary.eos is not None and (end := vocabulary.name_of(vocabulary.eos)) not in (None, *stops):
             notes.append(f"the tokenizer's end token {end!r} is not among the checkpoint's stop tokens {', '.join(map(repr, stops))}: as in "
                          f"transformers, writing goes on after it. To stop there too: {' '.join(f'--stop-token {token!r}' for token in (*stops, end))}")
     return start, tuple(dict.fromkeys(stops)), notes
@@ -138,7 +138,7 @@ def _named_tokens(field: str, ids: tuple[int, ...], tokenizers: int | None, voca
         if not 0 <= id_ < len(vocabulary):
             raise BundleError(f"{field} is {id_}, but the vocabulary has {len(vocabulary)} tokens; expected the id of one of them. Correct "
                               f"config.json or generation_config.json, or give {option}")
-        if (text := vocabulary.text_of_id(id_)) is None:
+        if (text := vocabulary.name_of(id_)) is None:
             raise BundleError(f"{field} is {id_}, the bytes {vocabulary.token_bytes(id_)!r}; expected a token that text can name, because a .task "
                               f"names its tokens by text. Give {option}")
         texts.append(text)

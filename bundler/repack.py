@@ -128,7 +128,7 @@ def _write_task(bundle: Bundle, layout: LoraLayout, output: Path, folder: Path) 
         model = build_sentencepiece(vocabulary)
         _check_aliases(bundle, vocabulary, model, folder / "model.tflite")
         proto, alias_of = model.proto, model.alias_of
-        spelling = vocabulary.text_of_id
+        spelling = vocabulary.name_of
     start, *stops = (spelling(token) if isinstance(token, int) else token for token in (bundle.start_token, *bundle.stop_tokens))
     if None in stops or (start is None and bundle.start_token is not None):
         raise BundleError(f"{bundle.path}: start token {bundle.start_token}, stop tokens {list(bundle.stop_tokens)}; expected tokens that text can "

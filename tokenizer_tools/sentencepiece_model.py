@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import struct
 from dataclasses import dataclass
+from typing import Mapping
 
 from tokenizer_tools.added_tokens import cut_out
 from tokenizer_tools.aliases import LockedTokens, added_aliases, alias_table, symbol_bytes
@@ -22,7 +23,7 @@ from tokenizer_tools.symbols import added_symbols, choose_symbols
 MODES = ("T", "F")
 
 # ModelProto.SentencePiece.Type
-_NORMAL, _UNKNOWN, _CONTROL, _UNUSED = 1, 2, 3, 5
+_NORMAL, _UNKNOWN, _UNUSED = 1, 2, 5
 # A piece that is never wanted gets a score below every rank: it can only be merged last, and then
 # SentencePiece takes pieces of type UNUSED apart again.
 _NEVER = -1e9
@@ -70,16 +71,21 @@ def build_sentencepiece(vocabulary: BytePairVocabulary, mode: str = "T") -> Sent
     tokens = list(data.values())
     spellings = Spellings(choose_symbols(mode, tokens), whole_characters(vocabulary) if mode == "T" else frozenset())
     forms, crossings = remove_crossings(spellings, tokens)
-    reachable = _reachable(vocabulary, data)
+    # A token that the merges make of an added token's bytes: no text becomes it, and its piece must be another.
+    hidden = [index for index in data if (text := vocabulary.text_of(index)) in vocabulary.typed and vocabulary.typed[text] != index]
+    private = added_symbols([*vocabulary.typed, *hidden])
+    reachable = {index: rank for index, rank in _reachable(vocabulary, data).items() if index not in hidden}
     locked = LockedTokens(vocabulary, spellings, forms)
 
-    pieces = _own_pieces(vocabulary, mode)
+    pieces = _own_pieces(vocabulary, mode, {index: private[index] for index in hidden})
     aliases = alias_table(vocabulary, spellings, forms, locked, reachable, pieces)
     producible = spellings.whole if mode == "T" else None
     rows = []
     for index, piece in enumerate(pieces):
         if index not in data:
-            rows.append(_piece(piece, *((0.0, _CONTROL) if index in vocabulary.special_ids else (_NEVER, _UNUSED))))
+            # Of type UNUSED an engine finds it by name as start or stop token, and shows it where a model writes it; a CONTROL
+            # piece would be shown as nothing.
+            rows.append(_piece(piece, _NEVER, _UNUSED))
         elif data[index] == b"\0":
             # The unknown piece must be some id; a NUL byte is the only one that cannot be a piece anyway.
             rows.append(_piece(piece, 0.0, _UNKNOWN))
@@ -90,13 +96,14 @@ def build_sentencepiece(vocabulary: BytePairVocabulary, mode: str = "T") -> Sent
         else:
             rows.append(_piece(piece, -1.0 - reachable[index], _NORMAL))
     rows += [_piece(alias.piece.encode(), -1.0 - reachable[alias.original], _NORMAL) for alias in aliases]
-    typed = added_aliases(vocabulary, added_symbols(vocabulary.typed))
+    typed = added_aliases(vocabulary, private)
     rows += [_piece(alias.piece.encode(), 0.0, _NORMAL) for alias in typed]
 
     in_mode = bytes_to_symbols if mode == "F" else bytes.decode
     keys = cut_out(normalizer_keys(spellings, locked.write), {in_mode(alias.data).encode(): alias.piece.encode() for alias in typed})
     charsmap = compile_charsmap(keys)
-    meaning = symbol_bytes(aliases, locked, spellings.symbols) | {alias.piece: alias.data for alias in typed}
+    meaning = (symbol_bytes(aliases, locked, spellings.symbols) | {alias.piece: alias.data for alias in typed}
+               | {private[index]: data[index] for index in hidden})
     aliases += typed
     specs = _specs(vocabulary, pieces, len(rows), charsmap, _denormalizer_keys(meaning, mode))
     return SentencePieceModel(b"".join(rows) + specs, len(vocabulary), tuple(alias.original for alias in aliases), mode,
@@ -117,18 +124,21 @@ def _reachable(vocabulary: BytePairVocabulary, data: dict[int, bytes]) -> dict[i
     return found
 
 
-def _own_pieces(vocabulary: BytePairVocabulary, mode: str) -> list[bytes]:
-    """The pieces of the vocabulary's own ids: the token's bytes (mode T) or its byte-alphabet spelling (mode F)."""
+def _own_pieces(vocabulary: BytePairVocabulary, mode: str, hidden: Mapping[int, str]) -> list[bytes]:
+    """The pieces of the vocabulary's own ids: the token's bytes (mode T) or its byte-alphabet spelling (mode F), or its `hidden` symbol."""
     owner: dict[bytes, int] = {}
     for index, token in enumerate(vocabulary.tokens):
         piece = vocabulary.token_bytes(index)
         if mode == "F" and index not in vocabulary.special_ids:
             piece = bytes_to_symbols(piece).encode()
+        if index in hidden:
+            piece = hidden[index].encode()
         if mode == "T" and 0 in piece:
             piece = f"<nul:{index}>".encode()
         if (same := owner.setdefault(piece, index)) != index:
             raise TokenizerError(f"the tokens {vocabulary.tokens[same]!r} (id {same}) and {token!r} (id {index}) have the same bytes; "
-                                 "SentencePiece needs distinct pieces. A model with two tokens for one text cannot be bundled")
+                                 "SentencePiece needs distinct pieces. A model with two tokens for one text can be bundled where one of them is an added "
+                                 "token that is cut out of a text")
     return list(owner)
 
 
@@ -183,7 +193,6 @@ def _specs(vocabulary: BytePairVocabulary, pieces: list[bytes], size: int, chars
     if end is not None:
         trainer.bos_piece = trainer.eos_piece = vocabulary.tokens[end]
     trainer.pad_id = -1
-    trainer.control_symbols.extend(vocabulary.special_tokens)
     model.normalizer_spec.name = "gpt2"
     model.normalizer_spec.precompiled_charsmap = charsmap
     model.denormalizer_spec.name = "gpt2_inverse"

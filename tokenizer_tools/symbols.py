@@ -10,7 +10,7 @@ already mapped to GPT-2's byte alphabet (MediaPipe's BYTES_TO_UNICODE), and the 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Iterable
+from typing import Hashable, Sequence
 
 from tokenizer_tools.vocabulary import BYTE_SYMBOLS
 from tokenizer_tools.errors import TokenizerError
@@ -55,12 +55,11 @@ class Symbols:
         return chr((0x501 if self.mode == "F" else self.area[1] + 1) + number)
 
 
-def added_symbols(texts: Iterable[str]) -> dict[str, str]:
-    """A symbol for each added token's text."""
-    texts = list(texts)
-    if len(texts) > len(_ADDED):
-        raise TokenizerError(f"{len(texts)} added tokens; expected at most {len(_ADDED)}, one for each private character of plane 16")
-    return dict(zip(texts, map(chr, _ADDED)))
+def added_symbols(items: Sequence[Hashable]) -> dict[Hashable, str]:
+    """A symbol of its own for each item, an added token's text or an id."""
+    if len(items) > len(_ADDED):
+        raise TokenizerError(f"{len(items)} added tokens; expected at most {len(_ADDED)}, one for each private character of plane 16")
+    return dict(zip(items, map(chr, _ADDED)))
 
 
 def choose_symbols(mode: str, tokens: list[bytes]) -> Symbols:

@@ -96,13 +96,17 @@ class BytePairVocabulary:
         as_it_is = text in (*self.special_tokens, *self.added_words, *self.unmade_tokens)
         return self.ids.get(text if as_it_is else bytes_to_symbols(text.encode()))
 
-    def text_of_id(self, token_id: int) -> str | None:
+    def name_of(self, token_id: int) -> str | None:
         """The text that is exactly this token, None if none is: half a character, or a NUL, which ends a text in the engines."""
+        text = self.text_of(token_id)
+        return text if text is not None and self.id_of_text(text) == token_id and "\0" not in text else None
+
+    def text_of(self, token_id: int) -> str | None:
+        """What this id decodes to, None if that is not text."""
         try:
-            text = self.token_bytes(token_id).decode()
+            return self.token_bytes(token_id).decode()
         except UnicodeDecodeError:
             return None
-        return text if self.id_of_text(text) == token_id and "\0" not in text else None
 
     def token_bytes(self, token_id: int) -> bytes:
         """What this id decodes to: as in Hugging Face's decoder, its own text where that is not in the byte alphabet."""

@@ -6,6 +6,7 @@ import shutil
 import socket
 
 import pytest
+from sentencepiece import SentencePieceProcessor
 from transformers import AutoTokenizer, GPT2Config
 from vocabularies import code_text
 
@@ -59,8 +60,12 @@ def token(content, special, **flags):
 
 
 def added(*tokens):
-    """Changes tokenizer.json: these tokens follow the vocabulary."""
-    return lambda document: document["added_tokens"].extend({**one, "id": SIZE + index} for index, one in enumerate(tokens))
+    """Changes tokenizer.json: these tokens follow the vocabulary, if it has none of the name."""
+    def change(document):
+        for one in tokens:
+            index = document["model"]["vocab"].get(one["content"], SIZE + sum(one["id"] >= SIZE for one in document["added_tokens"]))
+            document["added_tokens"].append({**one, "id": index})
+    return change
 
 
 def changed(*path, **values):
@@ -83,6 +88,7 @@ LEFTOVERS = {"truncation": {"direction": "Right", "max_length": 3, "strategy": "
              "padding": {"strategy": {"Fixed": 12}, "direction": "Right", "pad_to_multiple_of": None, "pad_id": 0, "pad_type_id": 0,
                          "pad_token": "!"}}
 CHAT = {"<|im_start|>": SIZE, "<|im_end|>": SIZE + 1}
+DECODER = {str(index): token(text, True) for text, index in {"<|endoftext|>": SIZE - 1, **CHAT}.items()}
 SPACES = [token(" " * count, False) for count in range(2, 9)]
 AWKWARD = [token(text, False) for text in ("re", "self", "selfish", "'s x", "…», ", "größe", "\t\t", "''", ".", "ab", "ba")]
 
@@ -97,8 +103,7 @@ LOOK_ALIKES = {
     "slow with added tokens": (SLOW, {"added_tokens": CHAT, "special_tokens_map": {"eos_token": "<|im_end|>", "pad_token": token("<|im_end|>", True)},
                                       "tokenizer_config": {"tokenizer_class": "GPT2Tokenizer", "model_max_length": 1024}}),
     "fast with added tokens": (BOTH, {"tokenizer": added(*(token(text, True) for text in CHAT)),
-                                      "tokenizer_config": {"added_tokens_decoder": {str(SIZE + 1): token("<|im_end|>", True), str(SIZE): token("<|im_start|>", True)},
-                                                           "eos_token": "<|im_end|>"}}),
+                                      "tokenizer_config": {"added_tokens_decoder": DECODER, "eos_token": "<|im_end|>"}}),
     "a start token": (SLOW, {"tokenizer_config": {"add_bos_token": True}}),
     "a start token in tokenizer.json": (FAST, {"tokenizer": starting}),
     "a start token that tokenizer.json overrules": (BOTH, {"tokenizer_config": {"add_bos_token": True}}),
@@ -231,10 +236,18 @@ def test_what_transformers_would_not_follow_is_refused(folder, message):
         read_vocabulary(path)
 
 
-def test_two_tokens_of_one_text_are_named(folder):
-    """An added "\\n\\n" beside the token that the merges make of two newlines."""
+def test_two_tokens_of_one_text(folder):
+    """An added "\n\n" beside the token that the merges make of two newlines: that one is only ever written."""
+    path = folder(*FAST, tokenizer=added(token("\n\n", True)))
+    vocabulary = read_vocabulary(path)
+    made, model = vocabulary.ids["ĊĊ"], build_sentencepiece(vocabulary)
+    assert vocabulary.id_of_text("\n\n") == SIZE and vocabulary.name_of(made) is None
+    processor = SentencePieceProcessor(model_proto=model.proto)
+    assert processor.piece_to_id("\n\n") == SIZE
+    assert [processor.decode(ids) for ids in ([made], [SIZE], [made, SIZE, made])] == ["\n\n", "\n\n", "\n" * 6]
+    assert compare(vocabulary, model, generated=60, built_in=True).mismatched_tokens == 0
     with pytest.raises(TokenizerError, match=r"'ĊĊ' \(id \d+\) and '\\n\\n' \(id 600\) have the same bytes"):
-        build_sentencepiece(read_vocabulary(folder(*FAST, tokenizer=added(token("\n\n", False)))))
+        build_sentencepiece(read_vocabulary(path, parse_special=False))
 
 
 def test_neither_code_nor_network_is_used(folder, monkeypatch):

@@ -52,6 +52,7 @@ def test_tokenizer_json_counts_where_both_are(tmp_path, code):
     document = json.loads(tokenizer_json(code))
     document["normalizer"] = {"type": "NFC"}
     (tmp_path / "tokenizer.json").write_text(json.dumps(document), encoding="utf-8")
+    (tmp_path / "tokenizer_config.json").write_text('{"tokenizer_class": "PreTrainedTokenizerFast"}')
     vocabulary = read_vocabulary(tmp_path)
     assert vocabulary.tokens == code.tokens and vocabulary.deviations
 

@@ -1,5 +1,6 @@
 """The rebuilt model gives the reference's ids, decodes to the reference's bytes, and stays small."""
 
+import dataclasses
 import hashlib
 import itertools
 import os
@@ -58,7 +59,7 @@ def test_documents_and_their_windows(models, name):
     assert_exact(comparison.report())
 
 
-@pytest.mark.parametrize("mode, aliases, megabytes", [("T", 920, 2.1), ("F", 46, 2.1)])
+@pytest.mark.parametrize("mode, aliases, megabytes", [("T", 920, 2.1), ("F", 47, 2.1)])
 def test_gpt2_is_small(gpt2, gpt2_model, mode, aliases, megabytes):
     model = gpt2_model if mode == "T" else build_sentencepiece(gpt2, "F")
     assert len(model.alias_of) <= aliases
@@ -142,11 +143,19 @@ def test_the_same_vocabulary_gives_the_same_bytes(models, tmp_path):
     assert done.stdout.strip() == hashlib.sha256(model.proto).hexdigest()
 
 
-def test_special_token_is_control_and_its_text_is_text(gpt2, gpt2_model):
+def test_special_token_is_typed_through_an_alias_and_written_as_text(gpt2, gpt2_model):
+    """Engines look start and stop tokens up by their piece, and a special token that a model writes is shown, as in transformers."""
     processor = processor_of(gpt2_model)
-    assert processor.is_control(50256) and processor.bos_id() == processor.eos_id() == 50256
-    assert 50256 not in processor.encode("a<|endoftext|>b")
-    assert processor.decode([50256]) == ""
+    assert processor.piece_to_id("<|endoftext|>") == 50256 and processor.decode([50256, 64]) == "<|endoftext|>a"
+    ids = processor.encode("a<|endoftext|>b")
+    assert 50256 not in ids and gpt2_model.original_ids(ids) == [64, 50256, 65]
+
+
+def test_special_tokens_stay_text_where_they_are_not_parsed(gpt2):
+    model = build_sentencepiece(dataclasses.replace(gpt2, parse_special=False))
+    processor = processor_of(model)
+    assert 50256 not in model.original_ids(processor.encode("a<|endoftext|>b"))
+    assert processor.piece_to_id("<|endoftext|>") == 50256 and processor.decode([50256, 64]) == "<|endoftext|>a"
 
 
 def test_unknown_is_the_nul_byte(gpt2, gpt2_model):
