@@ -158,7 +158,7 @@ def test_vocabulary_larger_than_the_embedding(folder):
     checkpoint = open_checkpoint(folder)
     checkpoint.check_vocabulary(97)
     checkpoint.check_vocabulary(5)
-    with pytest.raises(BundleError, match="has 98 tokens but the embedding of model has 97 rows"):
+    with pytest.raises(BundleError, match="has 98 tokens, as transformers reads it, but the embedding of model has 97 rows"):
         checkpoint.check_vocabulary(98)
 
 

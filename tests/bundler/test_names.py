@@ -99,7 +99,7 @@ MANIFEST = {
     "name": "x", "source": {"name": ODD, "revision": ODD, "files": {"a<b>": "0" * 64}}, "recipe": "int8", "context": 8, "prefill": [4],
     "architecture": {"layers": 1, "width": 4, "inner": 4, "vocabulary": 4, "positions": 4, "tied_head": True},
     "start_token": "<|start\x1b|>", "stop_tokens": ["`|"], "bytes": {"task": 1, "litertlm": 1, "tflite": 1}, "tools": {"torch": "2"},
-    "tokenizer": {"vocabulary": 4, "alias_of": [], "mode": "T", "rows": 4},
+    "tokenizer": {"vocabulary": 4, "parse_special": True, "alias_of": [], "mode": "T", "rows": 4},
     "verification": [{"name": ODD, "passed": True, "found": ODD, "figures": {}}]}
 
 
@@ -182,7 +182,7 @@ def test_an_adapters_config_of_other_kinds_is_said(tmp_path, fields):
 @pytest.mark.parametrize("aliases", [[1, "2"], "12", None, [True]])
 def test_an_alias_table_of_another_kind_is_said(tmp_path, aliases):
     with pytest.raises(BundleError, match="no list of token ids"):
-        _noted_aliases({"tokenizer": {"alias_of": aliases}}, tmp_path)
+        _noted_aliases({"tokenizer": {"parse_special": True, "alias_of": aliases}}, tmp_path)
     with pytest.raises(BundleError, match="no list of token ids"):
         _noted_aliases({"tokenizer": aliases}, tmp_path)
 

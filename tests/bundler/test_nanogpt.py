@@ -121,7 +121,7 @@ def test_saved_causal_mask_is_dropped(tmp_path):
 def test_padded_vocabulary(tmp_path):
     path, _, _ = write_checkpoint(tmp_path)
     open_checkpoint(path).check_vocabulary(57)
-    with pytest.raises(BundleError, match="has 65 tokens but the embedding of .* has 64 rows"):
+    with pytest.raises(BundleError, match="has 65 tokens, as transformers reads it, but the embedding of .* has 64 rows"):
         open_checkpoint(path).check_vocabulary(65)
 
 

@@ -36,7 +36,7 @@ def test_build_writes_nothing_that_fails_the_gate(folder, capfd):
     document = json.loads((folder / "tokenizer.json").read_text(encoding="utf-8"))
     document["pre_tokenizer"]["add_prefix_space"] = True
     (folder / "tokenizer.json").write_text(json.dumps(document), encoding="utf-8")
-    arguments = ["tokenizer", "build", "--tokenizer", str(folder), "-o", str(folder / "out.model")]
+    arguments = ["tokenizer", "build", "--tokenizer", str(folder / "tokenizer.json"), "-o", str(folder / "out.model")]
     assert run(arguments) == 3
     assert "add_prefix_space" in capfd.readouterr().err and not (folder / "out.model").exists()
     assert run([*arguments, "--fail-over", "10000000", "--quiet"]) == 0
