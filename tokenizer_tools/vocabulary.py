@@ -164,8 +164,9 @@ def tokenizer_json(vocabulary: BytePairVocabulary) -> bytes:
     """A Hugging Face tokenizer.json for LiteRT-LM and transformers; the same vocabulary gives the same bytes."""
     document = json.loads(vocabulary.tokenizer_json) if vocabulary.tokenizer_json is not None else _gpt2_document(vocabulary)
     if not vocabulary.parse_special:
-        # A token that is in the vocabulary and not among the added ones is never cut out of a text, and keeps its id.
-        document["model"]["vocab"] |= {token: vocabulary.ids[token] for token in vocabulary.special_tokens}
+        # A token that is in the vocabulary and not among the added ones is never cut out of a text. The words are put there too:
+        # the library gives an added token that is not there the next free number, whatever its "id" says.
+        document["model"]["vocab"] |= {token["content"]: token["id"] for token in document["added_tokens"]}
         document["added_tokens"] = [token for token in document["added_tokens"] if not token["special"]]
     return json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode()
 

@@ -79,7 +79,7 @@ def named(tmp_path, vocabulary=VOCABULARY, generation=None, **fields):
     (dict(generation={"eos_token_id": [END, 50256]}), "eos_token_id is 50256, but the vocabulary has 400 tokens"),
     (dict(vocabulary=404, bos_token_id=401), "bos_token_id is 401.*give --start-token"),
     (dict(eos_token_id=-1), "eos_token_id is -1"),
-    (dict(eos_token_id=200), r"eos_token_id is 200, the bytes b'.x..'; expected a token that text can name"),
+    (dict(eos_token_id=150), r"eos_token_id is 150, the bytes b'.x..'; expected a token that text can name"),
 ])
 def test_a_stop_token_that_cannot_be_is_refused(tmp_path, fields, message):
     with pytest.raises(BundleError, match=message):
