@@ -113,6 +113,7 @@ LOOK_ALIKES = {
     "truncation and padding": (FAST, {"tokenizer": changed(**LEFTOVERS)}),
     "truncation and padding in any fast tokenizer": (FAST, {"tokenizer": changed(**LEFTOVERS), "tokenizer_config": GENERIC}),
     "runs of spaces": (FAST, {"tokenizer": added(*SPACES)}),
+    "words": (FAST, {"tokenizer": added(*(word for word in AWKWARD if "'" not in word["content"]))}),
     "awkward words": (FAST, {"tokenizer": added(*AWKWARD)}),
     "an ordinary token as padding": (SLOW, {"special_tokens_map": {"pad_token": "!"}}),
     "special tokens that stay text": (SLOW, {"added_tokens": CHAT, "tokenizer_config": {"split_special_tokens": True}}),
@@ -143,7 +144,8 @@ def test_ids_are_those_of_transformers(folder, name):
     vocabulary = read_vocabulary(path)
     assert vocabulary.deviations == ()
     assert_as_transformers(path, vocabulary)
-    for mode in "TF" if vocabulary.added_words else "T":
+    # Words that begin like a contraction double the keys, and the time that their table takes: one mode is enough.
+    for mode in "TF" if vocabulary.added_words and name != "awkward words" else "T":
         report = compare(vocabulary, build_sentencepiece(vocabulary, mode), generated=60, built_in=True)
         assert report.mismatched_tokens == 0, [example for counts in report.by_class.values() for example in counts.examples]
         assert report.total("round_trip_failures") == 0
