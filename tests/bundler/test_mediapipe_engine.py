@@ -134,6 +134,18 @@ def test_a_stop_token_stops_it(eight_bit, tmp_path):
         assert engine.complete("It is") == original.greedy("It is", 12, stop) == original.tokenizer.decode(ids[:ids.index(stop)])
 
 
+def test_a_special_token_is_shown_or_stops(tmp_path):
+    """The pieces of special tokens are of type UNUSED, which the engine still finds by name, and shows where it does not stop."""
+    folder = write_eight_bit_checkpoint(tmp_path / "checkpoint", loud=(50256, 11, 262, 318, 290))
+    original, path = Original(folder), write_eight_bit_task(folder, tmp_path / "shown.task")
+    prompt = next(prompt for prompt in AWKWARD_PROMPTS if 0 < original.greedy(prompt, 24, stop=0).find(END))
+    parts = {entry.name: read_task(path).read_entry(entry.name) for entry in read_task(path).entries}
+    write_task(tmp_path / "other.task", {**parts, METADATA: LlmParameters(start_token=END, stop_tokens=("!",)).encode()})
+    for file, stop in ((path, original.end), (tmp_path / "other.task", 0)):
+        with open_mediapipe(file) as engine:
+            assert engine.complete(prompt, 24) == original.greedy(prompt, 24, stop)
+
+
 def test_sampling_follows_the_seed(eight_bit):
     def write(seed):
         with open_mediapipe(eight_bit[1], top_k=40, temperature=1.5, seed=seed) as engine:
