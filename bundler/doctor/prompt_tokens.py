@@ -77,6 +77,8 @@ def check_tokens(tokens: PromptTokens, tokenizer: TokenizerFacts | None, where: 
         index = tokenizer.ids.get(token.encode("utf-8", "replace")) if isinstance(token, str) else token
         if index in tokenizer.user_defined:
             tell("special-piece-in-text", f"{token!r} is a USER_DEFINED piece")
+        elif index in tokenizer.untyped:
+            tell("special-token-is-text", f"{token!r} in a prompt is text to this tokenizer")
     return found
 
 

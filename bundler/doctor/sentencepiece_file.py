@@ -23,7 +23,7 @@ _MOST_PIECES = 1 << 19  # the largest known have 262,144
 _LONGEST_REPLACEMENT = 256  # bytes; ours have 4
 TYPES = {1: "NORMAL", 2: "UNKNOWN", 3: "CONTROL", 4: "USER_DEFINED", 5: "UNUSED", 6: "BYTE"}
 _ALGORITHMS = {1: "unigram", 2: "BPE", 3: "word", 4: "char"}
-_UNKNOWN, _CONTROL, _USER_DEFINED, _BYTE = 2, 3, 4, 6
+_UNKNOWN, _CONTROL, _USER_DEFINED, _UNUSED, _BYTE = 2, 3, 4, 5, 6
 _ORDINARY, _UNIGRAM = (1, 4, 5), 1
 _PLACEHOLDER = b"\0", 5  # an UNUSED NUL is passed over
 _LONGEST_PIECE = 8000  # bytes
@@ -95,8 +95,11 @@ def _facts(model, pieces: list[tuple[bytes, int]]) -> TokenizerFacts:
         "character_map_bytes": len(normalizer.precompiled_charsmap), "dummy_prefix": normalizer.add_dummy_prefix,
         "escapes_spaces": normalizer.escape_whitespaces, "normalizer": _shown(normalizer.name)}
     ids = {piece: index for index, (piece, _) in reversed(list(enumerate(pieces)))}
+    # Our models replace a special token's text by a character of its own, the piece of another id.
+    untyped = frozenset(index for index, (piece, type) in enumerate(pieces)
+                        if type in (_CONTROL, _UNUSED) and replacement(normalizer.precompiled_charsmap, piece) not in ids)
     return TokenizerFacts("SentencePiece", len(pieces), ids, shown, mapped, first_alias, unknown,
-                          frozenset(index for index, (_, type) in enumerate(pieces) if type == _USER_DEFINED))
+                          frozenset(index for index, (_, type) in enumerate(pieces) if type == _USER_DEFINED), untyped)
 
 
 def _shown(piece: bytes) -> str:

@@ -14,7 +14,7 @@ class TokenizerFacts:
 
     `byte_mapped`: the tokens are spelled in GPT-2's byte alphabet, and nothing in the tokenizer spells text so.
     `first_alias`: from this id on they are second ids of other tokens, never to be generated; None without such.
-    `user_defined`: ids that are also recognised in the text of a prompt. A SentencePiece model has an `unknown` piece.
+    `user_defined`: ids that are also recognised in the text of a prompt; `untyped`: ids that no text becomes. A SentencePiece model has an `unknown` piece.
     """
 
     kind: str
@@ -25,4 +25,5 @@ class TokenizerFacts:
     first_alias: int | None = None
     unknown: int | None = None
     user_defined: frozenset[int] = frozenset()
+    untyped: frozenset[int] = frozenset()
     findings: list[Finding] = field(default_factory=list)

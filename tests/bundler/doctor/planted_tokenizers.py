@@ -159,7 +159,7 @@ def no_unknown_piece(good, folder):
 def end_of_text_is_the_unknown_piece(good, folder):
     def change(proto):
         for piece in proto.pieces:
-            piece.type = {2: 5, 3: 2}.get(piece.type, piece.type)
+            piece.type = 2 if piece.piece == b"<|endoftext|>" else 5 if piece.type == 2 else piece.type
     return write(folder, "broken.model", edited_tokenizer(good.tokenizer.read_bytes(), change))
 
 
@@ -196,7 +196,14 @@ def mapping_and_mapped_pieces(good, folder):
 def end_of_text_can_be_typed(good, folder):
     def change(proto):
         for piece in proto.pieces:
-            piece.type = 4 if piece.type == 3 else piece.type
+            piece.type = 4 if piece.piece == b"<|endoftext|>" else piece.type
+    return with_entries(good, folder, TOKENIZER_MODEL=edited_tokenizer(good.tokenizer.read_bytes(), change))
+
+
+@plants("special-token-is-text")
+def end_of_text_cannot_be_typed(good, folder):
+    def change(proto):
+        proto.normalizer_spec.precompiled_charsmap = b""
     return with_entries(good, folder, TOKENIZER_MODEL=edited_tokenizer(good.tokenizer.read_bytes(), change))
 
 

@@ -19,7 +19,7 @@ from lora_weights.adapter_file import encode_adapter, zero_adapter
 SESSION = Path(__file__).with_name("engine_session.py")
 # The planted model is no whole one; test_other_makers.py does it with a real model.
 ELSEWHERE = {"mask-inside-graph", "context-misread"}
-PROMPTS = {"piece-ids-beyond-embedding": "piece 3", "prefill-past-cache": "def f(x):\n" * 11}  # 78 tokens
+PROMPTS = {"piece-ids-beyond-embedding": "piece 2", "prefill-past-cache": "def f(x):\n" * 11}  # 78 tokens
 
 
 def run(good, folder, broken, prompt):
