@@ -137,7 +137,7 @@ def test_nan_weights_are_refused(tiny_checkpoint, tmp_path):
 
 def test_a_vocabulary_larger_than_the_embedding_is_refused(tmp_path):
     folder = write_tiny_checkpoint(tmp_path / "model", vocab_size=390, bos_token_id=None, eos_token_id=None)
-    with pytest.raises(BundleError, match="400 tokens but the embedding of model has 390 rows"):
+    with pytest.raises(BundleError, match="400 tokens, as transformers reads it, but the embedding of model has 390 rows"):
         plan_build(BuildOptions(str(folder), tmp_path / "out"))
 
 
