@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from dataclasses import dataclass
@@ -133,7 +134,7 @@ def _write_task(bundle: Bundle, layout: LoraLayout, output: Path, folder: Path) 
     if None in stops or (start is None and bundle.start_token is not None):
         raise BundleError(f"{bundle.path}: start token {bundle.start_token}, stop tokens {list(bundle.stop_tokens)}; expected tokens that text can "
                           "name, as a .task does: one of them is part of a character. Build with --stop-token")
-    facts = {"format": FORMAT, "name": output.stem, "tokenizer": {"mode": "T", "alias_of": list(alias_of)}}
+    facts = {"format": FORMAT, "name": output.stem, "tokenizer": {"mode": "T", "sha256": hashlib.sha256(proto).hexdigest(), "alias_of": list(alias_of)}}
     write_task(output, {MODEL: bundle.model, TOKENIZER: proto, METADATA: LlmParameters(start_token=start, stop_tokens=tuple(stops)).encode(),
                         MANIFEST: json.dumps(facts).encode()})
     return ["The .task carries no map of its weights, so `lora merge` cannot be used on it; `task-bundler build` writes one that has it."]

@@ -233,7 +233,7 @@ def _parse_merges(text: str, path: Path) -> list[tuple[str, str]]:
     return merges
 
 
-def _parse_json(text: str, path: Path) -> Any:
+def _parse_json(text: str, path: Path, unique_keys: bool = True) -> Any:
     def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         found = dict(pairs)
         if len(found) != len(pairs):
@@ -243,7 +243,7 @@ def _parse_json(text: str, path: Path) -> Any:
         return found
 
     try:
-        return json.loads(text, object_pairs_hook=unique)
+        return json.loads(text, object_pairs_hook=unique if unique_keys else None)
     except json.JSONDecodeError as error:
         raise TokenizerError(f"{path}: not JSON: {error.msg} in line {error.lineno}, column {error.colno}; "
                              "the file may be cut short, fetch it again") from error
@@ -254,7 +254,7 @@ def _parse_json(text: str, path: Path) -> Any:
 
 
 def _parse_object(path: Path) -> dict[str, Any]:
-    value = _parse_json(_read_text(path), path)
+    value = _parse_json(_read_text(path), path, unique_keys=False)  # of settings the last counts, as for transformers
     if not isinstance(value, dict):
         raise TokenizerError(f"{path}: holds a {type(value).__name__}; expected one object")
     return value

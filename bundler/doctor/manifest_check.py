@@ -35,29 +35,30 @@ def read_manifest(data: bytes) -> dict[str, Any] | Finding:
 
 def check_manifest(manifest: dict[str, Any], tokenizer: bytes | None, tokens: PromptTokens | None, shape: LlmShape | None, rows: int | None,
                    ranks: tuple[int, ...], model_bytes: int) -> list[Finding]:
-    """Whether what the manifest says is what the other entries are. None: that entry could not be read."""
+    """Whether what the manifest says is what the other entries are; what it leaves out, as one of a repacked bundle does, is not held
+    against it. None: that entry could not be read."""
     found = []
 
-    def hold(name: str, said: Any, is_: Any) -> None:
-        if said != is_:
-            found.append(Finding("manifest-contradicts", MANIFEST, f"it says {name} {said!r}, the bundle has {is_!r}"))
+    def hold(name: str, facts: dict[str, Any], key: str, actual: Any) -> None:
+        if key in facts and facts[key] != actual:
+            found.append(Finding("manifest-contradicts", MANIFEST, f"it says {name} {facts[key]!r}, the bundle has {actual!r}"))
 
     facts = manifest.get("tokenizer") if isinstance(manifest.get("tokenizer"), dict) else {}
-    if tokenizer is not None and facts.get("sha256") != (digest := hashlib.sha256(tokenizer).hexdigest()):
-        found.append(Finding("tokenizer-not-the-built", TOKENIZER, f"it has SHA-256 {digest}, the {MANIFEST} says {facts.get('sha256')!r}"))
+    if tokenizer is not None and "sha256" in facts and facts["sha256"] != (digest := hashlib.sha256(tokenizer).hexdigest()):
+        found.append(Finding("tokenizer-not-the-built", TOKENIZER, f"it has SHA-256 {digest}, the {MANIFEST} says {facts['sha256']!r}"))
     if tokens is not None:
-        hold("start token", manifest.get("start_token"), tokens.start)
-        hold("stop tokens", manifest.get("stop_tokens"), list(tokens.stops))
+        hold("start token", manifest, "start_token", tokens.start)
+        hold("stop tokens", manifest, "stop_tokens", list(tokens.stops))
     if shape is not None:
-        hold("prefill lengths", manifest.get("prefill"), list(shape.prefill))
+        hold("prefill lengths", manifest, "prefill", list(shape.prefill))
         context = manifest.get("context")
         if shape.context and not (type(context) is int and context > shape.context):  # which has a finding of its own: max-tokens-over-context
-            hold("context", context, shape.context)
+            hold("context", manifest, "context", shape.context)
         if rows is not None:
-            hold("embedding rows", facts.get("rows"), rows)
+            hold("embedding rows", facts, "rows", rows)
     lora = manifest.get("lora")
     if isinstance(lora, dict) and shape is not None:
-        hold("LoRA ranks", lora.get("ranks"), list(ranks))
+        hold("LoRA ranks", lora, "ranks", list(ranks))
         if "tensors" in lora and (wrong := _broken_map(lora, shape.layers, model_bytes)):
             found.append(Finding("manifest-contradicts", MANIFEST, wrong))
     return found

@@ -33,15 +33,17 @@ class Hostile:
 
     plant: Callable[[Path], object]
     expected: str | None
+    # What a build says of one that can be opened: which tokens begin and end a text is asked only there.
+    in_a_build: str | None = None
 
 
 HOSTILE: dict[str, Hostile] = {}
 
 
-def hostile(name: str, expected: str | None):
+def hostile(name: str, expected: str | None, in_a_build: str | None = None):
     def register(plant):
         assert name not in HOSTILE
-        HOSTILE[name] = Hostile(plant, expected)
+        HOSTILE[name] = Hostile(plant, expected, in_a_build)
         return plant
     return register
 
@@ -79,11 +81,11 @@ def tensors(prefix="transformer.") -> dict[str, torch.Tensor]:
 # config.json
 
 
-def config(name: str, expected: str | None, file: str = "config.json", **fields):
+def config(name: str, expected: str | None, file: str = "config.json", in_a_build: str | None = None, **fields):
     def plant(folder):
         old = json.loads((folder / file).read_text()) if (folder / file).exists() else {}
         (folder / file).write_text(json.dumps({**old, **fields}))
-    hostile(f"{file}: {name}", expected)(plant)
+    hostile(f"{file}: {name}", expected, in_a_build)(plant)
 
 
 def raw(name: str, content: str | bytes, expected: str | None, file: str = "config.json"):
@@ -145,15 +147,15 @@ config("an activation that is a list", "activation_function is ", activation_fun
 config("Python code", "auto_map", auto_map={"AutoModel": "evil--code.Model"})
 config("a quantization that is a number", "already quantised", quantization_config=3)
 config("tied as a string", "tie_word_embeddings is 'true'", tie_word_embeddings="true")
-config("a start token that is a list", None, bos_token_id=[258])
+config("a start token that is a list", None, bos_token_id=[258], in_a_build="cannot load its tokenizer")
 config("a start token that is a word", "bos_token_id is 'x'", bos_token_id="x")
-config("a start token far away", None, bos_token_id=2**70)
-config("a million stop tokens", None, eos_token_id=list(range(1_000_000)))
+config("a start token far away", None, bos_token_id=2**70, in_a_build="bos_token_id is 118")
+config("a million stop tokens", None, eos_token_id=list(range(1_000_000)), in_a_build="eos_token_id is 0, the bytes")
 
 config("a stop token that is a float", "eos_token_id is 1.5", "generation_config.json", eos_token_id=1.5)
 config("stop tokens of a megabyte", "eos_token_id is 'xxx", "generation_config.json", eos_token_id=["x" * 1_000_000])
 config("a stop token that is an object", "eos_token_id is ", "generation_config.json", eos_token_id={"id": 1})
-config("a negative stop token", None, "generation_config.json", eos_token_id=-1)
+config("a negative stop token", None, "generation_config.json", eos_token_id=-1, in_a_build="eos_token_id is -1")
 raw("a list", "[]", "holds a list", "generation_config.json")
 raw("cut short", '{"eos', "not valid JSON", "generation_config.json")
 raw("5,000 digits", '{"eos_token_id": ' + "9" * 5000 + "}", "not valid JSON", "generation_config.json")

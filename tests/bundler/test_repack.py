@@ -8,6 +8,7 @@ import pytest
 
 from bundler.bundle_file import open_bundle
 from bundler.cli import run
+from bundler.doctor.examine import examine
 from bundler.errors import BundleError, OptionError
 from bundler.litertlm_engine import open_engine
 from bundler.litertlm_file import read_litertlm
@@ -42,6 +43,7 @@ def test_a_litertlm_becomes_a_task_that_passes_every_gate(tiny_bundle, tiny_chec
 def test_there_and_back(tiny_bundle, tmp_path):
     repack(tiny_bundle[0] / "tiny.task", tmp_path / "a.litertlm")
     repack(tmp_path / "a.litertlm", tmp_path / "b.task")
+    assert examine(tmp_path / "b.task").findings == []  # whose manifest says less than a build's
     built, back = read_task(tiny_bundle[0] / "tiny.task"), read_task(tmp_path / "b.task")
     assert all(back.read_entry(name) == built.read_entry(name) for name in (MODEL, TOKENIZER, METADATA))
     assert open_bundle(tmp_path / "b.task").alias_of == open_bundle(tiny_bundle[0] / "tiny.task").alias_of
