@@ -20,8 +20,8 @@ from pathlib import Path
 
 
 def build_once(model: str, output: Path, recipe: str, verify: bool, report) -> None:
-    from bundler.build import build
-    from bundler.plan import BuildOptions
+    from bundler.pipeline.build import build
+    from bundler.pipeline.plan import BuildOptions
 
     build(BuildOptions(model, output, recipe=recipe, verify=verify))
     own = int(re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())[1])

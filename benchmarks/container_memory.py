@@ -41,11 +41,11 @@ def main() -> None:
 
 def run_step(step: str, folder: Path) -> None:
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-    from bundler.litertlm_file import MODEL_SECTION, read_litertlm, write_litertlm
-    from bundler.llm_metadata import LlmMetadata
-    from bundler.mediapipe_packer import pack_with_mediapipe
-    from bundler.metadata import LlmParameters
-    from bundler.task_file import METADATA, MODEL, TOKENIZER, read_task, write_task
+    from bundler.containers.litertlm import MODEL_SECTION, read_litertlm, write_litertlm
+    from bundler.containers.llm_metadata import LlmMetadata
+    from bundler.containers.llm_parameters import LlmParameters
+    from bundler.containers.mediapipe_packer import pack_with_mediapipe
+    from bundler.containers.task import METADATA, MODEL, TOKENIZER, read_task, write_task
 
     model, task, litertlm, tokenizer = (folder / name for name in ("model.tflite", "a.task", "a.litertlm", "tokenizer.model"))
     parameters = LlmParameters(start_token="</s>", stop_tokens=("</s>",))

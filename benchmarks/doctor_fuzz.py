@@ -48,7 +48,7 @@ def main() -> int:
 def gather(folders: list[Path], work: Path) -> list[Path]:
     """The files to damage, those derived written to `work`."""
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-    from bundler.task_file import MODEL, TOKENIZER, read_task, write_task
+    from bundler.containers.task import MODEL, TOKENIZER, read_task, write_task
 
     sources = [path for folder in folders for path in sorted(folder.rglob("*")) if path.suffix in KINDS]
     small = small_tokenizer()
@@ -137,9 +137,9 @@ def refusal_of(path: Path, report) -> str:
     """What another reader has against a file that the doctor calls sound; empty if nothing."""
     import sentencepiece
 
-    from bundler.bundle_file import open_bundle
+    from bundler.containers.bundle import open_bundle
+    from bundler.containers.task import read_task
     from bundler.errors import BundleError
-    from bundler.task_file import read_task
     from lora_weights.adapter_file import read_adapter_file
     from lora_weights.errors import LoraError
 

@@ -26,7 +26,7 @@ TOKENS = 16
 
 def measure(build: Path, generations: int = 2000, swaps: int = 500) -> dict:
     """The figures of one long session on the .litertlm in the folder of a build."""
-    from bundler.litertlm_engine import open_engine
+    from bundler.engines.litertlm import open_engine
 
     bundle = next(build.glob("*.litertlm"))
     with tempfile.TemporaryDirectory() as temporary:
@@ -60,7 +60,7 @@ def measure(build: Path, generations: int = 2000, swaps: int = 500) -> dict:
 
 def _adapters(build: Path, temporary: Path) -> list[Path]:
     """Two adapter files of the build, or two random ones."""
-    from bundler.export_adapter import open_lora_bundles, prepare_adapter, write_adapter
+    from bundler.pipeline.export_adapter import open_lora_bundles, prepare_adapter, write_adapter
     from lora_weights.random_adapter import write_random_adapter
 
     files = sorted(path for path in (build / "adapters").glob("*.tflite") if path.stem != "zero")[:2]
@@ -75,7 +75,7 @@ def _adapters(build: Path, temporary: Path) -> list[Path]:
 
 def _new_sessions(bundle: Path, adapters: list[Path]) -> list[float]:
     """Times of swaps in ms when no session is kept for the adapter; in one of them the engine is opened again."""
-    from bundler.litertlm_engine import SESSIONS_AN_ENGINE, open_engine
+    from bundler.engines.litertlm import SESSIONS_AN_ENGINE, open_engine
 
     with open_engine(bundle) as engine:
         # A number of tokens that was not asked for before needs a session of its own.

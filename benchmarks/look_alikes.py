@@ -32,8 +32,8 @@ import torch  # noqa: E402
 from transformers import AutoTokenizer, GPT2Config, GPT2LMHeadModel, GPT2TokenizerFast  # noqa: E402
 from transformers.utils import logging  # noqa: E402
 
-from bundler.litertlm_engine import open_engine  # noqa: E402
-from bundler.mediapipe_engine import open_mediapipe  # noqa: E402
+from bundler.engines.litertlm import open_engine  # noqa: E402
+from bundler.engines.mediapipe import open_mediapipe  # noqa: E402
 from gpt2_training.vocabulary import save_vocabulary, train_vocabulary  # noqa: E402
 
 SIZE, END, ROWS = 600, 599, 640  # tokens of the vocabulary, the id of <|endoftext|>, rows of the embedding

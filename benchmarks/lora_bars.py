@@ -26,7 +26,7 @@ def main() -> None:
     if arguments.work:
         _work(arguments.work, arguments.build)
         return
-    from bundler.export_adapter import open_lora_bundles
+    from bundler.pipeline.export_adapter import open_lora_bundles
     from lora_weights.random_adapter import write_random_adapter
 
     bundles = open_lora_bundles(arguments.build)
@@ -49,7 +49,7 @@ def _work(work: str, build: Path) -> None:
     first, second = (Path(folder) / name for name in ("first", "second"))
     files = [path.with_suffix(".tflite") for path in (first, second)]
     if kind == "export":
-        from bundler.export_adapter import open_lora_bundles, prepare_adapter, write_adapter
+        from bundler.pipeline.export_adapter import open_lora_bundles, prepare_adapter, write_adapter
 
         started = time.perf_counter()
         bundles = open_lora_bundles(build)
@@ -60,16 +60,16 @@ def _work(work: str, build: Path) -> None:
         payload = sum(tensor.nbytes for tensor in adapter.tensors.values())
         _print(export_seconds=seconds, export_peak_mb=_peak(), adapter_bytes=size, adapter_over_payload=size / payload)
     elif kind == "merge":
-        from bundler.bundle_file import open_bundle
-        from bundler.lora_manifest import base_of_bundle
-        from bundler.merge_bundle import adapter_for_merging, merge_into_bundle
+        from bundler.containers.bundle import open_bundle
+        from bundler.containers.lora_manifest import base_of_bundle
+        from bundler.lora.merge_bundle import adapter_for_merging, merge_into_bundle
 
         started = time.perf_counter()
         task = next(build.glob("*.task"))
         merge_into_bundle(task, adapter_for_merging(first, base_of_bundle(open_bundle(task))), Path(folder) / "merged.task")
         _print(merge_seconds=time.perf_counter() - started, merge_peak_mb=_peak())
     else:
-        from bundler.litertlm_engine import open_engine
+        from bundler.engines.litertlm import open_engine
 
         with open_engine(next(build.glob("*.litertlm"))) as engine:
             same, other = [], []

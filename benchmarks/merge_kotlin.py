@@ -26,9 +26,9 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "android_mediapipe_app" / "ve
 from check_core import compile_core
 from toolchain import HERE, Toolchain, compile_kotlin, joined, kotlin_files, require, toolchain
 
-from bundler.bundle_file import open_bundle
-from bundler.lora_manifest import base_of_bundle
-from bundler.merge_bundle import adapter_for_merging, merge_into_bundle
+from bundler.containers.bundle import open_bundle
+from bundler.containers.lora_manifest import base_of_bundle
+from bundler.lora.merge_bundle import adapter_for_merging, merge_into_bundle
 from lora_weights.adapter_file import encode_adapter
 from lora_weights.random_adapter import write_random_adapter
 

@@ -24,16 +24,16 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from bundler.plan import BuildOptions, plan_build
-from bundler.convert import convert_fp32
-from bundler.divergence import compare_rows, divergence
+from bundler.conversion.convert import convert_fp32
+from bundler.conversion.gpt2 import TokenRows, load_exportable
+from bundler.conversion.quantize import RECIPES, check_recipe, quantize
 from bundler.errors import OptionError
-from bundler.gpt2 import TokenRows, load_exportable
-from bundler.native_output import quiet
-from bundler.quantize import RECIPES, check_recipe, quantize
-from bundler.reference import Reference
-from bundler.tflite_runner import TFLiteGPT2
-from bundler.verification_text import verification_text
+from bundler.pipeline.plan import BuildOptions, plan_build
+from bundler.system.native_output import quiet
+from bundler.tflite.runner import TFLiteGPT2
+from bundler.verification.divergence import compare_rows, divergence
+from bundler.verification.reference import Reference
+from bundler.verification.text import verification_text
 from gpt2_training.corpus import STANDARD_LIBRARY, read_corpus
 from tokenizer_tools.vocabulary import reference_tokenizer
 

@@ -13,10 +13,10 @@ import traceback
 
 import click
 
-from bundler.console import prepare_streams
+from bundler.commands.console import prepare_streams
 from bundler.errors import BundleError, OptionError, VerificationError
-from bundler.signals import interrupt_on_signals, interrupted
-from bundler.temporary_folder import choose_temporary_place
+from bundler.system.signals import interrupt_on_signals, interrupted
+from bundler.system.temporary_folder import choose_temporary_place
 from gpt2_training.errors import TrainingError
 from lora_weights.errors import LoraError
 from tokenizer_tools.errors import TokenizerError

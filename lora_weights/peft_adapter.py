@@ -14,7 +14,15 @@ import numpy as np
 
 from lora_weights.adapter import Adapter, LowRank, check_finite
 from lora_weights.errors import LoraError
-from lora_weights.peft_config import CONFIG, KEEP, Module, read_config, read_json, refuse_more_than_pairs, targeted_modules
+from lora_weights.peft_config import (
+    CONFIG,
+    KEEP,
+    Module,
+    read_config,
+    read_json,
+    refuse_more_than_pairs,
+    targeted_modules,
+)
 from tokenizer_tools.errors import brief
 from tokenizer_tools.printable import printable
 

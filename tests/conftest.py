@@ -18,9 +18,9 @@ def tiny_checkpoint(tmp_path_factory):
 @pytest.fixture(scope="session")
 def tiny_tflite(tiny_checkpoint, tmp_path_factory):
     """The tiny checkpoint converted in fp32 with two alias rows: (path, exportable model, checkpoint)."""
-    from bundler.checkpoint import open_checkpoint
-    from bundler.convert import Signatures, convert_fp32
-    from bundler.gpt2 import TokenRows, load_exportable
+    from bundler.checkpoints.checkpoint import open_checkpoint
+    from bundler.conversion.convert import Signatures, convert_fp32
+    from bundler.conversion.gpt2 import TokenRows, load_exportable
 
     checkpoint = open_checkpoint(tiny_checkpoint)
     model = load_exportable(checkpoint, 96, TokenRows(VOCABULARY, (7, 9)))
@@ -32,8 +32,8 @@ def tiny_tflite(tiny_checkpoint, tmp_path_factory):
 @pytest.fixture(scope="session")
 def tiny_bundle(tiny_checkpoint, tmp_path_factory):
     """A verified int8 build of the tiny checkpoint: (output folder, manifest)."""
-    from bundler.build import build
-    from bundler.plan import BuildOptions
+    from bundler.pipeline.build import build
+    from bundler.pipeline.plan import BuildOptions
 
     output = tmp_path_factory.mktemp("bundle") / "tiny"
     return output, build(BuildOptions(str(tiny_checkpoint), output))

@@ -3,7 +3,7 @@
 import torch
 from transformers import GPT2Config, GPT2LMHeadModel
 
-from bundler.verification_text import verification_text
+from bundler.verification.text import verification_text
 from gpt2_training.vocabulary import save_vocabulary, train_vocabulary
 
 VOCABULARY = 400

@@ -7,10 +7,11 @@ and its logit is never the largest.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from tokenizer_tools.vocabulary import BYTE_SYMBOLS, BytePairVocabulary
+
 from tokenizer_tools.keys import CONTRACTIONS
 from tokenizer_tools.spellings import Spellings, split_token
 from tokenizer_tools.symbols import Symbols
+from tokenizer_tools.vocabulary import BYTE_SYMBOLS, BytePairVocabulary
 
 
 @dataclass(frozen=True)

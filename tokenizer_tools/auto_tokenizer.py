@@ -45,7 +45,8 @@ def load_auto_tokenizer(folder: Path, files: Mapping[str, dict[str, Any]]) -> Au
     """
     _check_settings(folder, files)
     with _silence():
-        from transformers import AutoTokenizer as Auto, GPT2Config
+        from transformers import AutoTokenizer as Auto
+        from transformers import GPT2Config
 
         try:
             # A folder of tokenizer files alone does not say that they are GPT-2's.

@@ -13,7 +13,13 @@ from typing import Any, Iterable
 from tokenizer_tools.auto_tokenizer import TOKENIZER_FILES, AutoTokenizer, load_auto_tokenizer
 from tokenizer_tools.deviations import deviations, leftovers, start_of_text
 from tokenizer_tools.errors import TokenizerError, brief
-from tokenizer_tools.vocabulary import BYTE_SYMBOLS, SYMBOL_BYTES, BytePairVocabulary, reference_tokenizer, tokenizer_json
+from tokenizer_tools.vocabulary import (
+    BYTE_SYMBOLS,
+    SYMBOL_BYTES,
+    BytePairVocabulary,
+    reference_tokenizer,
+    tokenizer_json,
+)
 
 __all__ = ["BytePairVocabulary", "read_vocabulary", "read_vocabulary_files", "reference_tokenizer", "tokenizer_json"]
 

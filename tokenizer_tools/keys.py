@@ -16,9 +16,9 @@ from dataclasses import dataclass
 from typing import Callable, Iterator
 
 from tokenizer_tools import code_points
-from tokenizer_tools.vocabulary import bytes_to_symbols
 from tokenizer_tools.code_points import NUMBER, OTHER, WHITE_SPACE
 from tokenizer_tools.spellings import SPACE, Spellings
+from tokenizer_tools.vocabulary import bytes_to_symbols
 
 CONTRACTIONS = (b"'s", b"'t", b"'re", b"'ve", b"'m", b"'ll", b"'d")
 _APOSTROPHE = b"'"

@@ -13,12 +13,12 @@ from typing import Mapping
 from tokenizer_tools.added_tokens import cut_out
 from tokenizer_tools.aliases import LockedTokens, added_aliases, alias_table, symbol_bytes
 from tokenizer_tools.boundaries import remove_crossings
-from tokenizer_tools.vocabulary import BYTE_SYMBOLS, BytePairVocabulary, bytes_to_symbols
 from tokenizer_tools.charsmap import compile_charsmap
 from tokenizer_tools.errors import TokenizerError
 from tokenizer_tools.keys import normalizer_keys
 from tokenizer_tools.spellings import Spellings, whole_characters
 from tokenizer_tools.symbols import added_symbols, choose_symbols
+from tokenizer_tools.vocabulary import BYTE_SYMBOLS, BytePairVocabulary, bytes_to_symbols
 
 MODES = ("T", "F")
 

@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from typing import Iterator, NamedTuple
 
 from tokenizer_tools import code_points
-from tokenizer_tools.vocabulary import SYMBOL_BYTES, BytePairVocabulary, symbols_to_bytes
 from tokenizer_tools.code_points import LETTER, NUMBER, OTHER
 from tokenizer_tools.symbols import Symbols
+from tokenizer_tools.vocabulary import SYMBOL_BYTES, BytePairVocabulary, symbols_to_bytes
 
 SPACE = 0x20
 

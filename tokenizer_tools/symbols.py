@@ -12,8 +12,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Hashable, Sequence
 
-from tokenizer_tools.vocabulary import BYTE_SYMBOLS
 from tokenizer_tools.errors import TokenizerError
+from tokenizer_tools.vocabulary import BYTE_SYMBOLS
 
 PLAIN, OTHER_PLANE, NUMBER_PLANE, WHITE_PLANE = range(4)
 

@@ -10,7 +10,20 @@ from typing import Sequence
 from check_core import compile_core
 from resources import link
 from stubs import read_declarations, write_sources
-from toolchain import APP, HERE, CheckFailed, compile_kotlin, debian_jars, joined, junit_jars, kotlin_files, require, run_junit, test_classes, toolchain
+from toolchain import (
+    APP,
+    HERE,
+    CheckFailed,
+    compile_kotlin,
+    debian_jars,
+    joined,
+    junit_jars,
+    kotlin_files,
+    require,
+    run_junit,
+    test_classes,
+    toolchain,
+)
 
 ENGINES = HERE / "stubs" / "engines"
 # The Android Gradle plugin rewrites what is newer than the phone in these classes' form, but not in what they call.

@@ -15,8 +15,21 @@ import tempfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from toolchain import (APP, HERE, CheckFailed, Toolchain, ToolMissing, compile_kotlin, debian_jars, junit_jars, kotlin_files, lint, run_java,
-                       test_classes, toolchain)
+from toolchain import (
+    APP,
+    HERE,
+    CheckFailed,
+    Toolchain,
+    ToolMissing,
+    compile_kotlin,
+    debian_jars,
+    junit_jars,
+    kotlin_files,
+    lint,
+    run_java,
+    test_classes,
+    toolchain,
+)
 
 CORE = APP / "core"
 # Android 7 has Java 8's library: what came later must not be called.

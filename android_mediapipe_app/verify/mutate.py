@@ -18,7 +18,18 @@ from pathlib import Path
 from typing import Sequence
 
 from check_core import CORE, compile_core, compile_core_tests
-from toolchain import HERE, CheckFailed, ToolMissing, compile_kotlin, debian_jars, junit_jars, kotlin_files, run_java, test_classes, toolchain
+from toolchain import (
+    HERE,
+    CheckFailed,
+    ToolMissing,
+    compile_kotlin,
+    debian_jars,
+    junit_jars,
+    kotlin_files,
+    run_java,
+    test_classes,
+    toolchain,
+)
 
 PACKAGES = ("adapter", "bundle", "bytes", "catalogue", "flatbuffer", "hash", "json", "litertlm", "merge", "model", "progress", "protobuf", "writing")
 

@@ -1,4 +1,4 @@
-"""Hostile checkpoints (tests/bundler/hostile_checkpoints.py) before `build --dry-run`: no traceback, hang, great memory, or code of theirs."""
+"""Hostile checkpoints (tests/hostile_checkpoints.py) before `build --dry-run`: no traceback, hang, great memory, or code of theirs."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from launcher import REPOSITORY, Job, Launcher
 from tally import Tally
 from trees import empty
 
-REGISTRY = REPOSITORY / "tests" / "bundler" / "hostile_checkpoints.py"
+REGISTRY = REPOSITORY / "tests" / "hostile_checkpoints.py"
 SECONDS, KILOBYTES = 60.0, 1 << 20  # for each; memory above that of a sound one
 _FORK = """
 import json, os, sys
@@ -32,7 +32,7 @@ def checkpoints(attack: Attack) -> Tally:
         return tally
     work = empty(attack.work / "checkpoints")
     script = work / "hostile.py"
-    script.write_text(_FORK.format(path=[str(REGISTRY.parent), str(REGISTRY.parent.parent)]))
+    script.write_text(_FORK.format(path=[str(REGISTRY.parent), str(REPOSITORY)]))
 
     def registry(launcher: Launcher, *arguments: str):
         ended = launcher.run(Job(arguments, work, work, script=script))

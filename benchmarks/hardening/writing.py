@@ -41,7 +41,7 @@ import torch
 torch.set_num_threads(1)
 from peft_folders import write_adapter
 from tiny_gpt2 import write_tiny_checkpoint
-from bundler.checkpoint import open_checkpoint
+from bundler.checkpoints.checkpoint import open_checkpoint
 here = Path(sys.argv[1])
 for number, name in enumerate(("base", "other")):
     write_tiny_checkpoint(here / name, seed=number)

@@ -100,7 +100,7 @@ def serve() -> dict:
     if "--bare" not in sys.argv:
         import_everything()
         keep_conversions(Path(os.environ["HARDENING_CONVERSIONS"]))
-    # A worker process (bundler.isolated) is forked too, in place of an interpreter that imports everything anew.
+    # A worker process (bundler.system.isolated) is forked too, in place of an interpreter that imports everything anew.
     fork = multiprocessing.get_context("fork")
     multiprocessing.get_context = lambda method=None: fork
     ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1)

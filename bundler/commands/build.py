@@ -7,7 +7,7 @@ from typing import Sequence
 
 import click
 
-from bundler.console import Terminal, hub_options, terminal_options
+from bundler.commands.console import Terminal, hub_options, terminal_options
 
 
 def _lengths(context: click.Context, parameter: click.Parameter, value: str | None) -> tuple[int, ...] | None:
@@ -64,13 +64,13 @@ def command(terminal: Terminal, dry_run: bool, **options) -> None:
 
     Example: task-bundler build gpt2_training/sample -o out/sample
     """
-    from bundler.native_output import quiet
+    from bundler.system.native_output import quiet
 
     with terminal.stage("Loading PyTorch and the converter"), quiet():
-        from bundler.build import build
-        from bundler.plan import BuildOptions, plan_build
-        from bundler.gate_table import gate_table
-        from bundler.gate import Gate
+        from bundler.commands.gate_table import gate_table
+        from bundler.pipeline.build import build
+        from bundler.pipeline.plan import BuildOptions, plan_build
+        from bundler.verification.gate import Gate
 
     options = BuildOptions(**options | {"engines": tuple(dict.fromkeys(options["engines"]))})
     if dry_run:
@@ -86,7 +86,7 @@ def command(terminal: Terminal, dry_run: bool, **options) -> None:
     for container in ("task", "litertlm"):
         terminal.say(f"{options.output}/{manifest['name']}.{container}, {manifest['bytes'][container]:,} bytes")
     if options.app_assets:
-        from bundler.app_assets import adb_lines
+        from bundler.pipeline.app_assets import adb_lines
 
         for line in adb_lines(options.output):
             terminal.say(line, soft_wrap=True)

@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 from rich.console import Console
 
-from bundler.console import Terminal, terminal_options
+from bundler.commands.console import Terminal, terminal_options
 from bundler.errors import BundleError, VerificationError
 from tokenizer_tools.printable import printable
 

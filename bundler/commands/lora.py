@@ -10,10 +10,10 @@ from pathlib import Path
 
 import click
 
-from bundler.console import Terminal, hub_options, terminal_options
+from bundler.checkpoints.hub_id import HubAccess
+from bundler.commands.console import Terminal, hub_options, terminal_options
 from bundler.errors import OptionError
-from bundler.hub_id import HubAccess
-from bundler.output_folder import check_output, check_output_file, staged_folder
+from bundler.system.output_folder import check_output, check_output_file, staged_folder
 
 PATH = click.Path(path_type=Path)
 
@@ -47,19 +47,19 @@ def export(terminal: Terminal, adapter: Path, bundle: Path, model: str | None, o
 
     Example: task-bundler lora export lora_weights/samples/pirate --bundle out/sample --against gpt2_training/sample -o pirate.tflite
     """
-    from bundler.native_output import quiet
+    from bundler.system.native_output import quiet
 
     check_output_file(output, force, [adapter, bundle])
     if not skip_gates and not model:
         raise OptionError("--against is missing: give the checkpoint, so that the adapter can be proven to act; or --skip-gates")
     with quiet():
-        from bundler.export_adapter import check_adapter, open_lora_bundles, prepare_adapter, write_adapter
+        from bundler.pipeline.export_adapter import check_adapter, open_lora_bundles, prepare_adapter, write_adapter
 
     bundles = open_lora_bundles(bundle)
     file = prepare_adapter(adapter, bundles, rank)
     gates = []
     if not skip_gates:
-        from bundler.gate_table import gate_table
+        from bundler.commands.gate_table import gate_table
 
         gates = check_adapter(adapter, file, bundles, model, tokenizer=tokenizer, hub=hub, stage=terminal.stage)
         terminal.say(gate_table(file.header.name, gates))
@@ -85,9 +85,9 @@ def merge(terminal: Terminal, base: str, adapter: Path, output: Path, tokenizer:
     Example: task-bundler lora merge out/sample/sample.task lora_weights/samples/pirate -o pirate.task
     """
     if Path(base).is_file() and Path(base).suffix not in (".pt", ".pth"):
-        from bundler.bundle_file import open_bundle
-        from bundler.lora_manifest import base_of_bundle
-        from bundler.merge_bundle import adapter_for_merging, merge_into_bundle
+        from bundler.containers.bundle import open_bundle
+        from bundler.containers.lora_manifest import base_of_bundle
+        from bundler.lora.merge_bundle import adapter_for_merging, merge_into_bundle
 
         check_output_file(output, force, [Path(base), adapter])
         with terminal.stage(f"Merging {adapter.name} into {Path(base).name}"):
@@ -96,12 +96,12 @@ def merge(terminal: Terminal, base: str, adapter: Path, output: Path, tokenizer:
         terminal.say(f"{output}: {file.header.name} in {result['matrices']} matrices")
         terminal.result({"file": str(output), "name": file.header.name, **result})
         return
-    from bundler.native_output import quiet
+    from bundler.system.native_output import quiet
 
     inputs = _paths(base, adapter, tokenizer)
     check_output(output, force, inputs)
     with terminal.stage("Loading PyTorch"), quiet():
-        from bundler.merge_checkpoint_folder import merge_checkpoint_folder
+        from bundler.lora.merge_checkpoint import merge_checkpoint_folder
     with terminal.stage(f"Merging {adapter.name} into {base}"), quiet(), staged_folder(output, force, inputs) as folder:
         merge_checkpoint_folder(base, adapter, folder, tokenizer=tokenizer, hub=hub)
     terminal.say(f"{output}: a checkpoint with {adapter.name} in its weights")
@@ -132,8 +132,8 @@ def _paths(*inputs: str | Path | None) -> list[Path]:
 
 def _opened(model: str, tokenizer: Path | None, hub: HubAccess):
     """The model in PyTorch, its tokenizer, and its fingerprint."""
-    from bundler.checkpoint import open_checkpoint
-    from bundler.lora_facts import weights_fingerprint
+    from bundler.checkpoints.checkpoint import open_checkpoint
+    from bundler.lora.facts import weights_fingerprint
     from tokenizer_tools.bpe import read_vocabulary
     from tokenizer_tools.vocabulary import reference_tokenizer
 
@@ -166,7 +166,7 @@ def train(terminal: Terminal, model: str, text: str, output: Path, tokenizer: Pa
     """
     import math
 
-    from bundler.native_output import quiet
+    from bundler.system.native_output import quiet
 
     with staged_folder(output, force, _paths(model, tokenizer), _paths(text)) as folder:
         with terminal.stage("Loading PyTorch"), quiet():
@@ -215,7 +215,7 @@ def compare(terminal: Terminal, model: str, text: str, output: Path, tokenizer: 
     """
     import json
 
-    from bundler.native_output import quiet
+    from bundler.system.native_output import quiet
 
     with staged_folder(output, force, _paths(model, tokenizer), _paths(text)) as folder:
         with terminal.stage("Loading PyTorch"), quiet():

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import click
 
-from bundler.console import Terminal, terminal_options
+from bundler.commands.console import Terminal, terminal_options
 from bundler.errors import OptionError
-from bundler.output_folder import staged_folder
+from bundler.system.output_folder import staged_folder
 
 
 @click.command("pretrain")
@@ -46,7 +46,7 @@ def command(terminal: Terminal, text: str, output: Path, restart: bool, force: b
 
     Example: task-bundler pretrain python-stdlib -o out/python-gpt2
     """
-    from bundler.native_output import quiet
+    from bundler.system.native_output import quiet
 
     with staged_folder(output, force, texts=[Path(text)]) as folder:
         with terminal.stage("Loading PyTorch"), quiet():

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from bundler.console import Terminal, terminal_options
+from bundler.commands.console import Terminal, terminal_options
 
 
 @click.command("repack")
@@ -21,7 +21,7 @@ def command(terminal: Terminal, source: Path, output: Path, tokenizer: Path | No
 
     Example: task-bundler repack out/sample/sample.task sample.litertlm
     """
-    from bundler.repack import repack
+    from bundler.pipeline.repack import repack
 
     repacked = repack(source, output, tokenizer=tokenizer, force=force, stage=terminal.stage)
     size = output.stat().st_size

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import click
 
-from bundler.console import Terminal, terminal_options
+from bundler.commands.console import Terminal, terminal_options
+from bundler.commands.prompt import read_prompt
 from bundler.errors import BundleError
-from bundler.prompt import read_prompt
 from lora_weights.errors import LoraError
 
 
@@ -33,7 +33,7 @@ def command(terminal: Terminal, file: Path, prompt: str | None, max_tokens: int,
 
     Example: task-bundler run out/sample/sample.litertlm -p "def "
     """
-    from bundler.litertlm_engine import Sampling, open_engine
+    from bundler.engines.litertlm import Sampling, open_engine
 
     sampling = Sampling(temperature, top_k, top_p, seed)
     interactive = prompt is None and sys.stdin.isatty()

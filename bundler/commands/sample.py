@@ -6,8 +6,8 @@ from pathlib import Path
 
 import click
 
-from bundler.console import Terminal, terminal_options
-from bundler.prompt import read_prompt
+from bundler.commands.console import Terminal, terminal_options
+from bundler.commands.prompt import read_prompt
 
 
 @click.command("sample")
@@ -23,7 +23,7 @@ def command(terminal: Terminal, folder: Path, prompt: str, max_tokens: int, temp
 
     Example: task-bundler sample gpt2_training/sample -p "class Stack:"
     """
-    from bundler.native_output import quiet
+    from bundler.system.native_output import quiet
 
     prompt = read_prompt(prompt)
     with quiet():

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 
 import click
 
-from bundler.atomic_file import replacing
-from bundler.console import Terminal, terminal_options
+from bundler.commands.console import Terminal, terminal_options
 from bundler.errors import BundleError, OptionError, VerificationError
-from bundler.output_folder import check_output_file
+from bundler.system.atomic_file import replacing
+from bundler.system.output_folder import check_output_file
 
 if TYPE_CHECKING:
     from tokenizer_tools.report import MismatchReport

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import click
 
-from bundler.console import Terminal, terminal_options
+from bundler.commands.console import Terminal, terminal_options
 from tokenizer_tools.printable import printable
 
 EXAMPLE = "def read(self, path):\n    "
@@ -30,10 +30,10 @@ def command(terminal: Terminal, file: Path, other: Path | None, prompt: str, por
 
     Example: task-bundler try out/sample/sample.task pirate.task --prompt "def "
     """
-    from bundler.bundle_file import open_bundle
-    from bundler.model_context import model_context
-    from bundler.web_runtime import install_runtime
-    from bundler.web_server import ServedBundle, serve, site
+    from bundler.containers.bundle import open_bundle
+    from bundler.tflite.context import model_context
+    from bundler.web.runtime import install_runtime
+    from bundler.web.server import ServedBundle, serve, site
 
     files = [path for path in (file, other) if path]
     bundles = [ServedBundle(path, name, model_context(open_bundle(path).model)) for path, name in zip(files, _names(files))]

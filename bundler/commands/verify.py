@@ -6,9 +6,9 @@ from pathlib import Path
 
 import click
 
-from bundler.console import Terminal, hub_options, terminal_options
+from bundler.checkpoints.hub_id import HubAccess
+from bundler.commands.console import Terminal, hub_options, terminal_options
 from bundler.errors import VerificationError
-from bundler.hub_id import HubAccess
 
 
 @click.command("verify")
@@ -29,11 +29,11 @@ def command(terminal: Terminal, file: Path, model: str, texts: tuple[Path, ...],
 
     Example: task-bundler verify out/sample/sample.task --against gpt2_training/sample --text my_texts/
     """
-    from bundler.native_output import quiet
+    from bundler.system.native_output import quiet
 
     with terminal.stage("Loading PyTorch"), quiet():
-        from bundler.gate_table import gate_table
-        from bundler.verify_bundle import verify_bundle
+        from bundler.commands.gate_table import gate_table
+        from bundler.verification.verify_bundle import verify_bundle
 
     gates = verify_bundle(file, model, tokenizer=tokenizer, revision=revision, recipe=recipe, texts=texts, hub=hub,
                           engines=tuple(dict.fromkeys(engine for engine in engines if engine != "none")), stage=terminal.stage, bar=terminal.bar)

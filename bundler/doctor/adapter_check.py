@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from bundler.doctor.report import Finding
-from bundler.doctor.tflite_model import Model, Tensor
+from bundler.tflite.model import Model, Tensor
 from lora_weights.adapter import LITERTLM_RANKS, PROJECTIONS, tensor_name
 from lora_weights.adapter_file import FORMAT, OWN_METADATA, PAGE, RANK_METADATA
 

@@ -6,7 +6,7 @@ import hashlib
 import zlib
 
 from bundler.errors import BundleError
-from bundler.file_section import FileSection
+from bundler.system.file_section import FileSection
 
 
 class Digests:

@@ -7,16 +7,16 @@ from pathlib import Path
 
 from bundler.doctor.adapter_check import check_adapter, is_adapter
 from bundler.doctor.digest import Digests
-from bundler.doctor.litertlm_exam import examine_litertlm
-from bundler.doctor.model_exam import LARGE, describe_model
+from bundler.doctor.examine_litertlm import examine_litertlm
+from bundler.doctor.examine_model import LARGE, describe_model
+from bundler.doctor.examine_task import examine_task, take_sentencepiece
 from bundler.doctor.report import Finding, Report
 from bundler.doctor.sentencepiece_file import LIMIT as SENTENCEPIECE_LIMIT
 from bundler.doctor.sha256sums import listed_hashes
-from bundler.doctor.task_exam import examine_task, take_sentencepiece
-from bundler.doctor.tflite_model import AT, IDENTIFIER, read_model
 from bundler.errors import BundleError
-from bundler.file_section import FileSection
-from bundler.flatbuffer import Damaged
+from bundler.system.file_section import FileSection
+from bundler.tflite.flatbuffer import Damaged
+from bundler.tflite.model import AT, IDENTIFIER, read_model
 from tokenizer_tools.printable import printable
 
 _END_RECORD, _END_LIMIT = b"PK\5\6", 0xFFFF + 22  # a ZIP ends with this record and a comment of at most 65535 bytes

@@ -8,11 +8,19 @@ from pathlib import Path
 
 from litert_lm_builder import litertlm_core as core
 
+from bundler.containers.litertlm import (
+    HEADER_LIMIT,
+    HF_TOKENIZER_SECTION,
+    LLM_METADATA_SECTION,
+    MODEL_SECTION,
+    PREFILL_DECODE,
+    SENTENCEPIECE_SECTION,
+    LitertLmSection,
+    parse_header,
+)
 from bundler.doctor.report import Finding
-from bundler.file_section import FileSection
-from bundler.flatbuffer import Damaged
-from bundler.litertlm_file import (HEADER_LIMIT, HF_TOKENIZER_SECTION, LLM_METADATA_SECTION, MODEL_SECTION, PREFILL_DECODE,
-                                   SENTENCEPIECE_SECTION, LitertLmSection, parse_header)
+from bundler.system.file_section import FileSection
+from bundler.tflite.flatbuffer import Damaged
 
 ARTISAN = "tf_lite_artisan_text_decoder"  # the model_type of weights for browsers
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from bundler.doctor.report import Finding
 from bundler.doctor.signatures import CACHE, DECODE, POSITIONS, PREFILL, first, language_signatures
-from bundler.doctor.tflite_model import Model, Signature, Tensor
+from bundler.tflite.model import Model, Signature, Tensor
 from lora_weights.adapter import LITERTLM_RANKS, PROJECTIONS, tensor_name
 
 _INPUT = re.compile(r"lora_atten_([qkvo])_([ab])_prime_weight_(\d{1,6})")

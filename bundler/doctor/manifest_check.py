@@ -6,16 +6,15 @@ import hashlib
 import json
 from typing import Any
 
+from bundler.containers.bundle import FORMAT, MANIFEST
+from bundler.containers.lora_manifest import UNMERGED
+from bundler.containers.task import TOKENIZER
 from bundler.doctor.prompt_tokens import PromptTokens
 from bundler.doctor.report import Finding
 from bundler.doctor.signatures import LlmShape
-from bundler.lora_manifest import UNMERGED
-from bundler.manifest import FORMAT
-from bundler.task_file import TOKENIZER
 from lora_weights.errors import LoraError
 from lora_weights.tensor_map import map_from_json
 
-MANIFEST = "MANIFEST"
 LIMIT = 1 << 23  # bytes; GPT-2 XL's alias table and map of tensors take 60 kB
 _MOST_VALUES = 1_000_000
 

@@ -5,11 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from bundler.containers.llm_metadata import LlmMetadata
+from bundler.containers.llm_parameters import LlmParameters
 from bundler.doctor.report import Finding
 from bundler.doctor.tokenizer_facts import TokenizerFacts
-from bundler.llm_metadata import LlmMetadata
-from bundler.metadata import LlmParameters
-
 
 _FEWEST_TOKENS = 2  # LiteRT-LM refuses a prompt of as many tokens as it is told of, and the shortest has a token after the start token
 

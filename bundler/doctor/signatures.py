@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from bundler.doctor.report import Finding
-from bundler.doctor.tflite_model import Graph, Model, Signature, Tensor
+from bundler.tflite.model import Graph, Model, Signature, Tensor
 
 PREFILL, DECODE = "prefill", "decode"
 TOKENS, POSITIONS, MASKS, LOGITS = ("tokens", "token_ids"), ("input_pos", "positions"), ("mask", "attn_mask"), "logits"

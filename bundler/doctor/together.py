@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Sequence
 
+from bundler.containers.litertlm import SENTENCEPIECE_SECTION
+from bundler.containers.task import MODEL, TOKENIZER
 from bundler.doctor.report import Finding, Report
-from bundler.doctor.tflite_model import AT, IDENTIFIER
 from bundler.errors import BundleError
-from bundler.litertlm_file import SENTENCEPIECE_SECTION
-from bundler.task_file import MODEL, TOKENIZER
+from bundler.tflite.model import AT, IDENTIFIER
 from tokenizer_tools.printable import printable
 
 _SUFFIXES, _TOKENIZERS = (".task", ".litertlm", ".tflite"), (".model", ".spm")

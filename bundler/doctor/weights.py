@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from bundler.doctor.graph_walk import KINDS, MATRIX, head_bias, kinds_of_constants, lookup_table
 from bundler.doctor.report import Finding
 from bundler.doctor.signatures import DECODE, LOGITS, TOKENS, first, language_signatures
-from bundler.doctor.tflite_model import Buffer, Model, Tensor
+from bundler.tflite.graph import KINDS, MATRIX, head_bias, kinds_of_constants, lookup_table
+from bundler.tflite.model import Buffer, Model, Tensor
 
 _FLOATS = {"FLOAT32": "<f4", "FLOAT16": "<f2", "FLOAT64": "<f8"}
 _CHUNK = 1 << 22  # values looked at in one go

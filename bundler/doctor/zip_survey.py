@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
+from bundler.containers.task import ALIGNMENT, METADATA, MODEL, TOKENIZER
 from bundler.doctor.report import Finding
-from bundler.file_section import FileSection
-from bundler.task_file import ALIGNMENT, METADATA, MODEL, TOKENIZER
+from bundler.system.file_section import FileSection
 
 _LOCAL, _CENTRAL, _END, _END64, _LOCATOR64 = b"PK\3\4", b"PK\1\2", b"PK\5\6", b"PK\6\6", b"PK\6\7"
 _LOCAL_HEADER, _CENTRAL_HEADER = struct.Struct("<4s5H3L2H"), struct.Struct("<4s6H3L5H2L")

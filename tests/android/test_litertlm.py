@@ -7,12 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bundler.build import build
-from bundler.bundle_file import open_bundle
-from bundler.litertlm_engine import open_engine
-from bundler.litertlm_file import LLM_METADATA_SECTION, read_litertlm
-from bundler.lora_layout import read_lora_layout
-from bundler.plan import BuildOptions
+from bundler.containers.bundle import open_bundle
+from bundler.containers.litertlm import LLM_METADATA_SECTION, read_litertlm
+from bundler.engines.litertlm import open_engine
+from bundler.pipeline.build import build
+from bundler.pipeline.plan import BuildOptions
+from bundler.tflite.lora_layout import read_lora_layout
 from lora_weights.adapter import Base
 from lora_weights.adapter_file import AdapterFile, encode_adapter, read_adapter_file, zero_adapter
 

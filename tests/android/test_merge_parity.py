@@ -6,18 +6,18 @@ from pathlib import Path
 
 import pytest
 
-from bundler.build import build
-from bundler.bundle_file import MANIFEST, open_bundle
-from bundler.checkpoint import open_checkpoint
-from bundler.litertlm_engine import open_engine
-from bundler.lora_facts import base_of, lora_facts
-from bundler.lora_manifest import base_of_bundle
-from bundler.manifest import FORMAT
-from bundler.merge_bundle import adapter_for_merging, merge_into_bundle
-from bundler.peft_reference import PeftReference
-from bundler.plan import BuildOptions
-from bundler.quantize import quantize
-from bundler.task_file import METADATA, MODEL, TOKENIZER, read_task, write_task
+from bundler.checkpoints.checkpoint import open_checkpoint
+from bundler.containers.bundle import MANIFEST, open_bundle
+from bundler.containers.lora_manifest import base_of_bundle
+from bundler.containers.task import METADATA, MODEL, TOKENIZER, read_task, write_task
+from bundler.conversion.quantize import quantize
+from bundler.engines.litertlm import open_engine
+from bundler.lora.facts import base_of, lora_facts
+from bundler.lora.merge_bundle import adapter_for_merging, merge_into_bundle
+from bundler.pipeline.build import build
+from bundler.pipeline.manifest import FORMAT
+from bundler.pipeline.plan import BuildOptions
+from bundler.verification.peft_reference import PeftReference
 from lora_weights.adapter_file import encode_adapter
 from tokenizer_tools.bpe import read_vocabulary
 from tokenizer_tools.vocabulary import reference_tokenizer
@@ -137,7 +137,7 @@ def test_the_merged_bundle_writes_the_adapters_text_in_litert_lm(merged, expecte
 
 def test_and_in_mediapipes_engine(sample, pirate, merge, tmp_path):
     """In int8, because this engine takes no float32 embedding; so against the other engine on the same file."""
-    from bundler.mediapipe_engine import missing_tools, open_mediapipe
+    from bundler.engines.mediapipe import missing_tools, open_mediapipe
 
     if missing := missing_tools():
         pytest.skip(missing)

@@ -70,7 +70,7 @@ def killed(hardening, toys, work, mistake):
 def test_every_column_counts(hardening, toys, tmp_path, mistake):
     tally = killed(hardening, toys, tmp_path, mistake)
     assert tally.counts()[mistake] > 0
-    assert f"--case 'toy" in hardening("tally").table([tally])
+    assert "--case 'toy" in hardening("tally").table([tally])
 
 
 def test_a_careful_command_has_zeros(hardening, toys, tmp_path):

@@ -14,11 +14,11 @@ from pathlib import Path
 
 import numpy as np
 
-from bundler.bundle_file import MANIFEST
-from bundler.lora_manifest import FORMAT, UNMERGED
-from bundler.merge_bundle import merge_into_bundle
-from bundler.metadata import LlmParameters
-from bundler.task_file import METADATA, MODEL, TOKENIZER, write_task
+from bundler.containers.bundle import MANIFEST
+from bundler.containers.llm_parameters import LlmParameters
+from bundler.containers.lora_manifest import FORMAT, UNMERGED
+from bundler.containers.task import METADATA, MODEL, TOKENIZER, write_task
+from bundler.lora.merge_bundle import merge_into_bundle
 from lora_weights.adapter import PROJECTIONS, Adapter, Base, LowRank
 from lora_weights.adapter_file import adapter_file, encode_adapter
 from lora_weights.tensor_map import MappedTensor, map_to_json

@@ -10,7 +10,14 @@ from hypothesis import strategies as st
 from peft_folders import LAYERS, WIDTH, write_adapter
 
 from lora_weights.adapter import Base
-from lora_weights.adapter_file import PAGE, adapter_file, decode_adapter, encode_adapter, read_adapter_file, zero_adapter
+from lora_weights.adapter_file import (
+    PAGE,
+    adapter_file,
+    decode_adapter,
+    encode_adapter,
+    read_adapter_file,
+    zero_adapter,
+)
 from lora_weights.errors import LoraError
 from lora_weights.peft_adapter import read_peft
 

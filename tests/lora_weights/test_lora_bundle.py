@@ -5,27 +5,27 @@ import json
 import numpy as np
 import pytest
 from ai_edge_litert import schema_py_generated as schema
-from tiny_gpt2 import VOCABULARY, write_tiny_checkpoint
 from peft_folders import write_adapter
+from tiny_gpt2 import VOCABULARY, write_tiny_checkpoint
 
-from bundler.build import build
-from bundler.plan import BuildOptions, plan_build
-from bundler.bundle_file import open_bundle
-from bundler.checkpoint import open_checkpoint
+from bundler.checkpoints.checkpoint import open_checkpoint
 from bundler.cli import run
-from bundler.compact_tflite import compact_tflite
+from bundler.containers.bundle import open_bundle
+from bundler.containers.lora_manifest import tensors_of
+from bundler.containers.task import MODEL, read_task
+from bundler.conversion.compact import compact_tflite
+from bundler.conversion.quantize import quantize
+from bundler.engines.litertlm import open_engine
 from bundler.errors import BundleError, OptionError
-from bundler.export_adapter import open_lora_bundles, prepare_adapter
-from bundler.file_section import FileSection
-from bundler.litertlm_engine import open_engine
-from bundler.lora_facts import base_of
-from bundler.lora_gates import Variant, _consumed_gate, _zero_gate, lora_gates
-from bundler.lora_layout import read_lora_layout
-from bundler.lora_manifest import tensors_of
-from bundler.merge_bundle import adapter_for_merging, merge_into_bundle
-from bundler.quantize import quantize
-from bundler.task_file import MODEL, read_task
-from bundler.tflite_runner import TFLiteGPT2
+from bundler.lora.facts import base_of
+from bundler.lora.merge_bundle import adapter_for_merging, merge_into_bundle
+from bundler.pipeline.build import build
+from bundler.pipeline.export_adapter import open_lora_bundles, prepare_adapter
+from bundler.pipeline.plan import BuildOptions, plan_build
+from bundler.system.file_section import FileSection
+from bundler.tflite.lora_layout import read_lora_layout
+from bundler.tflite.runner import TFLiteGPT2
+from bundler.verification.lora_gates import Variant, _consumed_gate, _zero_gate, lora_gates
 from lora_weights.adapter_file import encode_adapter, read_adapter_file
 from lora_weights.errors import LoraError
 
@@ -183,8 +183,8 @@ def test_adapters_the_engine_would_ignore_are_refused(built, tmp_path):
 
 def test_plain_prefills_that_the_engine_would_pass_over(built, models, tmp_path):
     """LiteRT-LM runs the last prefill signature of a length: were it one with LoRA inputs, undefined memory would be the adapter."""
-    from bundler.litertlm_file import write_litertlm
-    from bundler.llm_metadata import LlmMetadata
+    from bundler.containers.litertlm import write_litertlm
+    from bundler.containers.llm_metadata import LlmMetadata
 
     model = schema.ModelT.InitFromPackedBuf(models["task"].read_bytes())
     model.signatureDefs.sort(key=lambda signature: b"lora" in signature.signatureKey)
@@ -269,11 +269,11 @@ def test_gates_on_rounded_weights(built, models, adapters, tiny_checkpoint, tmp_
 
 def subject_of(built, models, tiny_checkpoint, folder, recipe):
     """The build's bundles again, in another recipe, without converting again."""
-    from bundler.build import MANIFEST, METADATA, TOKENIZER, write_task
-    from bundler.litertlm_file import read_litertlm, write_litertlm
-    from bundler.lora_facts import lora_facts
-    from bundler.lora_gates import LoraSubject
-    from bundler.verify_bundle import bundle_tokenizer
+    from bundler.containers.litertlm import read_litertlm, write_litertlm
+    from bundler.lora.facts import lora_facts
+    from bundler.pipeline.build import MANIFEST, METADATA, TOKENIZER, write_task
+    from bundler.verification.lora_gates import LoraSubject
+    from bundler.verification.verify_bundle import bundle_tokenizer
     from tokenizer_tools.bpe import read_vocabulary
 
     checkpoint = open_checkpoint(tiny_checkpoint)
@@ -336,7 +336,7 @@ def test_a_zero_adapter_that_changes_something_is_found(built, models, tiny_chec
     subject, _ = subject_of(built, models, tiny_checkpoint, tmp_path, "fp16")
     subject = type(subject)(**{**vars(subject), "model": models["task"]})
     broken = Variant(".task", rewritten(models["task"], tmp_path / "b.tflite", change), RANK)
-    from bundler.lora_gates import _long_enough
+    from bundler.verification.lora_gates import _long_enough
 
     ids = _long_enough(subject)
     assert _zero_gate(Variant(".task", models["task"], RANK), subject, ids).passed
@@ -375,7 +375,7 @@ def test_zero_inputs_are_the_default_of_the_runner(models):
 
 
 def test_repacking_says_what_becomes_of_adapters(built, tmp_path):
-    from bundler.repack import repack
+    from bundler.pipeline.repack import repack
 
     note, = repack(built[0] / "tiny.task", tmp_path / "out.litertlm").notes
     assert "takes no adapters" in note

@@ -6,12 +6,12 @@ from peft_folders import tiny_model, write_adapter
 from transformers import GPT2LMHeadModel, PreTrainedModel
 
 import lora_weights.merge_checkpoint
-from bundler.build import build
-from bundler.checkpoint import open_checkpoint
+from bundler.checkpoints.checkpoint import open_checkpoint
 from bundler.cli import run
 from bundler.errors import VerificationError
-from bundler.merge_checkpoint_folder import merge_checkpoint_folder
-from bundler.plan import BuildOptions
+from bundler.lora.merge_checkpoint import merge_checkpoint_folder
+from bundler.pipeline.build import build
+from bundler.pipeline.plan import BuildOptions
 from lora_weights.errors import LoraError
 from lora_weights.merge_checkpoint import merge_into_checkpoint, sample_logits
 

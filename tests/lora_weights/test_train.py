@@ -6,7 +6,7 @@ import pytest
 import torch
 from tiny_gpt2 import VOCABULARY
 
-from bundler.checkpoint import open_checkpoint
+from bundler.checkpoints.checkpoint import open_checkpoint
 from bundler.cli import run
 from gpt2_training.corpus import Corpus
 from gpt2_training.errors import TrainingError

@@ -13,6 +13,7 @@ import pytest
 import sentencepiece
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from vocabularies import code_text, mixed_text
 
 from tokenizer_tools.charsmap import Charsmap
 from tokenizer_tools.errors import TokenizerError
@@ -20,8 +21,13 @@ from tokenizer_tools.generators import GENERATORS, generate
 from tokenizer_tools.reach import beyond_reach
 from tokenizer_tools.report import Comparison, compare
 from tokenizer_tools.sentencepiece_model import build_sentencepiece
-from tokenizer_tools.vocabulary import BYTE_SYMBOLS, BytePairVocabulary, bytes_to_symbols, reference_tokenizer, tokenizer_json
-from vocabularies import code_text, mixed_text
+from tokenizer_tools.vocabulary import (
+    BYTE_SYMBOLS,
+    BytePairVocabulary,
+    bytes_to_symbols,
+    reference_tokenizer,
+    tokenizer_json,
+)
 
 NAMES = ("gpt2", "code", "multilingual")
 

@@ -1,8 +1,8 @@
 import pytest
 from doctor_files import Good
 
-from bundler import build as build_module
-from bundler.plan import BuildOptions
+from bundler.pipeline import build as build_module
+from bundler.pipeline.plan import BuildOptions
 from tokenizer_tools.bpe import read_vocabulary
 from tokenizer_tools.sentencepiece_model import build_sentencepiece
 

@@ -8,11 +8,12 @@ from pathlib import Path
 
 from ai_edge_litert import schema_py_generated as schema
 
-from bundler import litertlm_file, task_file
-from bundler.compact_tflite import SharingBuilder
+from bundler.containers import litertlm as litertlm_file
+from bundler.containers import task as task_file
+from bundler.containers.litertlm import read_litertlm
+from bundler.containers.task import MODEL, read_task, write_task
+from bundler.conversion.compact import SharingBuilder
 from bundler.doctor import sentencepiece_file
-from bundler.litertlm_file import read_litertlm
-from bundler.task_file import MODEL, read_task, write_task
 
 PAGE = 16384
 

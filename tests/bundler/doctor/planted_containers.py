@@ -7,9 +7,9 @@ import zlib
 
 from doctor_files import PAGE, Good, aligned_zip, litertlm, plain_zip, task
 
-from bundler import task_file
-from bundler.litertlm_file import HF_TOKENIZER_SECTION
-from bundler.task_file import METADATA, MODEL, TOKENIZER
+from bundler.containers import task as task_file
+from bundler.containers.litertlm import HF_TOKENIZER_SECTION
+from bundler.containers.task import METADATA, MODEL, TOKENIZER
 
 END = "<|endoftext|>"
 PLANTED: list[tuple[str, callable]] = []

@@ -6,9 +6,9 @@ from ai_edge_litert import schema_py_generated as schema
 from doctor_files import edited_model, litertlm, signature, task, tensor, with_litertlm_model, with_model
 from planted_containers import plants
 
+from bundler.containers.litertlm import MODEL_SECTION
+from bundler.containers.task import MODEL
 from bundler.doctor.litertlm_survey import ARTISAN
-from bundler.litertlm_file import MODEL_SECTION
-from bundler.task_file import MODEL
 
 
 def shapes(model, change):
@@ -247,7 +247,7 @@ def scale_below_zero(good, folder):
 @plants("scale-not-positive")
 def scale_of_a_block(good, folder):
     """In blockwise quantisation the scales are a tensor of float16."""
-    from bundler.quantize import quantize
+    from bundler.conversion.quantize import quantize
 
     (folder / "fp32.tflite").write_bytes(good.entries("fp32_task")[MODEL])
     quantize(folder / "fp32.tflite", "int4-block32", folder / "model.tflite")
@@ -327,7 +327,7 @@ def table_of_floats(good, folder):
 @plants("embedding-not-on-gpu")
 def table_that_is_dequantised(good, folder):
     """As int8-weight-only stores it."""
-    from bundler.quantize import quantize
+    from bundler.conversion.quantize import quantize
 
     model = folder / "model.tflite"
     (folder / "fp32.tflite").write_bytes(good.entries("fp32_task")[MODEL])

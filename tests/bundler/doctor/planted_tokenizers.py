@@ -6,9 +6,9 @@ import zlib
 from doctor_files import edited_tokenizer, litertlm
 from planted_containers import END, plants, with_entries, write
 
-from bundler.litertlm_file import LLM_METADATA_SECTION, SENTENCEPIECE_SECTION
-from bundler.llm_metadata import LlmMetadata
-from bundler.metadata import LlmParameters
+from bundler.containers.litertlm import LLM_METADATA_SECTION, SENTENCEPIECE_SECTION
+from bundler.containers.llm_metadata import LlmMetadata
+from bundler.containers.llm_parameters import LlmParameters
 
 
 def metadata(**fields):

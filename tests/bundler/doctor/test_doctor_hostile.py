@@ -22,13 +22,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from planted_containers import write
 
+from bundler.containers.litertlm import HF_TOKENIZER_SECTION
 from bundler.doctor import sentencepiece_file
 from bundler.doctor.examine import examine
-from bundler.doctor.tflite_model import read_model
 from bundler.doctor.tokenizer_facts import TokenizerFacts
 from bundler.doctor.tokenizer_json import read_tokenizer_json
-from bundler.flatbuffer import Damaged, Flatbuffer
-from bundler.litertlm_file import HF_TOKENIZER_SECTION
+from bundler.tflite.flatbuffer import Damaged, Flatbuffer
+from bundler.tflite.model import read_model
 
 SECONDS, MEGABYTES = 2.0, 1024
 

@@ -3,7 +3,7 @@
 import pytest
 from planted_defects import PLANTED
 
-from bundler.doctor import model_exam
+from bundler.doctor import examine_model as model_exam
 from bundler.doctor.catalogue import catalogue
 from bundler.doctor.examine import examine
 

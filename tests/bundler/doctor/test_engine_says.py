@@ -10,9 +10,9 @@ from doctor_files import task
 from planted_containers import write
 from planted_defects import PLANTED
 
+from bundler.containers.task import TOKENIZER
 from bundler.doctor.catalogue import catalogue
 from bundler.doctor.examine import examine
-from bundler.task_file import TOKENIZER
 from lora_weights.adapter import Base
 from lora_weights.adapter_file import encode_adapter, zero_adapter
 

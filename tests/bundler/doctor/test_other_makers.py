@@ -12,11 +12,11 @@ import sentencepiece
 from doctor_files import task
 from planted_tokenizers import metadata
 
+from bundler.containers.llm_parameters import LlmParameters
+from bundler.containers.mediapipe_packer import INSTALL, pack_with_mediapipe
+from bundler.containers.task import METADATA, MODEL, TOKENIZER
 from bundler.doctor.examine import examine
-from bundler.mediapipe_packer import INSTALL, pack_with_mediapipe
-from bundler.metadata import LlmParameters
-from bundler.task_file import METADATA, MODEL, TOKENIZER
-from bundler.tflite_runner import TFLiteGPT2
+from bundler.tflite.runner import TFLiteGPT2
 
 HERE = Path(__file__).parent
 END = "<|endoftext|>"

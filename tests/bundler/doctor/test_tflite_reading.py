@@ -6,10 +6,10 @@ import pytest
 from ai_edge_litert import schema_py_generated as schema
 from ai_edge_litert.interpreter import Interpreter
 
+from bundler.containers.task import MODEL
 from bundler.doctor.operators import NEWEST, OLDEST
 from bundler.doctor.signatures import overrun
-from bundler.doctor.tflite_model import read_model
-from bundler.task_file import MODEL
+from bundler.tflite.model import read_model
 
 TYPES = {number: name for name, number in vars(schema.TensorType).items() if isinstance(number, int)}
 OPERATORS = {number: name for name, number in vars(schema.BuiltinOperator).items() if isinstance(number, int)}

@@ -1,0 +1,255 @@
+"""A GPT-2 checkpoint, opened lazily: from a Hugging Face folder, the hub, or nanoGPT's ckpt.pt."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+
+from bundler.checkpoints.architecture import GPT2Architecture, architecture_of, read_json
+from bundler.checkpoints.hub import Snapshot, download
+from bundler.checkpoints.hub_id import HubAccess, split_hub_id
+from bundler.checkpoints.nanogpt import read_nanogpt
+from bundler.checkpoints.tensor_names import ROWS_AT_ONCE, canonical_tensors
+from bundler.checkpoints.weight_files import WEIGHT_FILES, StoredTensor, find_weights, read_weights
+from bundler.errors import BundleError, OptionError
+from tokenizer_tools.auto_tokenizer import TOKENIZER_FILES
+from tokenizer_tools.errors import brief
+
+if TYPE_CHECKING:  # transformers takes seconds to import, and most commands do without the reference model
+    from transformers import GPT2Config, GPT2LMHeadModel
+
+# Tokenizers of other kinds, by the files transformers keeps them in.
+OTHER_TOKENIZERS = {
+    **dict.fromkeys(("spiece.model", "tokenizer.model", "sentencepiece.bpe.model", "spm.model"), "a SentencePiece model"),
+    "vocab.txt": "a WordPiece or word vocabulary, as BERT's",
+}
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where a checkpoint came from. `kind`: folder, hub or nanogpt; `revision`: the hub's commit.
+
+    `files` are all files that decide the result: config, weights, vocabulary.
+    """
+
+    kind: str
+    name: str
+    path: Path
+    revision: str | None
+    files: tuple[Path, ...]
+
+    def hashes(self) -> dict[str, str]:
+        """Each file's name and its SHA-256, reading every byte."""
+        digests = {}
+        for path in self.files:
+            with open(path, "rb") as file:
+                digests[path.name] = hashlib.file_digest(file, "sha256").hexdigest()
+        return digests
+
+
+@dataclass(frozen=True)
+class SpecialTokens:
+    """The token ids that generation_config.json, else config.json, names. Nobody has looked whether the vocabulary has them."""
+
+    bos: int | None = None
+    eos: tuple[int, ...] = ()
+
+
+class Checkpoint:
+    """A GPT-2's architecture and named weights; see `open_checkpoint`.
+
+    Names are canonical: wte.weight [V, D], wpe.weight [P, D], h.{i}.ln_1, h.{i}.attn.c_attn [D, 3D],
+    h.{i}.attn.c_proj [D, D], h.{i}.ln_2, h.{i}.mlp.c_fc [D, inner], h.{i}.mlp.c_proj [inner, D] and ln_f, each
+    .weight and .bias, and lm_head.weight [V, D] only if it is not tied. Matrices are [in, out].
+    """
+
+    def __init__(self, architecture: GPT2Architecture, source: Source, special: SpecialTokens,
+                 vocabulary: Path, stored: dict[str, StoredTensor]) -> None:
+        self.architecture, self._stored = canonical_tensors(stored, architecture, source.path)
+        self.source = source
+        self.special = special
+        self._vocabulary = vocabulary
+
+    @property
+    def folder(self) -> Path:
+        """The folder of vocab.json and merges.txt, or tokenizer.json. Raises BundleError when it has neither."""
+        return _with_vocabulary(self._vocabulary)
+
+    def names(self) -> list[str]:
+        """The canonical tensor names, in the model's order."""
+        return list(self._stored)
+
+    def tensor(self, name: str) -> torch.Tensor:
+        """One weight in float32, in memory of its own; nothing else is read. Raises KeyError on an unknown name."""
+        return self._stored[name].read().to(torch.float32, copy=True).contiguous()
+
+    def check_finite(self) -> None:
+        """Read all weights, one tensor at a time. Raises BundleError naming the first with NaN or infinite values."""
+        for name in self.names():
+            tensor = self.tensor(name)
+            # In blocks of rows, because isfinite makes temporaries as large as what it is given.
+            wrong = sum(int((~block.isfinite()).sum()) for block in tensor.split(ROWS_AT_ONCE))
+            if wrong:
+                raise BundleError(f"{name} in {self._stored[name].file} has {wrong} NaN or infinite values out of "
+                                  f"{tensor.numel()} (as float32): training diverged or the file is damaged. "
+                                  "Give an earlier checkpoint")
+
+    def check_vocabulary(self, size: int) -> None:
+        """Raise BundleError if a vocabulary of `size` tokens has ids the embedding has no row for."""
+        rows = self.architecture.vocabulary
+        if size > rows:
+            raise BundleError(f"the vocabulary in {self._vocabulary} has {size} tokens, as transformers reads it, but the embedding of "
+                              f"{self.source.name} has {rows} rows; give the vocabulary the model was trained with")
+
+    def reference_config(self) -> GPT2Config:
+        """transformers' config of the same computation; eager attention, no dropout."""
+        from transformers import GPT2Config
+
+        shape = self.architecture
+        return GPT2Config(
+            vocab_size=shape.vocabulary, n_positions=shape.positions, n_embd=shape.width, n_layer=shape.layers,
+            n_head=shape.heads, n_inner=shape.inner, activation_function=shape.activation,
+            layer_norm_epsilon=shape.layer_norm_epsilon, scale_attn_weights=shape.scale_attention,
+            scale_attn_by_inverse_layer_idx=shape.scale_by_inverse_layer, tie_word_embeddings=shape.tied_head,
+            resid_pdrop=0.0, embd_pdrop=0.0, attn_pdrop=0.0,
+            bos_token_id=self.special.bos, eos_token_id=list(self.special.eos) or None,
+            dtype="float32", attn_implementation="eager")
+
+    def reference_model(self) -> GPT2LMHeadModel:
+        """transformers' own model with these weights, in float32 and evaluation mode: what a bundle is held against."""
+        from transformers import GPT2LMHeadModel
+
+        with torch.device("meta"):
+            model = GPT2LMHeadModel(self.reference_config())
+        weights = {name if name == "lm_head.weight" else f"transformer.{name}": self.tensor(name)
+                   for name in self.names()}
+        if self.architecture.tied_head:
+            weights["lm_head.weight"] = weights["transformer.wte.weight"]
+        model.load_state_dict(weights, strict=True, assign=True)
+        model.tie_weights()
+        return model.eval().requires_grad_(False)
+
+
+def open_checkpoint(source: str | Path, *, tokenizer: Path | None = None, revision: str | None = None,
+                    hub: HubAccess = HubAccess()) -> Checkpoint:
+    """Open a GPT-2 checkpoint: names, shapes and configuration are checked, weights are read later.
+
+    `source`: a Hugging Face folder, nanoGPT's ckpt.pt (or the folder holding it), or a hub id, which may end in
+    @REVISION. What exists on disk, or looks like a mistyped path, is taken for a path. `tokenizer`: where the vocabulary
+    files are, when not beside the weights. `revision`: branch, tag or commit, for the hub only.
+
+    Raises BundleError when there is no usable GPT-2 there, OptionError when the options contradict each other.
+    """
+    source = os.path.expanduser(source)  # Path.expanduser raises RuntimeError where there is no such user
+    vocabulary = None if tokenizer is None else _vocabulary_folder(Path(tokenizer))
+    path = Path(source)
+    if path.exists():
+        if revision is not None:
+            raise OptionError(f"revision {revision!r} was given with {source}, a path on this machine; only hub models "
+                              "have revisions. Leave it out")
+        if path.is_dir() and not (path / "config.json").exists() and (path / "ckpt.pt").is_file():
+            path = path / "ckpt.pt"
+        return _open_folder(path, vocabulary) if path.is_dir() else _open_nanogpt(path, vocabulary)
+    repository, named = split_hub_id(source)
+    if named and revision is not None and named != revision:
+        raise OptionError(f"{source} names the revision {named!r} but {revision!r} was given too; give one of them")
+    snapshot = download(repository, named or revision, hub, vocabulary=vocabulary is None)
+    return _open_folder(snapshot.folder, vocabulary, snapshot)
+
+
+def _open_folder(folder: Path, vocabulary: Path | None, snapshot: Snapshot | None = None) -> Checkpoint:
+    if (folder / "adapter_config.json").exists():
+        raise BundleError(f"{folder} holds adapter_config.json: it is a LoRA adapter, not a model. Give the model it "
+                          "was trained on, and the adapter with --adapter")
+    weights = find_weights(folder)
+    if not (folder / "config.json").is_file() or weights is None:
+        lacks = "config.json" if weights is not None else f"weights ({', '.join(WEIGHT_FILES)})"
+        raise BundleError(f"{folder} is no checkpoint: it has no {lacks}. Give a folder written by save_pretrained, "
+                          "or one with nanoGPT's ckpt.pt")
+    config = read_json(folder / "config.json")
+    architecture = architecture_of(config, str(folder / "config.json"))
+    generation = read_json(folder / "generation_config.json") if (folder / "generation_config.json").is_file() else {}
+    stored, files = read_weights(weights)
+    vocabulary = vocabulary or folder
+    about = [path for path in (folder / "config.json", folder / "generation_config.json") if path.is_file()]
+    every = (*about, *files, *_vocabulary_files(vocabulary))
+    if snapshot is None:
+        source = Source("folder", folder.resolve().name, folder, None, every)
+    else:
+        source = Source("hub", snapshot.repository, folder, snapshot.commit, every)
+    special = _special_tokens(config, generation)
+    return Checkpoint(architecture, source, special, vocabulary, stored)
+
+
+def _open_nanogpt(path: Path, vocabulary: Path | None) -> Checkpoint:
+    if path.name == "meta.pkl":
+        raise BundleError(f"{path} is nanoGPT's character vocabulary, not a checkpoint; give the ckpt.pt that was "
+                          "trained with it")
+    if not path.is_file():
+        raise BundleError(f"{path} is neither a file nor a folder; give a checkpoint folder, a nanoGPT ckpt.pt or a hub id")
+    if path.suffix in (".safetensors", ".json", ".bin"):
+        raise BundleError(f"{path} is one file of a checkpoint; give the folder it is in, {path.parent}")
+    architecture, stored = read_nanogpt(path)
+    # A ckpt.pt never holds its vocabulary, so forgetting it is the common mistake: say so at once.
+    vocabulary = _with_vocabulary(vocabulary or path.parent)
+    name = path.resolve().parent.name if path.stem == "ckpt" else path.stem
+    source = Source("nanogpt", name, path, None, (path, *_vocabulary_files(vocabulary)))
+    return Checkpoint(architecture, source, SpecialTokens(), vocabulary, stored)
+
+
+def _vocabulary_folder(path: Path) -> Path:
+    path = Path(os.path.expanduser(path))
+    if path.name == "meta.pkl":
+        raise OptionError(_PICKLED_VOCABULARY.format(path))
+    if path.is_file() and path.name in TOKENIZER_FILES:
+        path = path.parent
+    if not path.is_dir():
+        raise OptionError(f"tokenizer {path} is no folder; give the one with vocab.json and merges.txt, or "
+                          "tokenizer.json")
+    try:
+        return _with_vocabulary(path)
+    except BundleError as error:
+        raise OptionError(str(error)) from None
+
+
+def _vocabulary_files(folder: Path) -> list[Path]:
+    return [folder / name for name in TOKENIZER_FILES if (folder / name).is_file()]
+
+
+_PICKLED_VOCABULARY = (
+    "{} is nanoGPT's character vocabulary: a pickle, which can run any code and is never opened, and characters, "
+    "where a bundle needs byte-level BPE. Train on GPT-2's BPE instead, as nanoGPT's data/shakespeare does")
+
+
+def _with_vocabulary(folder: Path) -> Path:
+    have = {path.name for path in _vocabulary_files(folder)}
+    if have >= {"vocab.json", "merges.txt"} or "tokenizer.json" in have:
+        return folder
+    if (folder / "meta.pkl").is_file():
+        raise BundleError(_PICKLED_VOCABULARY.format(folder / "meta.pkl"))
+    lacks = f"{folder} has no vocabulary: vocab.json with merges.txt, or tokenizer.json, was expected"
+    if other := next((name for name in OTHER_TOKENIZERS if (folder / name).is_file()), None):
+        raise BundleError(f"{lacks}, and {other} is there, {OTHER_TOKENIZERS[other]}. If the model was trained with it, it cannot be bundled: "
+                          "only byte-level BPE can be; else give the folder of its vocabulary as the tokenizer")
+    if "vocab.json" in have:
+        lacks += ", and merges.txt is missing: tokens alone do not say how text is cut"
+    raise BundleError(f"{lacks}. Put the files there, or give their folder as the tokenizer (nanoGPT's default is GPT-2's "
+                      "vocabulary: the files of openai-community/gpt2)")
+
+
+def _special_tokens(config: dict, generation: dict) -> SpecialTokens:
+    def ids(field: str) -> list[int]:
+        value = generation.get(field) if generation.get(field) is not None else config.get(field)
+        values = value if isinstance(value, list) else [] if value is None else [value]
+        for one in values:
+            if type(one) is not int:
+                raise BundleError(f"{field} is {brief(one)}; a token id was expected. Correct config.json or "
+                                  "generation_config.json")
+        return values
+
+    return SpecialTokens(next(iter(ids("bos_token_id")), None), tuple(dict.fromkeys(ids("eos_token_id"))))

@@ -1,0 +1,138 @@
+"""What every command shares with its user: messages and progress on stderr, results on stdout."""
+
+from __future__ import annotations
+
+import codecs
+import functools
+import json
+import os
+import re
+import sys
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Callable, Iterator
+
+import click
+from rich.console import Console, RenderableType
+from rich.progress import BarColumn, Progress, SpinnerColumn, TaskProgressColumn, TextColumn, TimeElapsedColumn
+from rich.text import Text
+
+from tokenizer_tools.printable import printable
+
+# What stands for the characters that we print ourselves, where a terminal's encoding lacks them.
+_PLAIN = {"✓": "ok", "→": "->", "“": '"', "”": '"', "‘": "'", "’": "'", "…": "...", "–": "-", "—": "-", "±": "+-", "×": "x", "·": "-"}
+_PLAIN_ERRORS = "task-bundler.plain"  # a handler of encoding errors, as "replace" is
+# Control characters but tab and line ends: what a model writes may be meant for the terminal it is shown in.
+_CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
+
+
+def _plain(error: UnicodeError) -> tuple[str, int]:
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    return "".join(_PLAIN.get(character, "?") for character in error.object[error.start:error.end]), error.end
+
+
+codecs.register_error(_PLAIN_ERRORS, _plain)
+
+
+def prepare_streams() -> None:
+    """Let no command fail for its streams: closed ones lead to /dev/null, and what an encoding lacks is printed in ASCII.
+
+    For the start of a program. Text that is not in stdin's encoding raises UnicodeDecodeError when it is read.
+    """
+    for number, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
+        try:
+            os.fstat(number)
+        except OSError:
+            # The lowest free number is this one. Left free, the next file that is opened would take it, and get the messages.
+            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))
+    sys.stdin.reconfigure(errors="strict")  # Python's choice for some locales makes lone surrogates of what is not text
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(errors=_PLAIN_ERRORS)
+
+from bundler.checkpoints.hub_id import HubAccess
+
+
+@dataclass
+class Terminal:
+    """Prints for people unless `quiet`, and one JSON object on stdout when `as_json`."""
+
+    as_json: bool = False
+    quiet: bool = False
+
+    def __post_init__(self) -> None:
+        # A descriptor of its own, so that progress stays visible while native_output.quiet holds number 2.
+        stream = None if self.quiet else os.fdopen(os.dup(2), "w", encoding=sys.stderr.encoding, errors=_PLAIN_ERRORS)
+        self.console = Console(file=stream, stderr=True, quiet=self.quiet, highlight=False)
+
+    def say(self, what: RenderableType, *, style: str = "", soft_wrap: bool = False) -> None:
+        """A line, or any rich renderable, on stderr. Nothing in a string is markup, and what could drive a terminal is escaped."""
+        self.console.print(Text(printable(what), style) if isinstance(what, str) else what, soft_wrap=soft_wrap)
+
+    def result(self, value: dict) -> None:
+        """The command's result, on stdout, only under --json."""
+        if not self.as_json:
+            return
+        text = json.dumps(value, ensure_ascii=False, indent=1)
+        try:
+            text.encode(sys.stdout.encoding or "utf-8")
+        except UnicodeEncodeError:  # of another encoding, or a file's name that is no text
+            text = json.dumps(value, indent=1)
+        sys.stdout.write(text + "\n")
+
+    def write(self, text: str) -> None:
+        """Text that was asked for, on stdout at once, unless there will be JSON."""
+        if not self.as_json:
+            sys.stdout.write(_CONTROL.sub(lambda match: printable(match[0]), text) if sys.stdout.isatty() else text)
+            sys.stdout.flush()
+
+    @contextmanager
+    def stage(self, text: str) -> Iterator[None]:
+        """Show `text` with a running clock while the block works; leave it as a finished line."""
+        unicode = self.console.encoding.startswith("utf")
+        with Progress(SpinnerColumn("dots" if unicode else "line", finished_text=Text("✓", "green")), _text_column(),
+                      TimeElapsedColumn(), console=self.console) as progress:
+            task = progress.add_task(printable(text), total=1)
+            yield
+            progress.update(task, completed=1)
+
+    @contextmanager
+    def bar(self, text: str, total: float) -> Iterator[Callable[..., None]]:
+        """A progress bar; the block calls the yielded function with `completed=` and, if it likes, `description=`."""
+        with Progress(_text_column(), BarColumn(), TaskProgressColumn(), TimeElapsedColumn(), console=self.console) as progress:
+            task = progress.add_task(printable(text), total=total)
+            yield functools.partial(progress.update, task)
+
+
+# Obeyed by what is not ours and may start later: transformers and peft in this process, npm in a child.
+OFFLINE = {"HF_HUB_OFFLINE": "1", "npm_config_offline": "true"}
+
+
+def hub_options(command: Callable) -> Callable:
+    """Add --offline to a click command whose model may be a hub id, and hand it a HubAccess as `hub`; below terminal_options."""
+
+    @click.option("--offline", is_flag=True, help="Ask nothing of the network: a hub id is taken from the cache.")
+    @functools.wraps(command)
+    def wrapped(terminal: Terminal, *args: Any, offline: bool, **kwargs: Any) -> Any:
+        if offline:
+            os.environ.update(OFFLINE)
+        access = HubAccess(offline, terminal.quiet, lambda text: terminal.say(text, soft_wrap=True))
+        return command(terminal, *args, hub=access, **kwargs)
+
+    return wrapped
+def _text_column() -> TextColumn:
+    return TextColumn("{task.description}", markup=False)
+
+
+def terminal_options(command: Callable) -> Callable:
+    """Add --json and --quiet to a click command and hand it a Terminal as its first argument."""
+
+    @click.option("--json", "as_json", is_flag=True, help="Print the result as one JSON object on stdout.")
+    @click.option("--quiet", is_flag=True, help="Print nothing but errors (and the JSON, if asked for).")
+    @functools.wraps(command)
+    def wrapped(*args: Any, as_json: bool, quiet: bool, **kwargs: Any) -> Any:
+        return command(Terminal(as_json, quiet), *args, **kwargs)
+
+    return wrapped

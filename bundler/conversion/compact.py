@@ -1,0 +1,74 @@
+"""TFLite -> the same TFLite in which equal vectors are stored once.
+
+The converter shares the weights between signatures, but not what describes them: every signature has its own copy
+of each scale, zero point, shape and name, and some recipes even copy the embedding. With LoRA signatures beside the
+plain ones that adds up to several percent of a file. A flatbuffer may point to one vector from many places, so all
+of it can be stored once; the model is the same to any reader. Names of inner tensors lose the Python modules in them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import mmap
+import re
+from pathlib import Path
+
+import flatbuffers
+import numpy as np
+
+from bundler.system.atomic_file import replacing
+
+ALIGNMENT = 16  # bytes; the schema's force_align of Buffer.data, which SIMD kernels rely on
+# Offsets in a flatbuffer are 32 bits, signed in Python's builder. Larger models keep their data outside of it.
+LARGEST = (1 << 31) - (1 << 24)
+# What the converter puts into a tensor's name and says nothing: where Python found the classes, and the outermost two.
+NOISE = re.compile(rb"bundler\.convert\._Signature/?|bundler\.gpt2\.(ExportableGPT2_model/?)?|torch\.nn\.modules\.\w+\.")
+
+
+class SharingBuilder(flatbuffers.Builder):
+    """A builder to which a vector or string it has already stored is no news."""
+
+    def __init__(self, size: int):
+        super().__init__(size)
+        self._stored: dict[tuple, int] = {}
+
+    def CreateString(self, s, encoding="utf-8", errors="strict"):
+        return self._once(("string", s), lambda: super(SharingBuilder, self).CreateString(s, encoding, errors))
+
+    def CreateNumpyVector(self, x):
+        key = (x.dtype.str, x.size, hashlib.sha256(np.ascontiguousarray(x)).digest())
+        return self._once(key, lambda: self._bytes(x) if x.itemsize == 1 else super(SharingBuilder, self).CreateNumpyVector(x))
+
+    def _bytes(self, x: np.ndarray) -> int:
+        self.StartVector(1, x.size, ALIGNMENT)
+        self.head -= x.size
+        self.Bytes[self.head:self.head + x.size] = memoryview(np.ascontiguousarray(x)).cast("B")
+        self.vectorNumElems = x.size
+        return self.EndVector()
+
+    def _once(self, key, create) -> int:
+        if key not in self._stored:
+            self._stored[key] = create()
+        return self._stored[key]
+
+
+def compact_tflite(path: Path) -> None:
+    """Rewrite the TFLite file at `path`. A model too large to lie inside one flatbuffer is left as it is."""
+    from ai_edge_litert import schema_py_generated as schema
+
+    if (size := path.stat().st_size) > LARGEST:
+        return
+    with open(path, "rb") as source, mmap.mmap(source.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        model = schema.ModelT.InitFromPackedBuf(data)
+        for tensor in (tensor for subgraph in model.subgraphs for tensor in subgraph.tensors):
+            tensor.name = NOISE.sub(b"", tensor.name)
+        for buffer in model.buffers:
+            if buffer.offset > 1:  # data after the flatbuffer, which some recipes write; inside it can be shared
+                buffer.data = np.frombuffer(data, np.uint8, buffer.size, buffer.offset)
+                buffer.offset = buffer.size = 0
+        # Larger than the result can be, so the builder never doubles its memory.
+        builder = SharingBuilder(size + size // 16 + (1 << 20))
+        builder.Finish(model.Pack(builder), b"TFL3")
+        del model, buffer, tensor  # their arrays lie in the map, which cannot be closed under them
+    with replacing(path) as output:
+        output.write(memoryview(builder.Bytes)[builder.Head():])

@@ -1,0 +1,303 @@
+"""LiteRT-LM, Google's engine for on-device LLMs, on this machine's CPU: opens .task and .litertlm files alike.
+
+An adapter belongs to a session, so swapping adapters is going on in another session. A model with LoRA
+inputs must always be given one: without, the engine computes with undefined memory or with the previous adapter. So
+a session without an adapter gets one of zeros here.
+
+The engine gives every session with an adapter a number, and keeps the adapter's file open, mapped and copied under that number
+until it is closed itself: no function lets go of it (ResourceManager::AssignLoraId and LoraManager in its source). So a
+session is not closed after its answer but rewound before the next, and after so many new ones the engine is opened again.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import itertools
+import os
+import string
+import time
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Callable, Hashable, Iterator
+
+from bundler.containers.bundle import open_bundle
+from bundler.containers.litertlm import BASE_FINGERPRINT, MODEL_SECTION, PREFILL_DECODE, read_litertlm
+from bundler.errors import BundleError, OptionError
+from bundler.system.native_output import quiet
+from bundler.system.native_path import native_path
+from bundler.system.temporary_folder import temporary_folder
+from bundler.tflite.lora_layout import LoraLayout, read_lora_layout
+from lora_weights.adapter import Base, check_base
+from lora_weights.adapter_file import encode_adapter, read_adapter_file, zero_adapter
+
+if TYPE_CHECKING:
+    import litert_lm
+
+# Sessions kept for their next prompt. Each has a key-value cache of its own (75 MB for GPT-2 124M at context 1024).
+KEPT_SESSIONS = 4
+# Sessions with an adapter that an engine begins before it is opened again. Each costs it a file descriptor and twice the adapter's size.
+SESSIONS_AN_ENGINE = 16
+# Texts after which freed memory is given back to the system, in a millisecond. Between sessions the engine copies its cache, and the pieces
+# that this leaves in malloc's heap grew by 25 MB in 500 swaps of the embedded sample.
+TEXTS_A_TRIM = 16
+
+
+# What XNNPACK's weight cache takes of the file's size at most: fp16 is unpacked to 1.91 of it, other recipes take 0.91 to 0.97.
+_CACHE_PART, _CACHE_ROOM = 2, 1 << 20
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """Temperature 0 is greedy. `top_k` and `top_p` as everywhere.
+
+    With a `seed`, every text is drawn from it anew. Without, the engine begins with one of its own, and a model
+    that takes adapters goes on from there with each text.
+    """
+
+    temperature: float = 0.0
+    top_k: int = 40
+    top_p: float = 1.0
+    seed: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.temperature < 0:
+            raise OptionError(f"--temperature {self.temperature}: expected 0 (greedy) or more")
+        if self.top_k < 1:
+            raise OptionError(f"--top-k {self.top_k}: expected 1 or more")
+        if not 0 < self.top_p <= 1:
+            raise OptionError(f"--top-p {self.top_p}: expected a number above 0 and up to 1")
+
+    @property
+    def greedy(self) -> bool:
+        return self.temperature == 0
+
+
+class LiteRtLmEngine:
+    """An open engine. Use `open_engine`, which closes it. `open_native` opens LiteRT-LM's own."""
+
+    def __init__(self, open_native: Callable[[], litert_lm.Engine], path: Path, layout: LoraLayout, zero_adapter: Path | None) -> None:
+        self._open_native, self._path, self._zero = open_native, path, zero_adapter
+        self.layout = layout
+        self._engine = open_native()
+        self._kept: dict[Hashable, litert_lm.Session] = {}  # that rest, the one used longest ago first
+        self._busy: list[litert_lm.Session] = []
+        self._begun = 0  # sessions with an adapter since the engine was opened
+        self._texts = 0
+        self._letters = itertools.cycle(string.ascii_lowercase)
+
+    def tokenize(self, text: str) -> list[int]:
+        """The ids that this file's own tokenizer gives (without the start token)."""
+        return list(self._engine.tokenize(text)) if text else []
+
+    @property
+    def start_token_id(self) -> int | None:
+        return self._engine.bos_token_id
+
+    @property
+    def stop_token_ids(self) -> list[list[int]]:
+        return self._engine.eos_token_ids
+
+    def check_adapter(self, path: Path) -> None:
+        """Raise BundleError or LoraError unless the adapter file at `path` acts on this model in this engine."""
+        if self.layout.plain is None:
+            ranks = ", ".join(map(str, self.layout.extra))
+            found = f"signatures for rank {ranks} in MediaPipe's layout, which LiteRT-LM ignores without a word" if ranks else "no LoRA inputs"
+            raise BundleError(f"{self._path} has {found}; expected the .litertlm of a build with --lora-ranks. Or merge the adapter: "
+                              "task-bundler lora merge")
+        header = read_adapter_file(path).header
+        if header.rank != self.layout.plain:
+            raise BundleError(f"{path} has rank {header.rank}, but {self._path} takes rank {self.layout.plain}; export the adapter for it")
+        section = read_litertlm(self._path).find(MODEL_SECTION, PREFILL_DECODE)
+        fingerprint = section.metadata.get(BASE_FINGERPRINT)
+        check_base(header.name, header.layers, header.width, header.base_fingerprint,
+                   Base(self.layout.layers, self.layout.width, header.query_scale, fingerprint))
+
+    def generate(self, prompt: str, max_tokens: int, sampling: Sampling = Sampling(), adapter: Path | None = None) -> Iterator[str]:
+        """Stream the continuation of `prompt`, piece by piece, in a session of its own, with `adapter` if one is given.
+
+        The prompt is given as it is (no template); the engine puts the file's start token before it. The adapter
+        is not checked here: an engine that is given a wrong one fails, or ignores it. See `check_adapter`.
+        Raises BundleError when the prompt does not fit the context.
+        """
+        with self._session(prompt, max_tokens, sampling, adapter) as session:
+            for response in session.run_decode_async():
+                yield response.texts[0]
+
+    def swap_seconds(self, adapter: Path | None, max_tokens: int = 1, sampling: Sampling = Sampling()) -> float:
+        """How long it takes until a session with another adapter has read a letter, in seconds.
+
+        An upper bound on the swap: the engine loads an adapter with the first prefill, so one has to be run. Texts that are then
+        generated with the same `max_tokens` and `sampling` go on in that session.
+        """
+        letter = next(self._letters)  # another each time: a session does not compute again what it has read before
+        started = time.perf_counter()
+        with self._session(letter, max_tokens, sampling, adapter):
+            pass
+        return time.perf_counter() - started
+
+    def _prefill(self, session: litert_lm.Session, prompt: str) -> None:
+        messages: list[str] = []
+        try:
+            with quiet(messages):
+                session.run_prefill([prompt])
+        except RuntimeError as error:
+            raise BundleError(f"{self._path}: LiteRT-LM refuses a prompt of {len(self.tokenize(prompt))} tokens: {error}{_tail(messages)}"
+                              "\n  Give a shorter prompt, or a bundle with a longer context") from error
+
+    @contextmanager
+    def _session(self, prompt: str, max_tokens: int, sampling: Sampling, adapter: Path | None) -> Iterator[litert_lm.Session]:
+        """A session that has read `prompt` and nothing before: one that was kept, or a new one."""
+        adapter = adapter or self._zero
+        # What is drawn from a seed begins anew with a session, not when one is rewound.
+        key = (_identity(adapter), max_tokens, sampling) if adapter and (sampling.greedy or sampling.seed is None) else None
+        session = self._kept.pop(key, None)
+        read = session is not None and _reads_again(session, prompt)
+        if session is None or not read:
+            session = self._begin(max_tokens, sampling, adapter)
+        self._busy.append(session)
+        try:
+            if not read:
+                self._prefill(session, prompt)
+            yield session
+        except BaseException:
+            # A refused prompt, or an answer that nobody reads to its end: too little is known of such a session to keep it.
+            key = None
+            session.cancel_process()
+            raise
+        finally:
+            self._busy.remove(session)
+            self._keep(key, session)
+
+    def _keep(self, key: Hashable | None, session: litert_lm.Session) -> None:
+        """Put a session by for the next text of its kind; close it if it has no `key`, or another of its kind is there."""
+        if key is None or key in self._kept:
+            session.close()
+            return
+        self._kept[key] = session
+        if len(self._kept) > KEPT_SESSIONS:
+            self._kept.pop(next(iter(self._kept))).close()
+        self._texts += 1
+        if self._texts % TEXTS_A_TRIM == 0:
+            _trim_heap()
+
+    def _begin(self, max_tokens: int, sampling: Sampling, adapter: Path | None) -> litert_lm.Session:
+        import litert_lm
+
+        if self._begun >= SESSIONS_AN_ENGINE and not self._busy:
+            self.close()
+            self._engine = self._open_native()
+            self._begun = 0
+        self._begun += adapter is not None
+        config = litert_lm.SamplerConfig(
+            top_k=1 if sampling.greedy else sampling.top_k, top_p=1.0 if sampling.greedy else sampling.top_p,
+            temperature=1.0 if sampling.greedy else sampling.temperature, seed=sampling.seed)
+        try:
+            return self._engine.create_session(apply_prompt_template=False, sampler_config=config, max_output_tokens=max_tokens,
+                                               lora_config=adapter and litert_lm.LoraConfig(lora_path=native_path(adapter, "LiteRT-LM")))
+        except RuntimeError as error:
+            raise BundleError(f"{self._path}: LiteRT-LM begins no session with {adapter or 'the base'}: {error}") from error
+
+    def close(self) -> None:
+        """Close the sessions, then the engine: it ends the process when they are closed the other way round."""
+        for session in (*self._busy, *self._kept.values()):
+            session.cancel_process()
+            session.close()
+        self._kept.clear()
+        with quiet():
+            self._engine.close()
+
+    def complete(self, prompt: str, max_tokens: int, sampling: Sampling = Sampling(), adapter: Path | None = None) -> str:
+        return "".join(self.generate(prompt, max_tokens, sampling, adapter))
+
+
+@contextmanager
+def open_engine(path: Path, max_tokens: int | None = None, threads: int | None = None) -> Iterator[LiteRtLmEngine]:
+    """Open a .task or .litertlm file on the CPU; `max_tokens` bounds the cache (prompt and output together).
+
+    The engine's weight cache goes to a temporary folder: by default it would be written beside the model. Where there is no
+    room for it, the engine keeps the packed weights in memory, because it aborts the process when the file cannot be written.
+    Raises BundleError with the engine's own message when it refuses the file.
+    """
+    import litert_lm
+
+    if not path.is_file():
+        raise BundleError(f"{path}: no such file; give a .task or .litertlm file")
+    litert_lm.set_min_log_severity(litert_lm.LogSeverity.ERROR)
+    with temporary_folder("cache") as cache:
+        layout = read_lora_layout(open_bundle(path).model)
+        if layout.shadowed:
+            raise BundleError(f"{path}: {layout.shadowed[0]} stands before its variants with LoRA inputs, so LiteRT-LM would run those, with "
+                              "undefined memory for an adapter; build the bundle again")
+        ranks = zero = None
+        if layout.plain is not None:
+            ranks, zero = litert_lm.LoraRankConfig(lora_rank=layout.plain), cache / "zero.tflite"
+            base = Base(layout.layers, layout.width, (1.0,) * layout.layers)
+            zero.write_bytes(encode_adapter(zero_adapter(base, layout.plain)))
+
+        def open_native() -> litert_lm.Engine:
+            messages: list[str] = []
+            try:
+                with quiet(messages):
+                    return litert_lm.Engine(native_path(path, "LiteRT-LM"), backend=litert_lm.Backend.CPU(thread_count=threads or os.cpu_count()),
+                                            max_num_tokens=max_tokens, cache_dir=_cache_place(cache, path), lora_rank_config=ranks)
+            except RuntimeError as error:
+                raise BundleError(f"{path}: LiteRT-LM refuses this file: {error}{_tail(messages)}") from error
+
+        engine = LiteRtLmEngine(open_native, path, layout, zero)
+        try:
+            yield engine
+        finally:
+            engine.close()
+
+
+def _cache_place(folder: Path, path: Path) -> str:
+    """`folder` if the weight cache of `path` fits there, else LiteRT-LM's word for none."""
+    status = os.statvfs(folder)
+    free = status.f_bavail * status.f_frsize
+    return str(folder) if free > _CACHE_PART * path.stat().st_size + _CACHE_ROOM else ":nocache"
+
+
+def _identity(file: Path) -> Hashable:
+    """The same as long as the file is the same one and was not written to."""
+    try:
+        status = file.stat()
+    except OSError as error:
+        raise BundleError(f"{file}: {error.strerror}; expected an adapter file") from error
+    return status.st_dev, status.st_ino, status.st_mtime_ns, status.st_size
+
+
+def _reads_again(session: litert_lm.Session, prompt: str) -> bool:
+    """Let a session read `prompt` in place of all it has read and written; if it cannot, it is closed, and False. Its adapter stays.
+
+    What the two texts begin with in common is not computed again. The chunks of the rest begin anywhere then, and one at the
+    context's end may not fit, which it would in a new session. The library's C API has the function to rewind (c/engine.h,
+    since 0.16.0), the Python package on it has not.
+    """
+    rewind = session._lib.litert_lm_session_rewind_to_step
+    rewind.argtypes = [ctypes.c_void_p, ctypes.c_int]
+    try:
+        if rewind(session._ptr, 0) == 0:
+            with quiet():
+                session.run_prefill([prompt])
+            return True
+    except RuntimeError:
+        pass
+    except BaseException:
+        session.close()
+        raise
+    session.close()
+    return False
+
+
+def _trim_heap() -> None:
+    """Give free pages inside of the heap back to the system, where the C library has a function for it (glibc's malloc_trim)."""
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim:
+        trim(ctypes.c_size_t(0))
+
+
+def _tail(messages: list[str]) -> str:
+    """The last lines that say something; the engine adds places in its own source to every error."""
+    said = [line for line in messages if line.strip() and not line.startswith(("third_party/", "=== Source", "WARNING: Logging before"))]
+    return "".join(f"\n  {line}" for line in said[-4:])

@@ -1,0 +1,58 @@
+"""Checkpoint and converted model -> what the bundle says about LoRA: its base, the ranks, where its attention weights lie."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import numpy as np
+
+from bundler.checkpoints.checkpoint import Checkpoint
+from bundler.containers.lora_manifest import FORMAT, UNMERGED
+from bundler.conversion.gpt2 import query_scale
+from bundler.conversion.quantize import RECIPES
+from bundler.system.file_section import FileSection
+from lora_weights.adapter import Base
+from lora_weights.errors import LoraError
+from lora_weights.tensor_map import find_tensors, map_to_json
+
+
+def weights_fingerprint(checkpoint: Checkpoint) -> str:
+    """SHA-256 over every tensor's canonical name and its float32 values, in the model's order; reads all weights."""
+    digest = hashlib.sha256()
+    for name in checkpoint.names():
+        digest.update(f"{name}\0".encode())
+        digest.update(memoryview(checkpoint.tensor(name).numpy()).cast("B"))
+    return digest.hexdigest()
+
+
+def base_of(checkpoint: Checkpoint) -> Base:
+    """What adapters have to fit, from the checkpoint."""
+    architecture = checkpoint.architecture
+    return Base(architecture.layers, architecture.width,
+                tuple(query_scale(architecture, layer) for layer in range(architecture.layers)), weights_fingerprint(checkpoint))
+
+
+def lora_facts(checkpoint: Checkpoint, base: Base, model: Path, recipe: str, ranks: tuple[int, ...]) -> dict:
+    """The manifest's entry `lora` for a .task whose TFLite part is `model`; docs/LORA.md specifies it.
+
+    A model into which nothing can be merged has `unmergeable`, the reason, in the place of `tensors`.
+    """
+    facts = {"format": FORMAT, "base_fingerprint": base.fingerprint, "layers": base.layers, "width": base.width,
+             "query_scale": list(base.query_scale), "ranks": list(ranks), "merged_adapter": UNMERGED}
+    if RECIPES[recipe].calibrated:
+        return {**facts, "unmergeable": f"{recipe} ties biases to the scales of the weights; build with another recipe"}
+
+    def weights(layer: int, projection: str) -> np.ndarray:
+        name = f"h.{layer}.attn.c_proj.weight" if projection == "o" else f"h.{layer}.attn.c_attn.weight"
+        matrix = checkpoint.tensor(name).T
+        if projection == "o":
+            return matrix.numpy()
+        part = matrix.chunk(3)["qkv".index(projection)]
+        return (part * base.query_scale[layer] if projection == "q" else part).numpy()
+
+    try:
+        with FileSection(model, 0, model.stat().st_size, model.name).map() as data:
+            return {**facts, "tensors": map_to_json(find_tensors(data, base.layers, weights))}
+    except LoraError as error:
+        return {**facts, "unmergeable": str(error)}

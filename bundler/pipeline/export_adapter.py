@@ -1,0 +1,123 @@
+"""A PEFT folder -> an adapter file for a finished bundle, after the gates."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bundler.checkpoints.hub_id import HubAccess
+from bundler.containers.bundle import Bundle, open_bundle
+from bundler.containers.lora_manifest import base_of_bundle, ranks_of
+from bundler.errors import BundleError, OptionError, VerificationError
+from bundler.system.atomic_file import replacing
+from bundler.system.temporary_folder import temporary_folder
+from bundler.tflite.lora_layout import read_lora_layout
+from lora_weights.adapter import Adapter, Base
+from lora_weights.adapter_file import AdapterFile, adapter_file, encode_adapter
+from lora_weights.errors import LoraError
+from lora_weights.peft_adapter import read_peft
+
+if TYPE_CHECKING:
+    from bundler.verification.gate import Gate, Stage
+
+
+@dataclass(frozen=True)
+class LoraBundles:
+    """The .task of a build, the .litertlm beside it if there is one, the base they are of, and the ranks they take.
+
+    `rank` is that of the .litertlm, and so of files that both take; without one it is None.
+    """
+
+    task: Bundle
+    litertlm: Bundle | None
+    base: Base
+    ranks: tuple[int, ...]
+    rank: int | None
+
+
+def open_lora_bundles(path: Path) -> LoraBundles:
+    """Open a build's output folder, or its .task. Raises BundleError if its signatures take no adapters."""
+    task = path
+    if path.is_dir():
+        found = sorted(path.glob("*.task"))
+        if len(found) != 1:
+            raise BundleError(f"{path} holds {len(found)} .task files; expected the output folder of `task-bundler build`, or one .task")
+        task = found[0]
+    bundle = open_bundle(task)
+    base, ranks = base_of_bundle(bundle), ranks_of(bundle)
+    if not ranks:
+        raise BundleError(f"{task} has no signatures that take adapters; build it with --lora-ranks, or merge the adapter: "
+                          "task-bundler lora merge")
+    beside = task.with_suffix(".litertlm")
+    litertlm = open_bundle(beside) if beside.is_file() else None
+    rank = read_lora_layout(litertlm.model).plain if litertlm else None
+    return LoraBundles(bundle, litertlm if rank else None, base, ranks, rank)
+
+
+def choose_rank(adapter: Adapter, bundles: LoraBundles, rank: int | None) -> int:
+    """The rank to export at: as asked, else the .litertlm's, else the smallest that fits. Raises OptionError or LoraError."""
+    exported = ", ".join(map(str, bundles.ranks))
+    if rank is not None and rank not in bundles.ranks:
+        raise OptionError(f"--rank {rank}: {bundles.task.path} has signatures for rank {exported}; choose one of them")
+    if rank is None:
+        rank = bundles.rank or min((one for one in bundles.ranks if one >= adapter.rank), default=max(bundles.ranks))
+    if adapter.rank > rank and (fitting := min((one for one in bundles.ranks if one >= adapter.rank), default=None)):
+        alone = f", for the .task alone: the .litertlm takes rank {bundles.rank}" if bundles.rank not in (None, fitting) else ""
+        raise OptionError(f"adapter {adapter.name} has rank {adapter.rank}, more than {rank}, but {bundles.task.path} was built for rank {exported}; "
+                          f"give --rank {fitting}{alone}")
+    if adapter.rank > rank:
+        raise LoraError(f"adapter {adapter.name} has rank {adapter.rank}, but {bundles.task.path} was built for rank {exported}; build it with "
+                        f"--lora-ranks {adapter.rank} or more, or merge the adapter: task-bundler lora merge")
+    return rank
+
+
+def prepare_adapter(folder: Path, bundles: LoraBundles, rank: int | None = None) -> AdapterFile:
+    """Read a PEFT folder and fit it to the bundles; nothing of the model is read."""
+    adapter = read_peft(folder, bundles.base.layers)
+    return adapter_file(adapter, bundles.base, choose_rank(adapter, bundles, rank))
+
+
+def write_adapter(file: AdapterFile, output: Path) -> int:
+    """Write the adapter file; returns its size in bytes."""
+    data = encode_adapter(file)
+    with replacing(output) as stream:
+        stream.write(data)
+    return len(data)
+
+
+def check_adapter(folder: Path, file: AdapterFile, bundles: LoraBundles, model: str, *, tokenizer: Path | None = None,
+                  hub: HubAccess = HubAccess(), stage: Stage) -> list[Gate]:
+    """Run the LoRA gates on the bundles with this adapter, against the checkpoint `model`. Raises VerificationError."""
+    from bundler.checkpoints.checkpoint import open_checkpoint
+    from bundler.lora.facts import weights_fingerprint
+    from bundler.verification.lora_gates import LoraSubject, Variant, lora_gates
+    from bundler.verification.verify_bundle import bundle_tokenizer, token_id
+    from tokenizer_tools.bpe import read_vocabulary
+
+    checkpoint = open_checkpoint(model, tokenizer=tokenizer, hub=hub)
+    if (found := weights_fingerprint(checkpoint)) != bundles.base.fingerprint:
+        raise BundleError(f"{model} has the fingerprint {found[:16]}…, but {bundles.task.path} was made from {bundles.base.fingerprint[:16]}…; "
+                          "give the checkpoint it was built from")
+    vocabulary = read_vocabulary(checkpoint.folder)
+    with temporary_folder("export") as temporary:
+        models = {}
+        for name, bundle in (("task", bundles.task), ("litertlm", bundles.litertlm)):
+            if bundle:
+                models[name] = Path(temporary) / f"{name}.tflite"
+                with open(models[name], "wb") as stream:
+                    stream.writelines(bundle.model.chunks())
+        rank = file.header.rank
+        variants = [Variant(f".task, rank {rank}", models["task"], rank)]
+        same_rank = bundles.litertlm is not None and bundles.rank == rank
+        if same_rank:
+            variants.append(Variant(".litertlm", models["litertlm"], rank, plain=True))
+        subject = LoraSubject(
+            models["task"], tuple(variants), bundles.task.path, bundles.litertlm.path if same_rank else None, bundles.task.manifest["recipe"],
+            bundle_tokenizer(bundles.task, vocabulary), token_id(bundles.task, bundles.task.start_token, vocabulary),
+            frozenset(token_id(bundles.task, token, vocabulary) for token in bundles.task.stop_tokens), bundles.base,
+            engine_reads_task=bundles.task.manifest["tokenizer"]["mode"] == "T")
+        gates = lora_gates(subject, checkpoint, [folder], stage)
+    if failed := [gate for gate in gates if not gate.passed]:
+        raise VerificationError("; ".join(f"{gate.name}: {gate.found}" for gate in failed) + ". Nothing was written")
+    return gates

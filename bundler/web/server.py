@@ -1,0 +1,171 @@
+"""A web server for one page on this machine: the files of bundler/web, MediaPipe's engine, and the given bundles.
+
+It answers on the loopback interface only, and only requests that name it by a loopback name: a page of another
+site whose name is made to point here (DNS rebinding) is refused. What it serves is a fixed table of URLs, so
+there are no paths to escape from and nothing to list.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import threading
+from contextlib import contextmanager
+from dataclasses import dataclass
+from http import HTTPStatus
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Iterator, Sequence
+
+from bundler.errors import BundleError
+from bundler.web.runtime import ENGINE_PACKAGE, PAGE, runtime_version
+
+LOOPBACK = "127.0.0.1"
+CHUNK = 1 << 20
+TYPES = {".html": "text/html; charset=utf-8", ".css": "text/css; charset=utf-8", ".js": "text/javascript; charset=utf-8",
+         ".mjs": "text/javascript; charset=utf-8", ".wasm": "application/wasm", ".json": "application/json",
+         ".svg": "image/svg+xml"}
+BINARY = "application/octet-stream"
+# Nothing from anywhere else; `wasm-unsafe-eval` lets WebAssembly compile, and nothing more.
+HEADERS = {
+    "Content-Security-Policy": "default-src 'self'; script-src 'self' 'wasm-unsafe-eval'; object-src 'none'; base-uri 'none'; "
+                               "form-action 'none'; frame-ancestors 'none'",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+    "Cache-Control": "no-store",
+}
+
+
+@dataclass(frozen=True)
+class ServedBundle:
+    """A bundle on the page: its file, what to call it, and its context in tokens if it is known."""
+
+    path: Path
+    name: str
+    context: int | None = None
+
+
+@dataclass(frozen=True)
+class Site:
+    """URL -> file, or bytes made up here."""
+
+    files: dict[str, Path | bytes]
+
+    def content_type(self, url: str) -> str:
+        return TYPES.get(Path("index.html" if url == "/" else url).suffix, BINARY)
+
+
+def bundle_url(index: int) -> str:
+    return f"/bundles/{index}.task"
+
+
+def site(packages: Path, bundles: Sequence[ServedBundle], prompt: str = "") -> Site:
+    """The whole table. `packages` holds node_modules; `prompt` is what the page starts with. Raises BundleError when a file of it is missing."""
+    engine = packages / "node_modules" / ENGINE_PACKAGE
+    files: dict[str, Path | bytes] = {f"/{path.name}": path for path in PAGE.iterdir() if path.suffix in (".html", ".css", ".js", ".svg")}
+    files["/"] = files.pop("/index.html")
+    files["/runtime/genai_bundle.mjs"] = engine / "genai_bundle.mjs"
+    for path in sorted((engine / "wasm").glob("genai_wasm*")):
+        files[f"/runtime/wasm/{path.name}"] = path
+    shown = [{"name": bundle.name, "context": bundle.context, "url": bundle_url(index), "bytes": bundle.path.stat().st_size}
+             for index, bundle in enumerate(bundles)]
+    files["/bundles.json"] = json.dumps({"engine": runtime_version(), "prompt": prompt, "bundles": shown}).encode()
+    files |= {bundle_url(index): bundle.path for index, bundle in enumerate(bundles)}
+    for file in files.values():
+        if isinstance(file, Path) and not file.is_file():
+            raise BundleError(f"{file}: no such file; expected it among the installed packages: remove {packages} and try again")
+    return Site(files)
+
+
+@contextmanager
+def serve(pages: Site, port: int = 0) -> Iterator[str]:
+    """Serve while the block runs; yields the address, `http://127.0.0.1:PORT/`. Port 0 takes a free one.
+
+    Raises BundleError when the port is taken.
+    """
+    try:
+        server = _Server((LOOPBACK, port), _handler(pages))
+    except (OSError, OverflowError) as error:
+        raise BundleError(f"port {port} cannot be used ({getattr(error, 'strerror', None) or error}); give another, or 0 for any free one") from error
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.1}, daemon=True)
+    thread.start()
+    try:
+        yield f"http://{LOOPBACK}:{server.server_port}/"
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        if not isinstance(sys.exception(), OSError):  # a browser that leaves is no error of ours
+            super().handle_error(request, client_address)
+
+
+def _handler(pages: Site) -> type[BaseHTTPRequestHandler]:
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+        server_version, sys_version = "task-bundler", ""
+        timeout = 120  # seconds that a silent connection is kept
+
+        def do_GET(self) -> None:
+            self._answer(send_body=True)
+
+        def do_HEAD(self) -> None:
+            self._answer(send_body=False)
+
+        def _answer(self, send_body: bool) -> None:
+            if self.headers.get_all("Host") not in ([f"{host}:{self.server.server_port}"] for host in (LOOPBACK, "localhost")):
+                return self.send_error(HTTPStatus.MISDIRECTED_REQUEST, "This server answers to 127.0.0.1 and localhost only")
+            if self.headers.get("Sec-Fetch-Site", "none") not in ("none", "same-origin"):
+                return self.send_error(HTTPStatus.FORBIDDEN, "This server answers its own page only")
+            found = pages.files.get(self.path.partition("?")[0])
+            if found is None:
+                return self.send_error(HTTPStatus.NOT_FOUND)
+            try:
+                self._send(found, send_body)
+            except OSError:
+                self.close_connection = True  # the browser has left, or sees that less came than was announced
+
+        def _send(self, found: Path | bytes, send_body: bool) -> None:
+            if isinstance(found, bytes):
+                self._head(len(found))
+                if send_body:
+                    self.wfile.write(found)
+                return
+            try:
+                stream = open(found, "rb")
+            except OSError:
+                return self.send_error(HTTPStatus.NOT_FOUND, "The file can no longer be read")  # its name may be no header
+            with stream:
+                left = stream.seek(0, 2)
+                self._head(left)
+                stream.seek(0)
+                # What was announced and no more, should the file grow meanwhile.
+                while send_body and left:
+                    chunk = stream.read(min(CHUNK, left))
+                    if not chunk:
+                        raise OSError("the file was cut short")
+                    self.wfile.write(chunk)
+                    left -= len(chunk)
+
+        def _head(self, length: int) -> None:
+            self.send_response(HTTPStatus.OK)
+            self.send_header("Content-Type", pages.content_type(self.path.partition("?")[0]))
+            self.send_header("Content-Length", str(length))
+            self.end_headers()
+
+        def end_headers(self) -> None:
+            for name, value in HEADERS.items():
+                self.send_header(name, value)
+            super().end_headers()
+
+        def log_message(self, format: str, *args: object) -> None:
+            pass
+
+    return Handler

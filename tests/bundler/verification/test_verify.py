@@ -1,0 +1,207 @@
+"""Each gate passes on a good bundle and fails on a planted defect."""
+
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+from tiny_gpt2 import VOCABULARY, write_tiny_checkpoint
+
+from bundler.checkpoints.checkpoint import open_checkpoint
+from bundler.containers.bundle import MANIFEST
+from bundler.containers.litertlm import write_litertlm
+from bundler.containers.llm_metadata import LlmMetadata
+from bundler.containers.llm_parameters import LlmParameters
+from bundler.containers.task import METADATA, MODEL, TOKENIZER, read_task, write_task
+from bundler.containers.tokenizer import BundleTokenizer, Ids
+from bundler.conversion.convert import Signatures, convert_fp32
+from bundler.conversion.gpt2 import TokenRows, load_exportable
+from bundler.errors import BundleError
+from bundler.tflite.runner import TFLiteGPT2
+from bundler.verification.engine_gates import Expected, completions, edge_gate, start_gate, stop_gate
+from bundler.verification.logit_gates import logit_gates
+from bundler.verification.reference import Reference
+from bundler.verification.verify import tokenizer_gate
+from bundler.verification.verify_bundle import verify_bundle
+from tokenizer_tools.bpe import read_vocabulary
+from tokenizer_tools.sentencepiece_model import build_sentencepiece
+from tokenizer_tools.vocabulary import reference_tokenizer, tokenizer_json
+
+IDS = np.random.default_rng(2).integers(0, 399, 96).tolist()
+
+
+def failed(gates):
+    return [gate.name for gate in gates if not gate.passed]
+
+
+def test_a_good_model_passes(tiny_tflite):
+    path, _, checkpoint = tiny_tflite
+    gates = logit_gates(TFLiteGPT2(path), Reference(checkpoint, VOCABULARY), "fp32", Ids(IDS, IDS), 399)
+    assert not failed(gates)
+    # One chunk; several, as far as there is room; all but the last position.
+    assert [gate.figures.get("prompt_tokens") for gate in gates] == [33, 70, 96, None]
+
+
+class Broken(TFLiteGPT2):
+    """A model with one defect of those that have happened."""
+
+    def __init__(self, path, defect):
+        super().__init__(path)
+        self.defect = defect
+
+    def _call(self, signature, tokens, used):
+        super()._call(signature, tokens, used)
+        if self.defect == "prefill forgets" and signature == "prefill_8":
+            self._cache, self._next = self._next, self._cache
+
+    def decode(self, token):
+        logits = super().decode(token)
+        if self.defect == "nan" and self.position > 60:
+            logits *= np.nan
+        if self.defect == "alias wins":
+            logits[VOCABULARY] = 1e4
+        if self.defect == "scaled":
+            logits *= 1.01
+        return logits
+
+
+@pytest.mark.parametrize("defect, gate", [
+    ("prefill forgets", "prefill in several chunks, 24 decode steps"), ("nan", "prefill in several chunks, 24 decode steps"),
+    ("alias wins", "prefill in one chunk, 24 decode steps"), ("scaled", "prefill in one chunk, 24 decode steps")])
+def test_a_defect_fails_its_gate(tiny_tflite, defect, gate):
+    path, _, checkpoint = tiny_tflite
+    gates = logit_gates(Broken(path, defect), Reference(checkpoint, VOCABULARY), "fp32", Ids(IDS, IDS), 399)
+    assert gate in failed(gates)
+
+
+def test_the_weights_of_another_model_fail_the_text_gate(tiny_tflite, tiny_checkpoint, tmp_path):
+    other = Reference(open_checkpoint(write_tiny_checkpoint(tmp_path / "other", seed=1)), VOCABULARY)
+    assert "distributions on a text" in failed(logit_gates(TFLiteGPT2(tiny_tflite[0]), other, "int8", Ids(IDS, IDS), 399))
+
+
+def test_a_tokenizer_that_differs_is_counted(tiny_checkpoint):
+    reference = reference_tokenizer(read_vocabulary(tiny_checkpoint))
+    good = BundleTokenizer(reference, lambda text: reference.encode(text).ids)
+    assert tokenizer_gate(good, ["some text", ""]).passed
+    bad = BundleTokenizer(reference, lambda text: reference.encode(text.replace("x", "y")).ids)
+    gate = tokenizer_gate(bad, ["some text"])
+    assert not gate.passed and gate.figures["mismatched_tokens"] > 0
+    assert bad.original([3, VOCABULARY + 5]) == [3, -1]  # an id no alias table explains is no token
+
+
+@pytest.mark.parametrize("container", ["task", "litertlm"])
+def test_a_finished_bundle_passes(tiny_bundle, tiny_checkpoint, container):
+    gates = verify_bundle(tiny_bundle[0] / f"tiny.{container}", str(tiny_checkpoint))
+    assert not failed(gates)
+    assert len(gates) == 10
+    edge = next(gate for gate in gates if gate.name.endswith("to the last position"))
+    assert edge.figures["prompt_tokens"] == [25, 73, 74, 95]  # one chunk of 24 and more; around the start of the last; all but one place
+
+
+def rewritten(tiny_bundle, path, **entries):
+    """The tiny .task with some entries replaced."""
+    task = read_task(tiny_bundle[0] / "tiny.task")
+    parts = {entry.name: task.read_entry(entry.name) for entry in task.entries}
+    write_task(path, {name: entries.get(name, data) for name, data in parts.items()})
+    return path
+
+
+def test_another_models_tokenizer_fails(tiny_bundle, tiny_checkpoint, tmp_path):
+    from gpt2_training.vocabulary import save_vocabulary, train_vocabulary
+
+    save_vocabulary(train_vocabulary(["quite another text, " * 40, "with other merges"], 300), tmp_path)
+    proto = build_sentencepiece(read_vocabulary(tmp_path)).proto
+    path = rewritten(tiny_bundle, tmp_path / "other.task", **{TOKENIZER: proto})
+    assert "tokenizer" in failed(verify_bundle(path, str(tiny_checkpoint)))
+
+
+def test_a_stop_token_that_is_no_token_is_refused(tiny_bundle, tiny_checkpoint, tmp_path):
+    parameters = dataclasses.replace(read_task(tiny_bundle[0] / "tiny.task").parameters(), stop_tokens=("</s>",))
+    path = rewritten(tiny_bundle, tmp_path / "stop.task", **{METADATA: parameters.encode()})
+    with pytest.raises(BundleError, match="'</s>' is no token"):
+        verify_bundle(path, str(tiny_checkpoint))
+
+
+def test_a_model_of_another_checkpoint_fails(tiny_bundle, tmp_path):
+    other = write_tiny_checkpoint(tmp_path / "other", seed=1)
+    names = failed(verify_bundle(tiny_bundle[0] / "tiny.task", str(other)))
+    assert "distributions on a text" in names and "LiteRT-LM, .task: greedy text" in names
+
+
+def test_a_model_that_is_none_is_refused(tiny_bundle, tiny_checkpoint, tmp_path):
+    path = rewritten(tiny_bundle, tmp_path / "broken.task", **{MODEL: b"no model at all"})
+    with pytest.raises(BundleError):
+        verify_bundle(path, str(tiny_checkpoint))
+
+
+@pytest.fixture(scope="module", params=["task", "litertlm"])
+def uneven_bundle(request, tiny_checkpoint, tmp_path_factory):
+    """A bundle whose prefill length of 30 does not divide its context of 80."""
+    folder = tmp_path_factory.mktemp("uneven")
+    checkpoint, vocabulary = open_checkpoint(tiny_checkpoint), read_vocabulary(tiny_checkpoint)
+    pieces, model, path = build_sentencepiece(vocabulary), folder / "uneven.tflite", folder / f"uneven.{request.param}"
+    convert_fp32(load_exportable(checkpoint, 80, TokenRows(len(vocabulary), pieces.alias_of)), Signatures(80, (30,)), model)
+    if request.param == "task":
+        write_task(path, {MODEL: model, TOKENIZER: pieces.proto, METADATA: LlmParameters("<|endoftext|>", stop_tokens=("<|endoftext|>",)).encode(),
+                          MANIFEST: json.dumps({"tokenizer": {"alias_of": list(pieces.alias_of)}}).encode()})
+    else:
+        write_litertlm(path, model, LlmMetadata(VOCABULARY - 1, stop_tokens=(VOCABULARY - 1,), max_num_tokens=80),
+                       tokenizer_json=tokenizer_json(vocabulary))
+    return path
+
+
+def test_prefill_lengths_that_do_not_divide_the_context_fail(uneven_bundle, tiny_checkpoint):
+    gates = [gate for gate in verify_bundle(uneven_bundle, str(tiny_checkpoint)) if not gate.passed]
+    assert [gate.name for gate in gates] == [f"LiteRT-LM, {uneven_bundle.suffix}: to the last position"]
+    assert "LiteRT-LM refuses a prompt" in gates[0].found and "(30) do not divide each other and the context" in gates[0].found
+
+
+@pytest.mark.parametrize("start", [VOCABULARY - 1, None])
+def test_other_text_near_the_end_of_the_context_is_seen(tiny_tflite, tiny_checkpoint, start):
+    tokenizer = reference_tokenizer(read_vocabulary(tiny_checkpoint))
+    expected = Expected(Reference(tiny_tflite[2], VOCABULARY), BundleTokenizer(tokenizer, lambda text: tokenizer.encode(text).ids),
+                        start, frozenset(), 96, 1e-3, prefill=(8, 32))
+    asked = []
+
+    def complete(prompt, count):
+        ids = expected.prompt(prompt)
+        asked.append((len(ids), count))
+        written = expected.reference.greedy(ids, count)
+        return tokenizer.decode(written if len(ids) < 95 else [(token + 1) % 256 for token in written])
+
+    gate = edge_gate("edge", complete, expected)
+    assert not gate.passed and "after a prompt of 95 tokens it wrote" in gate.found
+    assert asked == [(33, 4), (65, 4), (66, 4), (95, 1)]
+
+
+def engine_of(reference, start):
+    """An engine that puts `start` before every prompt."""
+    return lambda prompt, count: reference.tokenizer.decode(reference.reference.greedy([*start, *reference.prompt(prompt)[1:]], count))
+
+
+def test_a_start_token_left_out_or_doubled_is_seen(tiny_tflite, tiny_checkpoint):
+    tokenizer = reference_tokenizer(read_vocabulary(tiny_checkpoint))
+    expected = Expected(Reference(tiny_tflite[2], VOCABULARY), BundleTokenizer(tokenizer, lambda text: tokenizer.encode(text).ids),
+                        VOCABULARY - 1, frozenset(), 96, 1e-3)
+    for start, passed in (([VOCABULARY - 1], True), ([], False), ([VOCABULARY - 1] * 2, False)):
+        written = completions(engine_of(expected, start), expected)
+        assert start_gate("start", written, expected).passed == passed
+
+
+def test_an_engine_that_goes_on_after_a_stop_token_is_seen(tiny_bundle, tiny_checkpoint, tiny_tflite):
+    tokenizer = reference_tokenizer(read_vocabulary(tiny_checkpoint))
+    expected = Expected(Reference(tiny_tflite[2], VOCABULARY), BundleTokenizer(tokenizer, lambda text: tokenizer.encode(text).ids),
+                        VOCABULARY - 1, frozenset(), 96, 1e-3)
+    complete = engine_of(expected, [VOCABULARY - 1])
+    written = completions(complete, expected)
+    deaf = stop_gate("stop", tiny_bundle[0] / "tiny.task", lambda probe, prompt, count: complete(prompt, count), written, expected)
+    assert not deaf.passed and "expected" in deaf.found
+    told = []
+
+    def obedient(probe, prompt, count):
+        token = read_task(probe).parameters().stop_tokens[-1]
+        told.append(token)
+        text = complete(prompt, count)
+        return text[:text.index(token)]
+
+    assert stop_gate("stop", tiny_bundle[0] / "tiny.task", obedient, written, expected).passed and told
