@@ -1,0 +1,68 @@
+"""The packages of `bundler`: which may import which, and the names that Python programs import."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import bundler
+
+ROOT = Path(bundler.__file__).parent
+# From the ground up. A package may import those on lower floors only.
+FLOORS = (
+    {"errors"},
+    {"system"},
+    {"checkpoints", "tflite", "web"},
+    {"containers", "conversion"},
+    {"doctor", "engines", "lora"},
+    {"verification"},
+    {"pipeline"},
+    {"commands"},
+    {"cli"},
+    {"__main__"},
+)
+FLOOR = {name: number for number, names in enumerate(FLOORS) for name in names}
+
+
+def imports(path):
+    """The packages of bundler that a file imports anywhere in it, also inside of functions."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        modules = [node.module or ""] if isinstance(node, ast.ImportFrom) else [name.name for name in node.names] if isinstance(node, ast.Import) else []
+        if isinstance(node, ast.ImportFrom) and node.module == "bundler":
+            modules = [f"bundler.{name.name}" for name in node.names]
+        yield from (module.split(".")[1] for module in modules if module.startswith("bundler."))
+
+
+@pytest.mark.parametrize("package", sorted(FLOOR))
+def test_a_package_imports_from_below(package):
+    files = [ROOT / f"{package}.py"] if (ROOT / f"{package}.py").exists() else [*(ROOT / package).rglob("*.py")]
+    assert files
+    upwards = {f"{file.relative_to(ROOT)} imports {name}" for file in files for name in imports(file)
+               if name != package and FLOOR[name] >= FLOOR[package]}
+    assert not upwards
+
+
+def test_every_file_is_on_a_floor():
+    names = {path.stem for path in ROOT.iterdir() if path.suffix == ".py" or (path / "__init__.py").exists()}
+    assert names == {*FLOOR, "__init__"}
+    assert len(names) <= 16 and len(FLOORS) <= 10
+
+
+def test_the_lower_packages_import_nothing_of_bundler():
+    for package in ("tokenizer_tools", "lora_weights", "gpt2_training"):
+        assert not [file for file in (ROOT.parent / package).rglob("*.py") if [*imports(file)]]
+
+
+def test_the_interface_is_there_and_costs_nothing_to_import():
+    assert {name for name in bundler.__all__ if getattr(bundler, name).__name__ == name} == {*dir(bundler)}
+    with pytest.raises(AttributeError, match="no attribute 'bild'"):
+        bundler.bild
+    done = subprocess.run([sys.executable, "-c", "import bundler, sys; sys.exit('torch' in sys.modules or 'numpy' in sys.modules)"], timeout=60)
+    assert done.returncode == 0
+
+
+def test_the_interface_is_documented():
+    text = (ROOT.parent / "docs" / "DESIGN.md").read_text(encoding="utf-8")
+    assert not [name for name in bundler.__all__ if f"`{name}" not in text]
