@@ -43,8 +43,10 @@ def main() -> None:
         for run in range(arguments.runs):
             receiver, sender = context.Pipe(duplex=False)
             started = time.perf_counter()
-            process = context.Process(target=build_once, args=(arguments.model, Path(folder) / str(run) / "out", arguments.quant,
-                                                               arguments.verify, sender))
+            process = context.Process(
+                target=build_once,
+                args=(arguments.model, Path(folder) / str(run) / "out", arguments.quant, arguments.verify, sender),
+            )
             process.start()
             process.join()
             seconds.append(time.perf_counter() - started)
@@ -53,14 +55,23 @@ def main() -> None:
             result = receiver.recv()
             peaks.append(result["peak_gigabytes"])
             sums.add(result["sums"])
-    figures = {"model": arguments.model, "recipe": arguments.quant, "runs": arguments.runs,
-               "seconds_median": statistics.median(seconds), "seconds_least": min(seconds), "seconds_most": max(seconds),
-               "peak_gigabytes": max(peaks), "same_bytes_every_run": len(sums) == 1}
+    figures = {
+        "model": arguments.model,
+        "recipe": arguments.quant,
+        "runs": arguments.runs,
+        "seconds_median": statistics.median(seconds),
+        "seconds_least": min(seconds),
+        "seconds_most": max(seconds),
+        "peak_gigabytes": max(peaks),
+        "same_bytes_every_run": len(sums) == 1,
+    }
     if arguments.json:
         print(json.dumps(figures, indent=1))
     else:
-        print(f"{arguments.quant}: {figures['seconds_median']:.0f} s (median of {arguments.runs}, {min(seconds):.0f} to {max(seconds):.0f}), "
-              f"peak {max(peaks):.2f} GB, outputs {'the same' if len(sums) == 1 else 'DIFFERENT'} each time")
+        print(
+            f"{arguments.quant}: {figures['seconds_median']:.0f} s (median of {arguments.runs}, {min(seconds):.0f} to {max(seconds):.0f}), "
+            f"peak {max(peaks):.2f} GB, outputs {'the same' if len(sums) == 1 else 'DIFFERENT'} each time"
+        )
 
 
 if __name__ == "__main__":

@@ -20,7 +20,9 @@ STEPS = ("imports", "task write", "task copy out", "litertlm write", "litertlm c
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--megabytes", type=int, default=1024, help="size of the model")
-    parser.add_argument("--mediapipe", action="store_true", help="also pack with MediaPipe's bundler, which holds the model in memory")
+    parser.add_argument(
+        "--mediapipe", action="store_true", help="also pack with MediaPipe's bundler, which holds the model in memory"
+    )
     parser.add_argument("--json", action="store_true", help="print one JSON object on stdout")
     parser.add_argument("--step", nargs=2, metavar=("STEP", "FOLDER"), help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -47,7 +49,9 @@ def run_step(step: str, folder: Path) -> None:
     from bundler.containers.mediapipe_packer import pack_with_mediapipe
     from bundler.containers.task import METADATA, MODEL, TOKENIZER, read_task, write_task
 
-    model, task, litertlm, tokenizer = (folder / name for name in ("model.tflite", "a.task", "a.litertlm", "tokenizer.model"))
+    model, task, litertlm, tokenizer = (
+        folder / name for name in ("model.tflite", "a.task", "a.litertlm", "tokenizer.model")
+    )
     parameters = LlmParameters(start_token="</s>", stop_tokens=("</s>",))
     if step == "mediapipe write":
         _train_tokenizer(tokenizer)
@@ -74,8 +78,13 @@ def _train_tokenizer(path: Path) -> None:
     import sentencepiece
 
     with open(path, "wb") as stream:
-        sentencepiece.SentencePieceTrainer.train(sentence_iterator=iter(["a few words"] * 5), model_writer=stream, vocab_size=20,
-                                                 hard_vocab_limit=False, minloglevel=2)
+        sentencepiece.SentencePieceTrainer.train(
+            sentence_iterator=iter(["a few words"] * 5),
+            model_writer=stream,
+            vocab_size=20,
+            hard_vocab_limit=False,
+            minloglevel=2,
+        )
 
 
 if __name__ == "__main__":

@@ -36,13 +36,23 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="doctor-fuzz-") as folder:
         sources = gather(options.folders, Path(folder))
         result = fuzz(sources, Path(folder), options.trials, options.seed)
-    print(f"{options.trials} trials in {result['seconds']:.0f} s, of {len(sources)} files: {result['outcomes']}\n"
-          f"slowest {result['slowest_seconds'] * 1000:.0f} ms ({result['slowest']}), peak memory {result['peak_mb']:.0f} MB, "
-          f"{len(result['crashes'])} crashes, {len(result['hangs'])} hangs, "
-          f"{len(result['disagreements'])} disagreements, {len(result['codes'])} codes met", file=sys.stderr)
+    print(
+        f"{options.trials} trials in {result['seconds']:.0f} s, of {len(sources)} files: {result['outcomes']}\n"
+        f"slowest {result['slowest_seconds'] * 1000:.0f} ms ({result['slowest']}), peak memory {result['peak_mb']:.0f} MB, "
+        f"{len(result['crashes'])} crashes, {len(result['hangs'])} hangs, "
+        f"{len(result['disagreements'])} disagreements, {len(result['codes'])} codes met",
+        file=sys.stderr,
+    )
     if options.json:
         print(json.dumps(result, indent=1))
-    return int(bool(result["crashes"] or result["hangs"] or result["slowest_seconds"] > LIMIT_SECONDS or result["peak_mb"] > LIMIT_MB))
+    return int(
+        bool(
+            result["crashes"]
+            or result["hangs"]
+            or result["slowest_seconds"] > LIMIT_SECONDS
+            or result["peak_mb"] > LIMIT_MB
+        )
+    )
 
 
 def gather(folders: list[Path], work: Path) -> list[Path]:
@@ -67,16 +77,32 @@ def small_tokenizer() -> bytes:
 
     model = io.BytesIO()
     sentencepiece.SentencePieceTrainer.train(
-        sentence_iterator=iter(["a few words for a few pieces"] * 5), model_writer=model, vocab_size=40, hard_vocab_limit=False,
-        normalization_rule_name="identity", control_symbols=["<|endoftext|>"], minloglevel=2)
+        sentence_iterator=iter(["a few words for a few pieces"] * 5),
+        model_writer=model,
+        vocab_size=40,
+        hard_vocab_limit=False,
+        normalization_rule_name="identity",
+        control_symbols=["<|endoftext|>"],
+        minloglevel=2,
+    )
     return model.getvalue()
 
 
 def fuzz(sources: list[Path], work: Path, trials: int, seed: int) -> dict:
     """Run the trials; returns the counts, the slowest trial and the peak memory of the process that ran them."""
     started, done = time.perf_counter(), 0
-    result = {"trials": trials, "seed": seed, "outcomes": Counter(), "codes": Counter(), "crashes": [], "hangs": [], "disagreements": [], "slowest_seconds": 0.0,
-              "slowest": "", "peak_mb": 0.0}
+    result = {
+        "trials": trials,
+        "seed": seed,
+        "outcomes": Counter(),
+        "codes": Counter(),
+        "crashes": [],
+        "hangs": [],
+        "disagreements": [],
+        "slowest_seconds": 0.0,
+        "slowest": "",
+        "peak_mb": 0.0,
+    }
     context = multiprocessing.get_context("spawn")
     while done < trials:
         receiver, sender = context.Pipe(duplex=False)
@@ -109,7 +135,12 @@ def fuzz(sources: list[Path], work: Path, trials: int, seed: int) -> dict:
             break
         worker.join()
         done += 1
-    return {**result, "seconds": time.perf_counter() - started, "outcomes": dict(result["outcomes"]), "codes": dict(result["codes"].most_common())}
+    return {
+        **result,
+        "seconds": time.perf_counter() - started,
+        "outcomes": dict(result["outcomes"]),
+        "codes": dict(result["codes"].most_common()),
+    }
 
 
 def work_on(sources: list[Path], work: Path, first: int, trials: int, seed: int, sender) -> None:
@@ -126,11 +157,23 @@ def work_on(sources: list[Path], work: Path, first: int, trials: int, seed: int,
         try:
             report = examine(broken)
             json.dumps(report.as_dict(), allow_nan=False).encode("utf-8")
-            outcome, codes = ("error" if report.errors else "warning" if report.findings else "clean"), {each.code for each in report.findings}
+            outcome, codes = (
+                ("error" if report.errors else "warning" if report.findings else "clean"),
+                {each.code for each in report.findings},
+            )
         except Exception as error:  # what must not happen
             outcome, codes = f"exception {type(error).__name__}: {error}", set()
         seconds, peak = time.perf_counter() - started, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-        sender.send((sources[which].name, outcome, codes, seconds, peak, refusal_of(broken, report) if outcome in ("clean", "warning") else ""))
+        sender.send(
+            (
+                sources[which].name,
+                outcome,
+                codes,
+                seconds,
+                peak,
+                refusal_of(broken, report) if outcome in ("clean", "warning") else "",
+            )
+        )
 
 
 def refusal_of(path: Path, report) -> str:
@@ -178,14 +221,16 @@ def damage(data: bytes, chance: random.Random) -> bytes:
                 data[at] = chance.randrange(256)
             case 3 | 4:  # a number in the place of a number
                 at -= at % 4
-                data[at:at + 4] = chance.choice((*NUMBERS, size, size - 1, chance.randrange(size))).to_bytes(4, "little")
+                data[at : at + 4] = chance.choice((*NUMBERS, size, size - 1, chance.randrange(size))).to_bytes(
+                    4, "little"
+                )
             case 5:  # cut out, or cut short
-                del data[at:chance.choice((at + 1, at + 4, at + chance.randrange(1, 4096), size))]
+                del data[at : chance.choice((at + 1, at + 4, at + chance.randrange(1, 4096), size))]
             case 6:
                 data[at:at] = chance.randbytes(chance.choice((1, 4, 100)))
             case 7:
                 other = chance.randrange(size)
-                data[at:at + 64] = data[other:other + 64]
+                data[at : at + 64] = data[other : other + 64]
     return bytes(data)
 
 

@@ -27,7 +27,9 @@ def main() -> int:
     parser.add_argument("--case", default="", help="only the cases whose names have this in them")
     parser.add_argument("--moments", type=int, default=20, help="kills of each command, signal and state of its output")
     parser.add_argument("--launchers", type=int, default=2, help="commands that run at the same time")
-    parser.add_argument("--work", type=Path, help="a folder to keep; the inputs it has are used again [default: a temporary one]")
+    parser.add_argument(
+        "--work", type=Path, help="a folder to keep; the inputs it has are used again [default: a temporary one]"
+    )
     parser.add_argument("--json", action="store_true", help="print one JSON object on stdout")
     options = parser.parse_args()
     parts = options.only.split(",")
@@ -48,11 +50,23 @@ def main() -> int:
             for part in parts:
                 begun = time.monotonic()
                 tallies.append(getattr(importlib.import_module(part), part)(attack))
-                print(f"{part}: done in {time.monotonic() - begun:.0f} s, {len(tallies[-1].failures)} failures", file=sys.stderr)
+                print(
+                    f"{part}: done in {time.monotonic() - begun:.0f} s, {len(tallies[-1].failures)} failures",
+                    file=sys.stderr,
+                )
             busy = sum(zygote.busy for zygote in zygotes)
     seconds = time.monotonic() - started
     if options.json:
-        print(json.dumps({"seconds": round(seconds), "processor_seconds": round(busy), "parts": [tally.as_dict() for tally in tallies]}, indent=1))
+        print(
+            json.dumps(
+                {
+                    "seconds": round(seconds),
+                    "processor_seconds": round(busy),
+                    "parts": [tally.as_dict() for tally in tallies],
+                },
+                indent=1,
+            )
+        )
     else:
         print(f"{table(tallies)}\n{seconds:.0f} s, of processor time {busy:.0f} s")
     return int(any(tally.failures for tally in tallies))

@@ -1,7 +1,7 @@
 """Print the part of the standard library that the embedded sample was not trained on: the text for `verify --text`.
 
-    python benchmarks/held_out_text.py > held_out.txt
-    time task-bundler verify out/sample/sample.task --against gpt2_training/sample --text held_out.txt
+python benchmarks/held_out_text.py > held_out.txt
+time task-bundler verify out/sample/sample.task --against gpt2_training/sample --text held_out.txt
 """
 
 import sys

@@ -19,8 +19,13 @@ import tempfile
 import time
 from pathlib import Path
 
-PROMPTS = ("def ", "The lighthouse keeper wrote", "The lighthouse keeper wrote to the", "import os\n\n\nclass Session:\n    def close(self",
-           "We're here, aren't we?\n\nIt's 6 o'clock")
+PROMPTS = (
+    "def ",
+    "The lighthouse keeper wrote",
+    "The lighthouse keeper wrote to the",
+    "import os\n\n\nclass Session:\n    def close(self",
+    "We're here, aren't we?\n\nIt's 6 o'clock",
+)
 TOKENS = 16
 
 
@@ -41,7 +46,10 @@ def measure(build: Path, generations: int = 2000, swaps: int = 500) -> dict:
                 engine.complete(prompt, TOKENS, adapter=adapter)
             before, largest, wrong, swap_ms, started, current = _held(), (0, 0), 0, [], time.perf_counter(), None
             for index in range(generations):
-                prompt, adapter = PROMPTS[index % len(PROMPTS)], adapters[(index + 1) * swaps // generations % len(adapters)]
+                prompt, adapter = (
+                    PROMPTS[index % len(PROMPTS)],
+                    adapters[(index + 1) * swaps // generations % len(adapters)],
+                )
                 if adapter != current:
                     swap_ms.append(engine.swap_seconds(adapter, TOKENS) * 1e3)
                     current = adapter
@@ -50,12 +58,21 @@ def measure(build: Path, generations: int = 2000, swaps: int = 500) -> dict:
             after, seconds = _held(), time.perf_counter() - started
         new_ms = _new_sessions(bundle, adapters[1:])
     half = len(swap_ms) // 2
-    return {"generations": generations, "swaps": len(swap_ms), "wrong_texts": wrong, "different_texts": len(set(expected.values())),
-            "rss_mb": {"start": before[0], "end": after[0], "largest": largest[0]},
-            "descriptors": {"start": before[1], "end": after[1], "largest": largest[1]},
-            "swap_ms_median": {"first_half": _median(swap_ms[:half]), "second_half": _median(swap_ms[half:]),
-                               "to_a_new_session": _median(new_ms), "and_the_engine_opened_again": round(max(new_ms), 1)},
-            "seconds": round(seconds, 1)}
+    return {
+        "generations": generations,
+        "swaps": len(swap_ms),
+        "wrong_texts": wrong,
+        "different_texts": len(set(expected.values())),
+        "rss_mb": {"start": before[0], "end": after[0], "largest": largest[0]},
+        "descriptors": {"start": before[1], "end": after[1], "largest": largest[1]},
+        "swap_ms_median": {
+            "first_half": _median(swap_ms[:half]),
+            "second_half": _median(swap_ms[half:]),
+            "to_a_new_session": _median(new_ms),
+            "and_the_engine_opened_again": round(max(new_ms), 1),
+        },
+        "seconds": round(seconds, 1),
+    }
 
 
 def _adapters(build: Path, temporary: Path) -> list[Path]:
@@ -79,12 +96,16 @@ def _new_sessions(bundle: Path, adapters: list[Path]) -> list[float]:
 
     with open_engine(bundle) as engine:
         # A number of tokens that was not asked for before needs a session of its own.
-        return [engine.swap_seconds(adapters[index % 2], TOKENS + index) * 1e3 for index in range(SESSIONS_AN_ENGINE + 1)]
+        return [
+            engine.swap_seconds(adapters[index % 2], TOKENS + index) * 1e3 for index in range(SESSIONS_AN_ENGINE + 1)
+        ]
 
 
 def _held() -> tuple[float, int]:
     """Resident memory in MB, and how many file descriptors are open."""
-    return int(re.search(r"VmRSS:\s*(\d+)", Path("/proc/self/status").read_text())[1]) / 1024, len(os.listdir("/proc/self/fd"))
+    return int(re.search(r"VmRSS:\s*(\d+)", Path("/proc/self/status").read_text())[1]) / 1024, len(
+        os.listdir("/proc/self/fd")
+    )
 
 
 def _median(times: list[float]) -> float | None:
@@ -95,7 +116,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("build", type=Path, help="output folder of a build with --lora-ranks or --adapter")
     parser.add_argument("--generations", type=int, default=2000)
-    parser.add_argument("--swaps", type=int, default=500, help="how many of them are with another adapter than the one before")
+    parser.add_argument(
+        "--swaps", type=int, default=500, help="how many of them are with another adapter than the one before"
+    )
     arguments = parser.parse_args()
     print(json.dumps(measure(arguments.build, arguments.generations, arguments.swaps)))
 

@@ -39,14 +39,32 @@ from gpt2_training.vocabulary import save_vocabulary, train_vocabulary  # noqa: 
 SIZE, END, ROWS = 600, 599, 640  # tokens of the vocabulary, the id of <|endoftext|>, rows of the embedding
 START = "<|endoftext|>"
 CHAT = {"<|im_start|>": 600, "<|im_end|>": 601}
-TEXT = "".join((REPOSITORY / name).read_text(encoding="utf-8") for name in ("README.md", "docs/TOKENIZER.md", "tokenizer_tools/keys.py"))
-PROMPTS = ("The", "We're here, aren't we?\n\n\tIt's 6 o'clock", " begins with a space", "naïve café – größe 東京 🌊", "  two  spaces  \n\n", "def f(x):\n    return x")
+TEXT = "".join(
+    (REPOSITORY / name).read_text(encoding="utf-8")
+    for name in ("README.md", "docs/TOKENIZER.md", "tokenizer_tools/keys.py")
+)
+PROMPTS = (
+    "The",
+    "We're here, aren't we?\n\n\tIt's 6 o'clock",
+    " begins with a space",
+    "naïve café – größe 東京 🌊",
+    "  two  spaces  \n\n",
+    "def f(x):\n    return x",
+)
 TYPED = ("<|im_start|>user\nHello<|im_end|>\n<|im_start|>assistant\n", "a <|endoftext|>b", "<|endoftext|>")
 TOKENS = 8
 
 
 def token(content: str, special: bool = False, **flags: bool) -> dict[str, Any]:
-    return {"content": content, "lstrip": False, "normalized": not special, "rstrip": False, "single_word": False, "special": special, **flags}
+    return {
+        "content": content,
+        "lstrip": False,
+        "normalized": not special,
+        "rstrip": False,
+        "single_word": False,
+        "special": special,
+        **flags,
+    }
 
 
 @dataclass(frozen=True)
@@ -67,6 +85,7 @@ class LookAlike:
 def added(*tokens: dict[str, Any]) -> Callable[[dict], None]:
     def change(document: dict) -> None:
         document["added_tokens"] += [{"id": SIZE + number, **entry} for number, entry in enumerate(tokens)]
+
     return change
 
 
@@ -77,21 +96,49 @@ LOOK_ALIKES = {
     "transformers 4, fast": LookAlike("fast"),
     "both forms": LookAlike("both"),
     "chat, slow": LookAlike(files=CHAT_SLOW, config={"eos_token_id": 601}),
-    "chat, tokens typed stay text": LookAlike(files=CHAT_SLOW, config={"eos_token_id": 601}, options=("--no-parse-special",)),
-    "chat, fast": LookAlike("fast", {"tokenizer": added(token("<|im_start|>", True), token("<|im_end|>", True))}, config={"eos_token_id": 601}),
+    "chat, tokens typed stay text": LookAlike(
+        files=CHAT_SLOW, config={"eos_token_id": 601}, options=("--no-parse-special",)
+    ),
+    "chat, fast": LookAlike(
+        "fast",
+        {"tokenizer": added(token("<|im_start|>", True), token("<|im_end|>", True))},
+        config={"eos_token_id": 601},
+    ),
     "several eos": LookAlike(files=CHAT_SLOW, config={"eos_token_id": [601, 599, 10]}),
     "added words": LookAlike("fast", {"tokenizer": added(token("café"), token("self."), token("    "))}),
-    "an end among the padding rows": LookAlike(config={"eos_token_id": 620}, refused="eos_token_id is 620, but the vocabulary has 600"),
-    "an end that is half a character": LookAlike(config={"eos_token_id": 150}, refused="eos_token_id is 150, the bytes"),
+    "an end among the padding rows": LookAlike(
+        config={"eos_token_id": 620}, refused="eos_token_id is 620, but the vocabulary has 600"
+    ),
+    "an end that is half a character": LookAlike(
+        config={"eos_token_id": 150}, refused="eos_token_id is 150, the bytes"
+    ),
     "an added id with a gap": LookAlike(files={"added_tokens": {"<|im_end|>": 610}}, refused="'<|im_end|>' has id 610"),
-    "prefix space in tokenizer_config.json": LookAlike(files={"tokenizer_config": {"add_prefix_space": True}}, refused="add_prefix_space"),
-    "prefix space in both": LookAlike("both", {"tokenizer_config": {"add_prefix_space": True}}, refused="add_prefix_space"),
-    "prefix space in tokenizer.json, ignored": LookAlike("fast", {"tokenizer": lambda document: document["pre_tokenizer"].update(add_prefix_space=True)}),
-    "prefix space in any fast tokenizer": LookAlike("fast", {"tokenizer": lambda document: document["pre_tokenizer"].update(add_prefix_space=True),
-                                                             "tokenizer_config": {"tokenizer_class": "PreTrainedTokenizerFast"}}, refused="add_prefix_space"),
+    "prefix space in tokenizer_config.json": LookAlike(
+        files={"tokenizer_config": {"add_prefix_space": True}}, refused="add_prefix_space"
+    ),
+    "prefix space in both": LookAlike(
+        "both", {"tokenizer_config": {"add_prefix_space": True}}, refused="add_prefix_space"
+    ),
+    "prefix space in tokenizer.json, ignored": LookAlike(
+        "fast", {"tokenizer": lambda document: document["pre_tokenizer"].update(add_prefix_space=True)}
+    ),
+    "prefix space in any fast tokenizer": LookAlike(
+        "fast",
+        {
+            "tokenizer": lambda document: document["pre_tokenizer"].update(add_prefix_space=True),
+            "tokenizer_config": {"tokenizer_class": "PreTrainedTokenizerFast"},
+        },
+        refused="add_prefix_space",
+    ),
     "a start token of the tokenizer's": LookAlike(files={"tokenizer_config": {"add_bos_token": True}}),
-    "truncation and padding left over": LookAlike("fast", {"tokenizer": lambda document: document.update(
-        truncation={"direction": "Right", "max_length": 3, "strategy": "LongestFirst", "stride": 0})}),
+    "truncation and padding left over": LookAlike(
+        "fast",
+        {
+            "tokenizer": lambda document: document.update(
+                truncation={"direction": "Right", "max_length": 3, "strategy": "LongestFirst", "stride": 0}
+            )
+        },
+    ),
     "context 100": LookAlike(context=100),
     "context 1000": LookAlike(context=1000),
     "context 1023": LookAlike(context=1023),
@@ -107,7 +154,9 @@ def write(folder: Path, look_alike: LookAlike) -> None:
     save_vocabulary(train_vocabulary([TEXT], SIZE), folder)
     if look_alike.saves in ("fast", "both", "five"):
         GPT2TokenizerFast.from_pretrained(folder).save_pretrained(folder / "saved")
-        for name in ("tokenizer.json",) if look_alike.saves != "five" else [path.name for path in (folder / "saved").iterdir()]:
+        for name in (
+            ("tokenizer.json",) if look_alike.saves != "five" else [path.name for path in (folder / "saved").iterdir()]
+        ):
             (folder / "saved" / name).rename(folder / name)
     if look_alike.saves in ("fast", "five"):
         (folder / "vocab.json").unlink(), (folder / "merges.txt").unlink()
@@ -155,7 +204,7 @@ class Transformers:
         ids, written = torch.tensor([self.ids(prompt)]), []
         while len(written) < count and ids.shape[1] <= self.model.config.n_positions:
             logits = self.model(ids).logits[0, -1]
-            logits[len(self.tokenizer):] = -torch.inf  # padding rows have no text
+            logits[len(self.tokenizer) :] = -torch.inf  # padding rows have no text
             best = int(logits.argmax())
             if best in self.ends:
                 break
@@ -168,10 +217,14 @@ def prompts_for(reference: Transformers, context: int, prefill: list[int]) -> di
     """Prompt -> tokens to write: every kind of text, and lengths around the chunks' borders and the end of the context."""
     prompts = {prompt: TOKENS for prompt in (*PROMPTS, *TYPED)}
     ids = reference.ids(TEXT)[1:]
-    borders = {length + more for length in (*prefill, context // 2, context - max(prefill), context - min(prefill)) for more in (-1, 0, 1, 2)}
+    borders = {
+        length + more
+        for length in (*prefill, context // 2, context - max(prefill), context - min(prefill))
+        for more in (-1, 0, 1, 2)
+    }
     for length in sorted({*borders, context - 2, context - 1}):
         for begin in range(40):
-            text = reference.tokenizer.decode(ids[begin:begin + length - 1])
+            text = reference.tokenizer.decode(ids[begin : begin + length - 1])
             if 1 < length < context and len(reference.ids(text)) == length:
                 prompts[text] = min(TOKENS, context - length)
                 break
@@ -185,7 +238,9 @@ def compare(path: Path, reference: Transformers, prompts: dict[str, int], mediap
         for prompt, count in prompts.items():
             text, expected = engine.complete(prompt, count), reference.text(prompt, count)
             if text != expected:
-                wrong.append(f"{path.name}: after {len(reference.ids(prompt))} ids, {prompt[-30:]!r}: {text!r}, expected {expected!r}")
+                wrong.append(
+                    f"{path.name}: after {len(reference.ids(prompt))} ids, {prompt[-30:]!r}: {text!r}, expected {expected!r}"
+                )
     return wrong
 
 
@@ -197,8 +252,21 @@ def try_one(look_alike: LookAlike, work: Path, mediapipe: bool) -> tuple[str, li
     wrong, texts = [], 0
     for recipe in recipes:
         output = work / recipe
-        command = [sys.executable, "-m", "bundler", "build", str(folder), "-o", str(output), "--quant", recipe, *look_alike.options]
-        done = subprocess.run(command, cwd=work, env={**os.environ, "PYTHONPATH": str(REPOSITORY)}, capture_output=True, text=True)
+        command = [
+            sys.executable,
+            "-m",
+            "bundler",
+            "build",
+            str(folder),
+            "-o",
+            str(output),
+            "--quant",
+            recipe,
+            *look_alike.options,
+        ]
+        done = subprocess.run(
+            command, cwd=work, env={**os.environ, "PYTHONPATH": str(REPOSITORY)}, capture_output=True, text=True
+        )
         if "Traceback" in done.stderr:
             return "traceback", [done.stderr[-500:]], texts
         if done.returncode:
@@ -231,15 +299,25 @@ def main() -> int:
     with tempfile.TemporaryDirectory() if options.work is None else nullcontext(options.work) as work:
         for number, (name, look_alike) in enumerate(chosen.items()):
             spent = time.monotonic() - started
-            print(f"{number} of {len(chosen)}, {spent:.0f} s" + (f", about {spent / number * (len(chosen) - number):.0f} s left" if number else "")
-                  + f": {name}", file=sys.stderr)
+            print(
+                f"{number} of {len(chosen)}, {spent:.0f} s"
+                + (f", about {spent / number * (len(chosen) - number):.0f} s left" if number else "")
+                + f": {name}",
+                file=sys.stderr,
+            )
             results[name] = try_one(look_alike, Path(work) / str(number), options.mediapipe)
     unnoticed = sum(bool(wrong) for _, wrong, _ in results.values())
     if options.json:
-        print(json.dumps({name: dict(zip(("outcome", "wrong", "texts"), result)) for name, result in results.items()}, indent=1))
+        print(
+            json.dumps(
+                {name: dict(zip(("outcome", "wrong", "texts"), result)) for name, result in results.items()}, indent=1
+            )
+        )
     else:
         for name, (outcome, wrong, texts) in results.items():
-            print(f"{name}: {outcome}{f', {texts} texts' if texts else ''}{''.join(f'{chr(10)}  WRONG {line}' for line in wrong)}")
+            print(
+                f"{name}: {outcome}{f', {texts} texts' if texts else ''}{''.join(f'{chr(10)}  WRONG {line}' for line in wrong)}"
+            )
         print(f"{len(results)} look-alikes, {sum(texts for _, _, texts in results.values())} texts; wrong: {unnoticed}")
     return 3 if unnoticed else 0
 

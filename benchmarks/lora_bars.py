@@ -34,10 +34,19 @@ def main() -> None:
         folders = [Path(temporary) / name for name in ("first", "second")]
         for seed, folder in enumerate(folders):
             write_random_adapter(folder, bundles.base.layers, bundles.base.width, bundles.rank, 0.02, seed)
-        figures = {"recipe": bundles.task.manifest["recipe"], "layers": bundles.base.layers, "width": bundles.base.width, "rank": bundles.rank}
+        figures = {
+            "recipe": bundles.task.manifest["recipe"],
+            "layers": bundles.base.layers,
+            "width": bundles.base.width,
+            "rank": bundles.rank,
+        }
         for work in ("export", "merge", "swap"):
             # Each in a process of its own, so that the peak of its memory is its own.
-            done = subprocess.run([sys.executable, __file__, str(arguments.build), "--work", f"{work} {temporary}"], capture_output=True, text=True)
+            done = subprocess.run(
+                [sys.executable, __file__, str(arguments.build), "--work", f"{work} {temporary}"],
+                capture_output=True,
+                text=True,
+            )
             if done.returncode:
                 sys.exit(done.stderr)
             figures |= json.loads(done.stdout.splitlines()[-1])
@@ -66,7 +75,9 @@ def _work(work: str, build: Path) -> None:
 
         started = time.perf_counter()
         task = next(build.glob("*.task"))
-        merge_into_bundle(task, adapter_for_merging(first, base_of_bundle(open_bundle(task))), Path(folder) / "merged.task")
+        merge_into_bundle(
+            task, adapter_for_merging(first, base_of_bundle(open_bundle(task))), Path(folder) / "merged.task"
+        )
         _print(merge_seconds=time.perf_counter() - started, merge_peak_mb=_peak())
     else:
         from bundler.engines.litertlm import open_engine
@@ -79,8 +90,14 @@ def _work(work: str, build: Path) -> None:
                 other.append(engine.swap_seconds(files[1]))
             # Another length of the answer needs another session; ten of them, and the engine need not be opened again.
             new = [engine.swap_seconds(files[index % 2], 2 + index) for index in range(10)]
-        _print(swap_ms={"largest": max(other) * 1e3, "median": sorted(other)[5] * 1e3, "median without a change": sorted(same)[5] * 1e3,
-                        "median to a new session": sorted(new)[5] * 1e3})
+        _print(
+            swap_ms={
+                "largest": max(other) * 1e3,
+                "median": sorted(other)[5] * 1e3,
+                "median without a change": sorted(same)[5] * 1e3,
+                "median to a new session": sorted(new)[5] * 1e3,
+            }
+        )
 
 
 def _peak() -> float:

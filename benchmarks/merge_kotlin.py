@@ -64,17 +64,39 @@ def _measure(bundle: Path, classpath: str, folder: Path, runs: int) -> dict:
     file = adapter_for_merging(folder / "adapter", base)
     adapter.write_bytes(encode_adapter(file))
     merge_into_bundle(bundle, file, expected)
-    command = [require("taskset", "apt-get install util-linux"), "-c", "0", require("java", "apt-get install openjdk-17-jdk-headless"), *JVM, "-cp", classpath,
-               "dev.taskbundler.verify.MergeMainKt", str(bundle), str(adapter), str(merged)]
+    command = [
+        require("taskset", "apt-get install util-linux"),
+        "-c",
+        "0",
+        require("java", "apt-get install openjdk-17-jdk-headless"),
+        *JVM,
+        "-cp",
+        classpath,
+        "dev.taskbundler.verify.MergeMainKt",
+        str(bundle),
+        str(adapter),
+        str(merged),
+    ]
     seconds, heaps = [], []
     for _ in range(runs):
         started = time.perf_counter()
         printed = subprocess.run(command, check=True, capture_output=True, text=True).stdout
         seconds.append(time.perf_counter() - started)
         heaps.append(int(re.search(r"heap=(\d+)", printed)[1]))
-    return {"bundle": bundle.name, "recipe": opened.manifest["recipe"], "bytes": bundle.stat().st_size, "rank": RANK, "runs": runs,
-            "seconds": {"median": round(statistics.median(seconds), 2), "least": round(min(seconds), 2), "most": round(max(seconds), 2)},
-            "heap_mb": round(max(heaps) / 1e6, 1), "same_bytes_as_python": filecmp.cmp(expected, merged, shallow=False)}
+    return {
+        "bundle": bundle.name,
+        "recipe": opened.manifest["recipe"],
+        "bytes": bundle.stat().st_size,
+        "rank": RANK,
+        "runs": runs,
+        "seconds": {
+            "median": round(statistics.median(seconds), 2),
+            "least": round(min(seconds), 2),
+            "most": round(max(seconds), 2),
+        },
+        "heap_mb": round(max(heaps) / 1e6, 1),
+        "same_bytes_as_python": filecmp.cmp(expected, merged, shallow=False),
+    }
 
 
 if __name__ == "__main__":

@@ -53,12 +53,16 @@ def main() -> None:
         checkpoint, context = plan.checkpoint, plan.signatures.context
         tokenizer = reference_tokenizer(plan.vocabulary)
         parameters = sum(int(np.prod(shape)) for shape in checkpoint.architecture.tensor_shapes().values())
-        convert_fp32(load_exportable(checkpoint, context, TokenRows(len(plan.vocabulary))), plan.signatures, folder / "fp32.tflite")
+        convert_fp32(
+            load_exportable(checkpoint, context, TokenRows(len(plan.vocabulary))),
+            plan.signatures,
+            folder / "fp32.tflite",
+        )
 
         start = plan.vocabulary.id_of_text(plan.start_token)
         text = arguments.text.read_text() if arguments.text else "\n".join(read_corpus(STANDARD_LIBRARY).held_out)
-        ids = tokenizer.encode(text).ids[:arguments.tokens]
-        blocks = [[start, *ids[i:i + context - 1]] for i in range(0, len(ids), context - 1)]
+        ids = tokenizer.encode(text).ids[: arguments.tokens]
+        blocks = [[start, *ids[i : i + context - 1]] for i in range(0, len(ids), context - 1)]
         expected = []
         if blocks:
             reference = Reference(checkpoint, len(plan.vocabulary))
@@ -73,26 +77,43 @@ def main() -> None:
                 Console(stderr=True).print(str(error))
                 continue
             if recipe != "fp32":
-                calibration = [[start, *tokenizer.encode(verification_text()).ids[i * 150:(i + 1) * 150]] for i in range(4)]
+                calibration = [
+                    [start, *tokenizer.encode(verification_text()).ids[i * 150 : (i + 1) * 150]] for i in range(4)
+                ]
                 quantize(folder / "fp32.tflite", recipe, path, calibration)
             results[recipe] = {"bytes": path.stat().st_size, "bytes_per_parameter": path.stat().st_size / parameters}
             if blocks:
                 with quiet():
                     model = TFLiteGPT2(path)
                 results[recipe] |= divergence(
-                    compare_rows(reference, model.along(ids)[:, :reference.shape[1]], ids[1:])
-                    for reference, ids in zip(expected, track(blocks, transient=True, console=Console(stderr=True)))).as_dict()
+                    compare_rows(reference, model.along(ids)[:, : reference.shape[1]], ids[1:])
+                    for reference, ids in zip(expected, track(blocks, transient=True, console=Console(stderr=True)))
+                ).as_dict()
             if recipe != "fp32":
                 path.unlink()
 
-    table = Table("recipe", "bytes/parameter", "perplexity", "mean KL", "99.9 % KL", "RMS Δp", "same top", "max |Δlogit|",
-                  title=f"{arguments.model}, {parameters:,} parameters")
+    table = Table(
+        "recipe",
+        "bytes/parameter",
+        "perplexity",
+        "mean KL",
+        "99.9 % KL",
+        "RMS Δp",
+        "same top",
+        "max |Δlogit|",
+        title=f"{arguments.model}, {parameters:,} parameters",
+    )
     for recipe, figures in results.items():
         row = [recipe, f"{figures['bytes_per_parameter']:.3f}"]
         if blocks:
-            row += [f"{figures['perplexity']:.3f} ± {figures['perplexity_error']:.3f}", f"{figures['mean_kl']:.2e} ± {figures['mean_kl_error']:.0e}",
-                    f"{figures['kl_999']:.2e}", f"{figures['rms_delta_p']:.2%}",
-                    f"{figures['same_top']:.2%} ± {figures['same_top_error']:.2%}", f"{figures['max_logit_difference']:.2e}"]
+            row += [
+                f"{figures['perplexity']:.3f} ± {figures['perplexity_error']:.3f}",
+                f"{figures['mean_kl']:.2e} ± {figures['mean_kl_error']:.0e}",
+                f"{figures['kl_999']:.2e}",
+                f"{figures['rms_delta_p']:.2%}",
+                f"{figures['same_top']:.2%} ± {figures['same_top_error']:.2%}",
+                f"{figures['max_logit_difference']:.2e}",
+            ]
         table.add_row(*row)
     Console(stderr=True, width=140).print(table)
     if arguments.json:

@@ -39,7 +39,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("files", nargs="*", help="text files or folders to compare besides")
     parser.add_argument("--tokenizer", default=str(gpt2_folder() or ""), help="folder or tokenizer.json [GPT-2's]")
-    parser.add_argument("--train", metavar="KIND:SIZE", help="train the vocabulary instead: code:16000, multilingual:32000")
+    parser.add_argument(
+        "--train", metavar="KIND:SIZE", help="train the vocabulary instead: code:16000, multilingual:32000"
+    )
     parser.add_argument("--mode", choices=("T", "F"), default="T")
     parser.add_argument("--megabytes", type=float, default=0.5, help="of each kind of text found at most [0.5]")
     parser.add_argument("--only-given", action="store_true", help="take no text from this machine besides FILEs")
@@ -71,16 +73,21 @@ def _cut(kind: str, documents: Iterable[str]) -> Iterator[tuple[str, str]]:
     family = "code" if kind in PROGRAMMING.values() else kind.split()[0]
     for document in documents:
         for at in range(0, len(document), _STRETCH):
-            yield from ((f"{family} {form}", text) for form, text in texts.cut_document(document[at:at + _STRETCH]))
+            yield from ((f"{family} {form}", text) for form, text in texts.cut_document(document[at : at + _STRETCH]))
         for at in range(0, len(document), _WINDOW):
-            yield f"{family} windows", document[at:at + _WINDOW]
+            yield f"{family} windows", document[at : at + _WINDOW]
 
 
 def _train(found: dict[str, list[str]], asked: str) -> BytePairVocabulary:
     kind, _, size = asked.partition(":")
     chance = random.Random(5)
-    stretches = [text[at:at + 1500] for name, documents in found.items() if kind == "multilingual" or name in PROGRAMMING.values()
-                 for text in documents for at in range(0, len(text), 1500)]
+    stretches = [
+        text[at : at + 1500]
+        for name, documents in found.items()
+        if kind == "multilingual" or name in PROGRAMMING.values()
+        for text in documents
+        for at in range(0, len(text), 1500)
+    ]
     chance.shuffle(stretches)
     # White space of many kinds side by side, so that the vocabulary gets the tokens that are hardest to keep apart.
     mixed = [" ", "  ", "\n", "\t", "\r\n", "\xa0", "\u3000", "x", "\u2009", "é ", "中\n"]
@@ -93,25 +100,36 @@ def _train(found: dict[str, list[str]], asked: str) -> BytePairVocabulary:
 
 def _summary(found: dict[str, list[str]], report, build_s: float) -> None:
     sizes = {kind: sum(len(text.encode()) for text in documents) for kind, documents in found.items()}
-    languages = {kind.split()[1].split("_")[0] for kind, size in sizes.items()
-                 if kind.startswith(("language ", "manual ")) and size >= COVERED_BYTES}
+    languages = {
+        kind.split()[1].split("_")[0]
+        for kind, size in sizes.items()
+        if kind.startswith(("language ", "manual ")) and size >= COVERED_BYTES
+    }
     programming = [kind for kind, size in sizes.items() if kind in PROGRAMMING.values() and size >= COVERED_BYTES]
 
     def say(text: str) -> None:
         print(text, file=sys.stderr)
 
-    say(f"text: {sum(sizes.values()) / 1e6:.1f} MB, {len(languages)} languages and {len(programming)} programming and markup "
-        f"languages with {COVERED_BYTES // 1000} kB or more ({', '.join(sorted(programming))})")
-    say(f"model: mode {report.mode}, {report.vocabulary_size:,} tokens, {report.alias_rows:,} alias rows, "
-        f"{report.model_bytes:,} bytes, built in {build_s:.1f} s, loads in {report.load_ms:.1f} ms")
+    say(
+        f"text: {sum(sizes.values()) / 1e6:.1f} MB, {len(languages)} languages and {len(programming)} programming and markup "
+        f"languages with {COVERED_BYTES // 1000} kB or more ({', '.join(sorted(programming))})"
+    )
+    say(
+        f"model: mode {report.mode}, {report.vocabulary_size:,} tokens, {report.alias_rows:,} alias rows, "
+        f"{report.model_bytes:,} bytes, built in {build_s:.1f} s, loads in {report.load_ms:.1f} ms"
+    )
     say(f"{'class':32}{'strings':>12}{'wrong':>8}{'tokens':>14}{'wrong':>8}")
     for apart, classes in (("", report.by_class), ("(apart) ", report.beyond_reach)):
         for name, counts in classes.items():
-            say(f"{(apart + name)[:31]:32}{counts.strings:12,}{counts.mismatched_strings:8,}{counts.tokens:14,}"
-                f"{counts.mismatched_tokens:8,}")
-    say(f"{'total':32}{report.total('strings'):12,}{report.total('mismatched_strings'):8,}{report.total('tokens'):14,}"
+            say(
+                f"{(apart + name)[:31]:32}{counts.strings:12,}{counts.mismatched_strings:8,}{counts.tokens:14,}"
+                f"{counts.mismatched_tokens:8,}"
+            )
+    say(
+        f"{'total':32}{report.total('strings'):12,}{report.total('mismatched_strings'):8,}{report.total('tokens'):14,}"
         f"{report.mismatched_tokens:8,}   unknown {report.total('unknown_tokens'):,}, round-trip failures "
-        f"{report.total('round_trip_failures'):,}")
+        f"{report.total('round_trip_failures'):,}"
+    )
     for name, counts in report.by_class.items():
         for example in counts.examples:
             say(f"  {name}, {example.cause}: {ascii(example.text)} expected {example.expected}, found {example.found}")

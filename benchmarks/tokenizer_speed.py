@@ -42,22 +42,35 @@ def main() -> None:
     build_s = time.process_time() - start
     comparison = Comparison(vocabulary, model)
 
-    kinds = ("given",) if arguments.files else ("Python", "C", "Markdown", "manual de", "manual ru", "manual ja", "language zh_CN")
+    kinds = (
+        ("given",)
+        if arguments.files
+        else ("Python", "C", "Markdown", "manual de", "manual ru", "manual ja", "language zh_CN")
+    )
     texts: dict[str, list[str]] = {kind: [] for kind in kinds}
     for kind, text in gather(arguments.files, int(arguments.megabytes * 1e6), found_here=not arguments.files):
         if kind in texts:
-            texts[kind] += [text[at:at + _STRETCH] for at in range(0, len(text), _STRETCH)]
+            texts[kind] += [text[at : at + _STRETCH] for at in range(0, len(text), _STRETCH)]
     rows = {kind: _speeds(comparison, stretches) for kind, stretches in texts.items() if stretches}
     everything = [text for stretches in texts.values() for text in stretches]
     rows["all"] = _speeds(comparison, everything)
-    result = {"tokenizer": arguments.tokenizer, "mode": model.mode, "build_s": round(build_s, 2),
-              "load_ms": round(comparison.load_ms, 2), "model_bytes": len(model.proto), "alias_rows": len(model.alias_of),
-              "keys": model.keys, "encode_mb_s": rows}
+    result = {
+        "tokenizer": arguments.tokenizer,
+        "mode": model.mode,
+        "build_s": round(build_s, 2),
+        "load_ms": round(comparison.load_ms, 2),
+        "model_bytes": len(model.proto),
+        "alias_rows": len(model.alias_of),
+        "keys": model.keys,
+        "encode_mb_s": rows,
+    }
     if arguments.json:
         print(json.dumps(result, indent=1))
         return
-    print(f"{len(vocabulary):,} tokens, mode {model.mode}: build {build_s:.1f} s, {len(model.proto):,} bytes, "
-          f"load {comparison.load_ms:.1f} ms, {len(model.alias_of):,} alias rows, {model.keys:,} keys")
+    print(
+        f"{len(vocabulary):,} tokens, mode {model.mode}: build {build_s:.1f} s, {len(model.proto):,} bytes, "
+        f"load {comparison.load_ms:.1f} ms, {len(model.alias_of):,} alias rows, {model.keys:,} keys"
+    )
     print(f"{'text':16}{'bytes':>12}{'sentencepiece':>16}{'tokenizers':>16}   MB/s")
     for kind, row in rows.items():
         print(f"{kind:16}{row['bytes']:12,}{row['sentencepiece']:16.2f}{row['tokenizers']:16.2f}")

@@ -16,20 +16,54 @@ from typing import Iterable, Iterator
 
 LOCALES = ("/usr/share/locale", "/usr/share/locale-langpack")
 MANUALS = "/usr/share/man"
-SOURCE_ROOTS = ("/usr/include", "/usr/lib/node_modules", "/usr/share/nodejs", "/usr/share/perl", "/usr/share/perl5",
-                "/usr/lib/python3", "/usr/share/doc", "/usr/lib/jvm", "/usr/share/bash-completion")
-PROGRAMMING = {".py": "Python", ".h": "C", ".c": "C", ".hpp": "C++", ".cc": "C++", ".cpp": "C++", ".tcc": "C++",
-               ".cuh": "C++", ".js": "JavaScript", ".mjs": "JavaScript", ".ts": "TypeScript", ".pm": "Perl", ".pl": "Perl",
-               ".pod": "Perl", ".sh": "shell", ".java": "Java", ".go": "Go", ".rs": "Rust", ".rb": "Ruby", ".sql": "SQL",
-               ".html": "HTML", ".css": "CSS", ".xml": "XML", ".json": "JSON", ".md": "Markdown", ".rst": "reStructuredText"}
+SOURCE_ROOTS = (
+    "/usr/include",
+    "/usr/lib/node_modules",
+    "/usr/share/nodejs",
+    "/usr/share/perl",
+    "/usr/share/perl5",
+    "/usr/lib/python3",
+    "/usr/share/doc",
+    "/usr/lib/jvm",
+    "/usr/share/bash-completion",
+)
+PROGRAMMING = {
+    ".py": "Python",
+    ".h": "C",
+    ".c": "C",
+    ".hpp": "C++",
+    ".cc": "C++",
+    ".cpp": "C++",
+    ".tcc": "C++",
+    ".cuh": "C++",
+    ".js": "JavaScript",
+    ".mjs": "JavaScript",
+    ".ts": "TypeScript",
+    ".pm": "Perl",
+    ".pl": "Perl",
+    ".pod": "Perl",
+    ".sh": "shell",
+    ".java": "Java",
+    ".go": "Go",
+    ".rs": "Rust",
+    ".rb": "Ruby",
+    ".sql": "SQL",
+    ".html": "HTML",
+    ".css": "CSS",
+    ".xml": "XML",
+    ".json": "JSON",
+    ".md": "Markdown",
+    ".rst": "reStructuredText",
+}
 _LARGEST_FILE = 2 << 20
 
 # At least this much makes a language or a programming language count as covered in the printed summary.
 COVERED_BYTES = 100_000
 
 
-def gather(paths: Iterable[str] = (), per_kind: int = 1_500_000, found_here: bool = True,
-           seed: int = 0) -> Iterator[tuple[str, str]]:
+def gather(
+    paths: Iterable[str] = (), per_kind: int = 1_500_000, found_here: bool = True, seed: int = 0
+) -> Iterator[tuple[str, str]]:
     """(kind, document) with at most about `per_kind` bytes of each kind: a language code, a programming language, "given".
 
     `paths` are the user's files and folders, read in full. The rest is found on this machine.
@@ -78,7 +112,9 @@ def _manuals(chance: random.Random) -> Iterator[tuple[str, str]]:
 
 def _sources(chance: random.Random) -> Iterator[tuple[str, str]]:
     roots = [*SOURCE_ROOTS, sysconfig.get_paths()["stdlib"], sysconfig.get_paths()["purelib"]]
-    files = sorted({file for root in roots if os.path.isdir(root) for file in _files(Path(root)) if file.suffix in PROGRAMMING})
+    files = sorted(
+        {file for root in roots if os.path.isdir(root) for file in _files(Path(root)) if file.suffix in PROGRAMMING}
+    )
     chance.shuffle(files)
     for file in files:
         if text := _plain(file):

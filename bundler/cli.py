@@ -105,8 +105,10 @@ def _explained(error: BaseException) -> str:
         return f"not enough memory ({error or 'no size was said'}); close other programs, or give a smaller model, context or batch"
     if isinstance(error, RecursionError):
         return "something in a file is nested too deeply to be read; expected a file that its own software wrote; save it again"
-    return (f"{type(error).__name__}: {error}. This is a defect of task-bundler, which should have said what is wrong; set {TRACEBACK}=1 "
-            "and run the same again to see where it happened")
+    return (
+        f"{type(error).__name__}: {error}. This is a defect of task-bundler, which should have said what is wrong; set {TRACEBACK}=1 "
+        "and run the same again to see where it happened"
+    )
 
 
 def _fail_interrupted() -> int:
@@ -121,7 +123,7 @@ def _fail(kind: str, message: object, code: int) -> int:
         _complain(traceback.format_exc())
     text = str(message)
     if len(text) > LONGEST_MESSAGE:
-        text = f"{text[:LONGEST_MESSAGE // 2]} … {text[-LONGEST_MESSAGE // 2:]}"
+        text = f"{text[: LONGEST_MESSAGE // 2]} … {text[-LONGEST_MESSAGE // 2 :]}"
     # A line of an error of ours that is not the first is indented; any other line end came with a name.
     _complain(f"task-bundler: {kind}: " + "\n  ".join(map(printable, text.split("\n  "))) + "\n")
     return code
@@ -143,5 +145,9 @@ def _flush(code: int) -> int:
     except OSError as error:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # where the rest goes
         if not isinstance(error, BrokenPipeError):
-            return _fail("error", f"the standard output could not be written ({error.strerror}); send it to another place", code or 1)
+            return _fail(
+                "error",
+                f"the standard output could not be written ({error.strerror}); send it to another place",
+                code or 1,
+            )
     return code

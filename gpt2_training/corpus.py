@@ -17,8 +17,18 @@ STANDARD_LIBRARY = "python-stdlib"
 
 # Parts of the standard library that are data, not code one would want to complete (character
 # tables, generated documentation), or that many systems package apart (the test suites).
-_NOT_CODE = {"encodings", "pydoc_data", "site-packages", "dist-packages", "__pycache__", "test", "tests",
-             "idle_test", "lib-dynload", "lib2to3"}
+_NOT_CODE = {
+    "encodings",
+    "pydoc_data",
+    "site-packages",
+    "dist-packages",
+    "__pycache__",
+    "test",
+    "tests",
+    "idle_test",
+    "lib-dynload",
+    "lib2to3",
+}
 _NOT_CODE_FILES = {"entities.py", "__phello__.foo.py"}
 _NOT_CODE_PREFIXES = ("config-", "_sysconfigdata")
 
@@ -70,7 +80,9 @@ def read_corpus(source: str, held_out_share: float = 0.03) -> Corpus:
         train = [text for name, text in documents.items() if name not in chosen]
         held_out = [documents[name] for name in sorted(chosen)]
     if not any(train) or not any(held_out):
-        raise TrainingError(f"{source}: {len(documents)} readable text file(s), too little to train on and hold a part out")
+        raise TrainingError(
+            f"{source}: {len(documents)} readable text file(s), too little to train on and hold a part out"
+        )
 
     digest = hashlib.sha256()
     for name, text in documents.items():
@@ -79,8 +91,11 @@ def read_corpus(source: str, held_out_share: float = 0.03) -> Corpus:
 
 
 def _is_library_code(relative: Path) -> bool:
-    return not (_NOT_CODE & set(relative.parts[:-1]) or relative.name in _NOT_CODE_FILES
-                or any(part.startswith(_NOT_CODE_PREFIXES) for part in relative.parts))
+    return not (
+        _NOT_CODE & set(relative.parts[:-1])
+        or relative.name in _NOT_CODE_FILES
+        or any(part.startswith(_NOT_CODE_PREFIXES) for part in relative.parts)
+    )
 
 
 def _is_held_out(name: str, share: float) -> bool:

@@ -16,7 +16,13 @@ def write_curve(record: dict, output: Path) -> None:
     steps = record["curve"]
     held_out = [(step["step"], step["held_out"]) for step in steps if step["held_out"] is not None]
     figure, axes = pyplot.subplots(figsize=(7, 4))
-    axes.plot([step["step"] for step in steps], [step["loss"] for step in steps], color="0.7", linewidth=1, label="one training batch")
+    axes.plot(
+        [step["step"] for step in steps],
+        [step["loss"] for step in steps],
+        color="0.7",
+        linewidth=1,
+        label="one training batch",
+    )
     axes.plot(*zip(*held_out), color="tab:blue", marker="o", markersize=3, label="held out")
     axes.set_xlabel("step")
     axes.set_ylabel("cross-entropy, nats per token")

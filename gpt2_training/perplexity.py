@@ -41,8 +41,9 @@ def held_out_perplexity(model, ids: torch.Tensor, block: int, batch: int = 8) ->
         raise TrainingError(f"held-out text of {len(ids)} tokens; at least one block of {block} is needed")
     losses = []
     for start in range(0, len(blocks), batch):
-        tokens = blocks[start:start + batch].long().to(device)
+        tokens = blocks[start : start + batch].long().to(device)
         logits = model(tokens).logits[:, :-1].float()
-        losses.append(torch.nn.functional.cross_entropy(
-            logits.flatten(0, 1), tokens[:, 1:].flatten(), reduction="none").cpu())
+        losses.append(
+            torch.nn.functional.cross_entropy(logits.flatten(0, 1), tokens[:, 1:].flatten(), reduction="none").cpu()
+        )
     return perplexity_of(torch.cat(losses))

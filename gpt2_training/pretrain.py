@@ -70,8 +70,16 @@ class History:
     schedules: list[dict] = field(default_factory=list)
 
 
-def pretrain(corpus: Corpus, folder: Path, config: PretrainConfig, on_step: Callable[[Step], None] = lambda step: None,
-             *, state: Path | None = None, command: str = "", source: str = "") -> dict:
+def pretrain(
+    corpus: Corpus,
+    folder: Path,
+    config: PretrainConfig,
+    on_step: Callable[[Step], None] = lambda step: None,
+    *,
+    state: Path | None = None,
+    command: str = "",
+    source: str = "",
+) -> dict:
     """Train, and write a Hugging Face checkpoint (fp16 safetensors) with its record into `folder`, which exists.
 
     The training's state is saved to the file `state` now and then, and training goes on from what is there; `steps` and
@@ -90,8 +98,10 @@ def pretrain(corpus: Corpus, folder: Path, config: PretrainConfig, on_step: Call
     train_ids = encode_split(tokenizer, corpus.train, config.split_spaces, config.seed)
     held_out_ids = encode(tokenizer, corpus.held_out)
     if len(train_ids) <= config.context + 1:
-        raise TrainingError(f"the text gives {len(train_ids)} training tokens, fewer than one context of {config.context}; "
-                         "give more text or a smaller --context")
+        raise TrainingError(
+            f"the text gives {len(train_ids)} training tokens, fewer than one context of {config.context}; "
+            "give more text or a smaller --context"
+        )
 
     torch.manual_seed(config.seed)
     model = GPT2LMHeadModel(_model_config(config, tokenizer)).to(device)
@@ -130,20 +140,28 @@ def pretrain(corpus: Corpus, folder: Path, config: PretrainConfig, on_step: Call
         if held_out is not None or done % 50 == 0:
             history.steps.append(report)
         if state and held_out is not None and done < config.steps:
-            write_state(state, recipe, _state(done, model, optimizer, replace(history, seconds=history.seconds + elapsed)))
+            write_state(
+                state, recipe, _state(done, model, optimizer, replace(history, seconds=history.seconds + elapsed))
+            )
     history.seconds += time.perf_counter() - started
 
     # What is saved is what is measured: round to fp16 first, then evaluate in fp32.
     model.half().float().eval()
     perplexity = held_out_perplexity(model, held_out_ids, config.context)
     record = {
-        "command": command, "text": source, "text_sha256": corpus.fingerprint, "text_bytes": corpus.bytes,
-        "train_tokens": len(train_ids), "held_out_tokens": perplexity.tokens,
+        "command": command,
+        "text": source,
+        "text_sha256": corpus.fingerprint,
+        "text_bytes": corpus.bytes,
+        "train_tokens": len(train_ids),
+        "held_out_tokens": perplexity.tokens,
         "parameters": sum(parameter.numel() for parameter in model.parameters()),
         "config": asdict(config),
         "schedules": history.schedules,
-        "held_out_perplexity": perplexity.value, "held_out_perplexity_standard_error": perplexity.standard_error,
-        "seconds": round(history.seconds), "device": device.type,
+        "held_out_perplexity": perplexity.value,
+        "held_out_perplexity_standard_error": perplexity.standard_error,
+        "seconds": round(history.seconds),
+        "device": device.type,
         "versions": {"python": platform.python_version(), "torch": torch.__version__},
         "curve": [asdict(step) for step in history.steps],
     }
@@ -169,8 +187,11 @@ def encode_split(tokenizer: Tokenizer, documents: list[str], share: float, seed:
     """
     ids = encode(tokenizer, documents)
     space = tokenizer.token_to_id("Ġ")
-    parts = {id_: [space, *tokenizer.encode(token[1:]).ids] for token, id_ in tokenizer.get_vocab().items()
-             if token[:1] == "Ġ" and token[1:2].isascii() and token[1:2].isprintable() and token[1:2]}
+    parts = {
+        id_: [space, *tokenizer.encode(token[1:]).ids]
+        for token, id_ in tokenizer.get_vocab().items()
+        if token[:1] == "Ġ" and token[1:2].isascii() and token[1:2].isprintable() and token[1:2]
+    }
     chosen = torch.rand(len(ids), generator=torch.Generator().manual_seed(seed)) < share
     result = []
     for id_, split in zip(ids.tolist(), chosen.tolist()):
@@ -182,7 +203,7 @@ def batch_at(ids: torch.Tensor, step: int, config: PretrainConfig) -> torch.Tens
     """The batch of one step, [batch, context + 1]: a function of seed and step alone, so resuming repeats nothing."""
     generator = torch.Generator().manual_seed(config.seed * 1_000_003 + step)
     starts = torch.randint(len(ids) - config.context, (config.batch,), generator=generator)
-    return torch.stack([ids[start:start + config.context + 1] for start in starts]).long()
+    return torch.stack([ids[start : start + config.context + 1] for start in starts]).long()
 
 
 def learning_rate_at(step: int, config: PretrainConfig) -> float:
@@ -196,9 +217,17 @@ def learning_rate_at(step: int, config: PretrainConfig) -> float:
 def _model_config(config: PretrainConfig, tokenizer: Tokenizer) -> GPT2Config:
     end = tokenizer.token_to_id(END_OF_TEXT)
     return GPT2Config(
-        vocab_size=tokenizer.get_vocab_size(), n_positions=config.context, n_embd=config.width,
-        n_layer=config.layers, n_head=config.heads, bos_token_id=end, eos_token_id=end,
-        resid_pdrop=config.dropout, embd_pdrop=config.dropout, attn_pdrop=config.dropout)
+        vocab_size=tokenizer.get_vocab_size(),
+        n_positions=config.context,
+        n_embd=config.width,
+        n_layer=config.layers,
+        n_head=config.heads,
+        bos_token_id=end,
+        eos_token_id=end,
+        resid_pdrop=config.dropout,
+        embd_pdrop=config.dropout,
+        attn_pdrop=config.dropout,
+    )
 
 
 def _optimizer(model: torch.nn.Module, config: PretrainConfig) -> torch.optim.Optimizer:
@@ -206,7 +235,10 @@ def _optimizer(model: torch.nn.Module, config: PretrainConfig) -> torch.optim.Op
     vectors = [parameter for parameter in model.parameters() if parameter.dim() < 2]
     return torch.optim.AdamW(
         [{"params": matrices, "weight_decay": config.weight_decay}, {"params": vectors, "weight_decay": 0.0}],
-        lr=config.learning_rate, betas=(0.9, 0.95), fused=True)
+        lr=config.learning_rate,
+        betas=(0.9, 0.95),
+        fused=True,
+    )
 
 
 def _recipe(config: PretrainConfig, corpus: Corpus) -> dict:
@@ -224,8 +256,14 @@ def _resume(saved: dict | None, model: torch.nn.Module, optimizer: torch.optim.O
 
 
 def _state(step: int, model: torch.nn.Module, optimizer: torch.optim.Optimizer, history: History) -> dict:
-    return {"step": step, "model": model.state_dict(), "optimizer": optimizer.state_dict(),
-            "history": [asdict(entry) for entry in history.steps], "seconds": history.seconds, "schedules": history.schedules}
+    return {
+        "step": step,
+        "model": model.state_dict(),
+        "optimizer": optimizer.state_dict(),
+        "history": [asdict(entry) for entry in history.steps],
+        "seconds": history.seconds,
+        "schedules": history.schedules,
+    }
 
 
 def _save_checkpoint(model, tokenizer: Tokenizer, record: dict, folder: Path) -> None:

@@ -34,16 +34,22 @@ def load_sampler(folder: Path) -> Sampler:
     # What transformers, safetensors and tokenizers raise for damaged files is of many kinds.
     except Exception as error:
         first = (str(error).strip().splitlines() or [""])[0]
-        raise TrainingError(f"{folder} cannot be read ({type(error).__name__}: {first}); expected a checkpoint that transformers wrote; "
-                            "save it again") from error
+        raise TrainingError(
+            f"{folder} cannot be read ({type(error).__name__}: {first}); expected a checkpoint that transformers wrote; "
+            "save it again"
+        ) from error
     start = tokenizer.token_to_id(END_OF_TEXT)
     if start is None:
-        raise TrainingError(f"{folder / 'tokenizer.json'} has no token {END_OF_TEXT}, which is put before a prompt; give a checkpoint that has")
+        raise TrainingError(
+            f"{folder / 'tokenizer.json'} has no token {END_OF_TEXT}, which is put before a prompt; give a checkpoint that has"
+        )
     return Sampler(model, tokenizer, start)
 
 
 @torch.inference_mode()
-def sample(sampler: Sampler, prompt: str, tokens: int, temperature: float = 0.8, top_k: int = 40, seed: int = 0) -> Iterator[str]:
+def sample(
+    sampler: Sampler, prompt: str, tokens: int, temperature: float = 0.8, top_k: int = 40, seed: int = 0
+) -> Iterator[str]:
     """Yield the continuation of `prompt`, piece by piece, up to `tokens` tokens or the end-of-text token.
 
     Temperature 0 is greedy. Older tokens are dropped when the model's context is full.
@@ -65,5 +71,5 @@ def sample(sampler: Sampler, prompt: str, tokens: int, temperature: float = 0.8,
         written.append(token)
         text = sampler.tokenizer.decode(written)
         if not text.endswith("\ufffd"):  # wait until a character's bytes are complete
-            yield text[len(shown):]
+            yield text[len(shown) :]
             shown = text

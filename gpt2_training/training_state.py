@@ -39,8 +39,10 @@ def write_state(path: Path, recipe: dict[str, Any], values: dict[str, Any]) -> N
             raise
     except (OSError, RuntimeError) as error:  # torch's writer raises RuntimeError for a full disk
         before = "the state saved before it is still there" if path.exists() else "no earlier state was saved"
-        raise TrainingError(f"{path}: the training's state could not be saved ({_first_line(error)}); {before}; make room and give the same "
-                            "command again") from error
+        raise TrainingError(
+            f"{path}: the training's state could not be saved ({_first_line(error)}); {before}; make room and give the same "
+            "command again"
+        ) from error
 
 
 def read_state(path: Path, recipe: dict[str, Any]) -> dict[str, Any] | None:
@@ -53,13 +55,17 @@ def read_state(path: Path, recipe: dict[str, Any]) -> dict[str, Any] | None:
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # a damaged or foreign file: what torch raises for it is of many kinds
-        raise TrainingError(f"{path} cannot be read as a training's state ({_first_line(error)}); it is damaged, unfinished or another program's; "
-                            f"{_BEGIN_AGAIN}") from error
+        raise TrainingError(
+            f"{path} cannot be read as a training's state ({_first_line(error)}); it is damaged, unfinished or another program's; "
+            f"{_BEGIN_AGAIN}"
+        ) from error
     if not isinstance(state, dict) or state.get("format") != _FORMAT or not isinstance(state.get("recipe"), dict):
         raise TrainingError(f"{path} is no state of this version's trainings; {_BEGIN_AGAIN}")
     if differing := _differences(state["recipe"], recipe):
-        raise TrainingError(f"{path} holds a training with another recipe ({differing}); give the same recipe to go on with it; "
-                            f"or {_BEGIN_AGAIN}")
+        raise TrainingError(
+            f"{path} holds a training with another recipe ({differing}); give the same recipe to go on with it; "
+            f"or {_BEGIN_AGAIN}"
+        )
     return state
 
 
@@ -69,12 +75,16 @@ def restoring(path: Path | None) -> Iterator[None]:
     try:
         yield
     except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
-        raise TrainingError(f"{path} holds values that are no training's ({_first_line(error)}); {_BEGIN_AGAIN}") from error
+        raise TrainingError(
+            f"{path} holds values that are no training's ({_first_line(error)}); {_BEGIN_AGAIN}"
+        ) from error
 
 
 def _differences(saved: dict[str, Any], wanted: dict[str, Any]) -> str:
     names = [name for name in {**saved, **wanted} if saved.get(name) != wanted.get(name)]
-    return "; ".join(f"{name.replace('_', ' ')} {_shown(saved.get(name))}, now {_shown(wanted.get(name))}" for name in names)
+    return "; ".join(
+        f"{name.replace('_', ' ')} {_shown(saved.get(name))}, now {_shown(wanted.get(name))}" for name in names
+    )
 
 
 def _shown(value: Any) -> str:

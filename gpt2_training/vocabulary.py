@@ -16,12 +16,15 @@ END_OF_TEXT = "<|endoftext|>"
 def train_vocabulary(documents: Iterable[str], size: int) -> Tokenizer:
     """Learn `size` tokens: the 256 bytes, the merges, and `<|endoftext|>` as the last id (as in GPT-2)."""
     if size < 257:
-        raise TrainingError(f"a vocabulary of {size} tokens; byte-level BPE needs at least 257 (256 bytes and {END_OF_TEXT})")
+        raise TrainingError(
+            f"a vocabulary of {size} tokens; byte-level BPE needs at least 257 (256 bytes and {END_OF_TEXT})"
+        )
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True)
     tokenizer.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
-        vocab_size=size - 1, initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()), show_progress=False)
+        vocab_size=size - 1, initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()), show_progress=False
+    )
     tokenizer.train_from_iterator(documents, trainer)
     tokenizer.add_special_tokens([END_OF_TEXT])
     return tokenizer

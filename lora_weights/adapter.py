@@ -67,19 +67,27 @@ def tensor_name(projection: str, factor: str, layer: int) -> str:
 def tensor_shapes(layers: int, width: int, rank: int) -> dict[str, tuple[int, int]]:
     """Every tensor of an adapter file, in its order."""
     shapes = {"a": (width, rank), "b": (rank, width)}
-    return {tensor_name(projection, factor, layer): shapes[factor]
-            for layer in range(layers) for projection in PROJECTIONS for factor in "ab"}
+    return {
+        tensor_name(projection, factor, layer): shapes[factor]
+        for layer in range(layers)
+        for projection in PROJECTIONS
+        for factor in "ab"
+    }
 
 
 def check_base(name: str, layers: int, width: int, fingerprint: str | None, base: Base) -> None:
     """Raise LoraError unless an adapter for a model of this shape and fingerprint fits `base`."""
     for what, found, expected in (("width", width, base.width), ("layers", layers, base.layers)):
         if found != expected:
-            raise LoraError(f"adapter {name} is for a model with {what} {found}, this one has {expected}; "
-                            "give the model it was trained on")
+            raise LoraError(
+                f"adapter {name} is for a model with {what} {found}, this one has {expected}; "
+                "give the model it was trained on"
+            )
     if None not in (fingerprint, base.fingerprint) and fingerprint != base.fingerprint:
-        raise LoraError(f"adapter {name} was trained on a base with fingerprint {fingerprint[:16]}…, this one's is "
-                        f"{base.fingerprint[:16]}…: same shape, other weights. Give the model it was trained on")
+        raise LoraError(
+            f"adapter {name} was trained on a base with fingerprint {fingerprint[:16]}…, this one's is "
+            f"{base.fingerprint[:16]}…: same shape, other weights. Give the model it was trained on"
+        )
 
 
 def bundle_tensors(adapter: Adapter, base: Base, rank: int) -> dict[str, np.ndarray]:
@@ -89,19 +97,27 @@ def bundle_tensors(adapter: Adapter, base: Base, rank: int) -> dict[str, np.ndar
     the layer's query scale (in float64, rounded once). Raises LoraError if the adapter does not fit.
     """
     check_base(adapter.name, adapter.layers, adapter.width, adapter.base_fingerprint, base)
-    tensors = {name: np.zeros(shape, np.float32) for name, shape in tensor_shapes(base.layers, base.width, rank).items()}
+    tensors = {
+        name: np.zeros(shape, np.float32) for name, shape in tensor_shapes(base.layers, base.width, rank).items()
+    }
     for (layer, projection), pair in adapter.pairs.items():
         if pair.rank > rank:
-            raise LoraError(f"adapter {adapter.name} has rank {pair.rank} in layer {layer}, more than the {rank} asked for; "
-                            f"ask for a rank of {pair.rank} or more, or train one of a lower rank")
+            raise LoraError(
+                f"adapter {adapter.name} has rank {pair.rank} in layer {layer}, more than the {rank} asked for; "
+                f"ask for a rank of {pair.rank} or more, or train one of a lower rank"
+            )
         scale = base.query_scale[layer] if projection == "q" else 1.0
-        tensors[tensor_name(projection, "a", layer)][:, :pair.rank] = pair.a
-        tensors[tensor_name(projection, "b", layer)][:pair.rank] = (pair.b.astype(np.float64) * scale).astype(np.float32)
+        tensors[tensor_name(projection, "a", layer)][:, : pair.rank] = pair.a
+        tensors[tensor_name(projection, "b", layer)][: pair.rank] = (pair.b.astype(np.float64) * scale).astype(
+            np.float32
+        )
     return tensors
 
 
 def check_finite(name: str, tensor: np.ndarray, where: str) -> None:
     """Raise LoraError if a tensor holds NaN or infinite values: one of them poisons the engine's cache for good."""
     if wrong := int((~np.isfinite(tensor)).sum()):
-        raise LoraError(f"{where}: {name} has {wrong} NaN or infinite values out of {tensor.size}: training diverged or the file "
-                        "is damaged; give an earlier state of the adapter")
+        raise LoraError(
+            f"{where}: {name} has {wrong} NaN or infinite values out of {tensor.size}: training diverged or the file "
+            "is damaged; give an earlier state of the adapter"
+        )

@@ -64,20 +64,27 @@ class AdapterFile:
         header = self.header
         check_base(header.name, header.layers, header.width, header.base_fingerprint, base)
         if header.query_scale != base.query_scale:
-            raise LoraError(f"adapter {header.name} was exported for attention scores scaled by {header.query_scale[0]:g}, this base scales "
-                            f"them by {base.query_scale[0]:g}; export it again for this base")
+            raise LoraError(
+                f"adapter {header.name} was exported for attention scores scaled by {header.query_scale[0]:g}, this base scales "
+                f"them by {base.query_scale[0]:g}; export it again for this base"
+            )
 
 
 def adapter_file(adapter: Adapter, base: Base, rank: int) -> AdapterFile:
     """The file's content for an adapter at `rank`. Raises LoraError if it does not fit the base or the rank."""
-    header = AdapterHeader(adapter.name, base.layers, base.width, rank, base.query_scale, adapter.alpha, adapter.licence, base.fingerprint)
+    header = AdapterHeader(
+        adapter.name, base.layers, base.width, rank, base.query_scale, adapter.alpha, adapter.licence, base.fingerprint
+    )
     return AdapterFile(header, bundle_tensors(adapter, base, rank))
 
 
 def zero_adapter(base: Base, rank: int) -> AdapterFile:
     """The adapter that changes nothing: what a session of LiteRT-LM has to be given for the base's own behaviour."""
     header = AdapterHeader("zero", base.layers, base.width, rank, base.query_scale, base_fingerprint=base.fingerprint)
-    return AdapterFile(header, {name: np.zeros(shape, np.float32) for name, shape in tensor_shapes(base.layers, base.width, rank).items()})
+    return AdapterFile(
+        header,
+        {name: np.zeros(shape, np.float32) for name, shape in tensor_shapes(base.layers, base.width, rank).items()},
+    )
 
 
 def encode_adapter(file: AdapterFile) -> bytes:
@@ -88,12 +95,24 @@ def encode_adapter(file: AdapterFile) -> bytes:
     builder = flatbuffers.Builder(sum(tensor.nbytes for tensor in file.tensors.values()) + (1 << 16))
     arrays = [np.ascontiguousarray(tensor, "<f4").view(np.uint8).reshape(-1) for tensor in file.tensors.values()]
     # Buffer 0 is the empty one by convention; then one per tensor; then our metadata, whose place TFLite points to.
-    buffers = [_buffer(schema, builder, None),
-               *(_buffer(schema, builder, array) for array in arrays),
-               _buffer(schema, builder, np.frombuffer(header, np.uint8), outside=False)]
-    tensors = [_tensor(schema, builder, name, tensor.shape, index) for index, (name, tensor) in enumerate(file.tensors.items(), 1)]
-    empty = {part: _offsets(builder, getattr(schema, f"{table}Start{part}Vector"), [])
-             for table, part in (("SubGraph", "Inputs"), ("SubGraph", "Outputs"), ("SubGraph", "Operators"), ("Model", "OperatorCodes"))}
+    buffers = [
+        _buffer(schema, builder, None),
+        *(_buffer(schema, builder, array) for array in arrays),
+        _buffer(schema, builder, np.frombuffer(header, np.uint8), outside=False),
+    ]
+    tensors = [
+        _tensor(schema, builder, name, tensor.shape, index)
+        for index, (name, tensor) in enumerate(file.tensors.items(), 1)
+    ]
+    empty = {
+        part: _offsets(builder, getattr(schema, f"{table}Start{part}Vector"), [])
+        for table, part in (
+            ("SubGraph", "Inputs"),
+            ("SubGraph", "Outputs"),
+            ("SubGraph", "Operators"),
+            ("Model", "OperatorCodes"),
+        )
+    }
     tensor_list = _offsets(builder, schema.SubGraphStartTensorsVector, tensors)
     name = builder.CreateString(DESCRIPTION)
     schema.SubGraphStart(builder)
@@ -103,8 +122,14 @@ def encode_adapter(file: AdapterFile) -> bytes:
     schema.SubGraphAddOperators(builder, empty["Operators"])
     schema.SubGraphAddName(builder, name)
     subgraphs = _offsets(builder, schema.ModelStartSubgraphsVector, [schema.SubGraphEnd(builder)])
-    metadata = _offsets(builder, schema.ModelStartMetadataVector, [
-        _metadata(schema, builder, RANK_METADATA, file.header.rank), _metadata(schema, builder, OWN_METADATA, len(arrays) + 1)])
+    metadata = _offsets(
+        builder,
+        schema.ModelStartMetadataVector,
+        [
+            _metadata(schema, builder, RANK_METADATA, file.header.rank),
+            _metadata(schema, builder, OWN_METADATA, len(arrays) + 1),
+        ],
+    )
     buffer_list = _offsets(builder, schema.ModelStartBuffersVector, buffers)
     schema.ModelStart(builder)
     schema.ModelAddVersion(builder, 3)  # of TFLite's schema
@@ -124,7 +149,7 @@ def _buffer(schema, builder, data: np.ndarray | None, outside: bool = True) -> i
     if data is not None:
         builder.StartVector(1, data.size, ALIGNMENT)
         builder.head -= data.size
-        builder.Bytes[builder.head:builder.head + data.size] = data.tobytes()
+        builder.Bytes[builder.head : builder.head + data.size] = data.tobytes()
         builder.vectorNumElems = data.size
         vector = builder.EndVector()
     schema.BufferStart(builder)
@@ -177,22 +202,37 @@ def read_adapter_file(path: Path) -> AdapterFile:
         with open(path, "rb") as stream:
             size = stream.seek(0, 2)
             if size > _LARGEST:
-                raise LoraError(f"{path}: {size} bytes; an adapter file has at most {_LARGEST}; check that this is the right file")
+                raise LoraError(
+                    f"{path}: {size} bytes; an adapter file has at most {_LARGEST}; check that this is the right file"
+                )
             stream.seek(0)
             data = stream.read()
     except OSError as error:
-        raise LoraError(f"{path}: cannot be read ({error.strerror or error}); expected an adapter file; check the path") from error
+        raise LoraError(
+            f"{path}: cannot be read ({error.strerror or error}); expected an adapter file; check the path"
+        ) from error
     return decode_adapter(data, str(path))
 
 
 def decode_adapter(data: bytes, where: str = "adapter") -> AdapterFile:
     """The content of an adapter file. `where` names it in errors; see `read_adapter_file`."""
     if data[4:8] != b"TFL3":
-        raise LoraError(f"{where}: begins with {data[:8]!r}; an adapter file is a TFLite flatbuffer; give what `task-bundler lora export` wrote")
+        raise LoraError(
+            f"{where}: begins with {data[:8]!r}; an adapter file is a TFLite flatbuffer; give what `task-bundler lora export` wrote"
+        )
     try:
         header, rank, found = _parse(data, where)
     # The flatbuffers reader does not check what it follows; these are what hostile offsets make it raise.
-    except (struct.error, ValueError, TypeError, IndexError, AttributeError, OverflowError, KeyError, RecursionError) as error:
+    except (
+        struct.error,
+        ValueError,
+        TypeError,
+        IndexError,
+        AttributeError,
+        OverflowError,
+        KeyError,
+        RecursionError,
+    ) as error:
         raise _damaged(where, f"cannot be read ({error or type(error).__name__})") from error
     if len(data) % PAGE:
         raise _damaged(where, f"has {len(data)} bytes, no multiple of {PAGE}")
@@ -200,13 +240,19 @@ def decode_adapter(data: bytes, where: str = "adapter") -> AdapterFile:
         raise _damaged(where, f"says rank {rank} in its metadata and {header.rank} in its header")
     expected = tensor_shapes(header.layers, header.width, header.rank)
     if missing := [name for name in expected if name not in found]:
-        raise LoraError(f"{where}: lacks {len(missing)} of {len(expected)} tensors, first {missing[0]}; an engine would use undefined memory in "
-                        "their place; export the adapter again")
+        raise LoraError(
+            f"{where}: lacks {len(missing)} of {len(expected)} tensors, first {missing[0]}; an engine would use undefined memory in "
+            "their place; export the adapter again"
+        )
     if extra := [name for name in found if name not in expected]:
-        raise LoraError(f"{where}: holds {extra[0]}, which an adapter of {header.layers} layers does not have; export it again")
+        raise LoraError(
+            f"{where}: holds {extra[0]}, which an adapter of {header.layers} layers does not have; export it again"
+        )
     for name, shape in expected.items():
         if found[name].shape != shape:
-            raise LoraError(f"{where}: {name} has the shape {list(found[name].shape)}, expected {list(shape)}; export the adapter again")
+            raise LoraError(
+                f"{where}: {name} has the shape {list(found[name].shape)}, expected {list(shape)}; export the adapter again"
+            )
         check_finite(name, found[name], where)
     return AdapterFile(header, {name: found[name] for name in expected}, hashlib.sha256(data).hexdigest())
 
@@ -215,10 +261,14 @@ def _parse(data: bytes, where: str) -> tuple[AdapterHeader, int | None, dict[str
     from ai_edge_litert import schema_py_generated as schema
 
     model = schema.Model.GetRootAs(data, 0)
-    metadata = {entry.Name(): entry.Buffer() for entry in map(model.Metadata, range(_count(model.MetadataLength(), data)))}
+    metadata = {
+        entry.Name(): entry.Buffer() for entry in map(model.Metadata, range(_count(model.MetadataLength(), data)))
+    }
     _count(model.BuffersLength(), data)
     if OWN_METADATA.encode() not in metadata:
-        raise LoraError(f"{where}: a TFLite file without the metadata {OWN_METADATA}; give what `task-bundler lora export` wrote")
+        raise LoraError(
+            f"{where}: a TFLite file without the metadata {OWN_METADATA}; give what `task-bundler lora export` wrote"
+        )
     header = _header(bytes(_data(model.Buffers(metadata[OWN_METADATA.encode()]), data)[:_HEADER_LIMIT]), where)
     graph = model.Subgraphs(0)
     tensors = {}
@@ -227,11 +277,19 @@ def _parse(data: bytes, where: str) -> tuple[AdapterHeader, int | None, dict[str
         name, shape = tensor.Name().decode(), tuple(int(size) for size in tensor.ShapeAsNumpy())
         buffer = model.Buffers(tensor.Buffer())
         raw = _data(buffer, data)
-        if name in tensors or tensor.Type() != schema.TensorType.FLOAT32 or len(raw) != 4 * int(np.prod(shape, dtype=object)):
-            raise ValueError(f"{name} is there twice, is not float32, or has {len(raw)} bytes for the shape {list(shape)}")
+        if (
+            name in tensors
+            or tensor.Type() != schema.TensorType.FLOAT32
+            or len(raw) != 4 * int(np.prod(shape, dtype=object))
+        ):
+            raise ValueError(
+                f"{name} is there twice, is not float32, or has {len(raw)} bytes for the shape {list(shape)}"
+            )
         at = buffer._tab.Vector(buffer._tab.Offset(4))
         if (buffer.Offset(), buffer.Size()) != (at, len(raw)):
-            raise ValueError(f"{name} lies at byte {at}, but LiteRT-LM is told {buffer.Size()} bytes at {buffer.Offset()}")
+            raise ValueError(
+                f"{name} lies at byte {at}, but LiteRT-LM is told {buffer.Size()} bytes at {buffer.Offset()}"
+            )
         tensors[name] = np.frombuffer(raw, "<f4").reshape(shape)
     return header, metadata.get(RANK_METADATA.encode()), tensors
 
@@ -239,7 +297,9 @@ def _parse(data: bytes, where: str) -> tuple[AdapterHeader, int | None, dict[str
 def _header(text: bytes, where: str) -> AdapterHeader:
     fields = json.loads(text)
     if (version := fields.pop("format", None)) != FORMAT:
-        raise LoraError(f"{where}: format {version!r} of the adapter's header, expected {FORMAT}; use a release of task-bundler made for it")
+        raise LoraError(
+            f"{where}: format {version!r} of the adapter's header, expected {FORMAT}; use a release of task-bundler made for it"
+        )
     header = AdapterHeader(**{**fields, "query_scale": tuple(fields["query_scale"])})
     limits: Mapping[str, int] = {"layers": 1 << 16, "width": 1 << 20, "rank": 1 << 16}
     for name, limit in limits.items():
@@ -254,7 +314,7 @@ def _data(buffer, data: bytes) -> memoryview:
     at, size = buffer._tab.Vector(buffer._tab.Offset(4)), buffer.DataLength()
     if not size or at + size > len(data):
         raise ValueError(f"{size} bytes of data at {at} in a file of {len(data)}")
-    return memoryview(data)[at:at + size]
+    return memoryview(data)[at : at + size]
 
 
 def _count(length: int, data: bytes) -> int:

@@ -34,4 +34,6 @@ A LoRA adapter of rank {config["rank"]} for {base}: {record["trainable_parameter
 
 def _yaml(text: str) -> str:
     """A plain word as it is; anything else as JSON's string, which is YAML's too."""
-    return text if re.fullmatch(r"[A-Za-z][\w./-]*", text, re.ASCII) else json.dumps(printable(text), ensure_ascii=False)
+    return (
+        text if re.fullmatch(r"[A-Za-z][\w./-]*", text, re.ASCII) else json.dumps(printable(text), ensure_ascii=False)
+    )

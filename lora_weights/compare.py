@@ -34,9 +34,17 @@ class Compared:
     curve: list[tuple[int, float]]
 
 
-def compare(model: GPT2LMHeadModel, tokenizer: Tokenizer, corpus: Corpus, ranks: Sequence[int], config: FineTuneConfig,
-            full_learning_rate: float, prompts: Sequence[str], sample_tokens: int = 48,
-            on_step: Callable[[str, Step], None] = lambda name, step: None) -> tuple[Compared, list[Compared]]:
+def compare(
+    model: GPT2LMHeadModel,
+    tokenizer: Tokenizer,
+    corpus: Corpus,
+    ranks: Sequence[int],
+    config: FineTuneConfig,
+    full_learning_rate: float,
+    prompts: Sequence[str],
+    sample_tokens: int = 48,
+    on_step: Callable[[str, Step], None] = lambda name, step: None,
+) -> tuple[Compared, list[Compared]]:
     """Fine-tune copies of `model`, whole and with an adapter of each rank; (the untouched model, the results).
 
     `config` is that of every adapter but for the rank; the whole model is trained at `full_learning_rate`, because
@@ -54,10 +62,23 @@ def compare(model: GPT2LMHeadModel, tokenizer: Tokenizer, corpus: Corpus, ranks:
             texts = _samples(tuned, tokenizer, prompts, sample_tokens)
         result = fine_tune(tuned, train, held_out, chosen, lambda step: on_step(name, step))
         if base is None:
-            base = Compared("the model as it was", 0, 0, 0, 0.0, result.before.value, result.before.standard_error, texts, [])
+            base = Compared(
+                "the model as it was", 0, 0, 0, 0.0, result.before.value, result.before.standard_error, texts, []
+            )
         curve = [(step.step, step.held_out) for step in result.steps if step.held_out is not None]
-        results.append(Compared(name, rank, result.trainable, result.optimizer_bytes, result.seconds, result.after.value,
-                                result.after.standard_error, _samples(tuned, tokenizer, prompts, sample_tokens), curve))
+        results.append(
+            Compared(
+                name,
+                rank,
+                result.trainable,
+                result.optimizer_bytes,
+                result.seconds,
+                result.after.value,
+                result.after.standard_error,
+                _samples(tuned, tokenizer, prompts, sample_tokens),
+                curve,
+            )
+        )
     return base, results
 
 
@@ -76,8 +97,10 @@ def comparison_table(base: Compared, results: Sequence[Compared]) -> str:
     """The same as Markdown: a table, then what each one writes."""
     lines = ["| | trainable parameters | optimizer state | seconds | held-out perplexity |", "|---|---|---|---|---|"]
     for result in (base, *results):
-        lines.append(f"| {result.name} | {result.trainable_parameters:,} | {result.optimizer_bytes / 1e6:,.2f} MB | {result.seconds:.0f} | "
-                     f"{result.perplexity:.2f} ± {result.perplexity_standard_error:.2f} |")
+        lines.append(
+            f"| {result.name} | {result.trainable_parameters:,} | {result.optimizer_bytes / 1e6:,.2f} MB | {result.seconds:.0f} | "
+            f"{result.perplexity:.2f} ± {result.perplexity_standard_error:.2f} |"
+        )
     for prompt in base.samples:
         lines += ["", f"After `{prompt!r}`, greedily:"]
         for result in (base, *results):
@@ -99,10 +122,20 @@ def write_comparison_plot(base: Compared, results: Sequence[Compared], output: P
     for result in results:
         points = [(0, math.log(base.perplexity)), *result.curve]
         over_steps.plot(*zip(*points), marker="o", markersize=3, label=result.name)
-        over_size.errorbar(result.trainable_parameters, math.log(result.perplexity), yerr=result.perplexity_standard_error / result.perplexity,
-                           marker="o", capsize=3)
-        over_size.annotate(result.name, (result.trainable_parameters, math.log(result.perplexity)), textcoords="offset points", xytext=(4, 6),
-                           fontsize=8)
+        over_size.errorbar(
+            result.trainable_parameters,
+            math.log(result.perplexity),
+            yerr=result.perplexity_standard_error / result.perplexity,
+            marker="o",
+            capsize=3,
+        )
+        over_size.annotate(
+            result.name,
+            (result.trainable_parameters, math.log(result.perplexity)),
+            textcoords="offset points",
+            xytext=(4, 6),
+            fontsize=8,
+        )
     over_steps.set_xlabel("step")
     over_steps.set_ylabel("held-out cross-entropy, nats per token")
     over_size.set_xlabel("trainable parameters")

@@ -19,17 +19,41 @@ def describe_adapter(path: Path) -> dict:
     if path.is_dir():
         adapter = read_peft(path)
         pairs = {place: (pair.a, pair.b) for place, pair in adapter.pairs.items()}
-        facts = {"name": adapter.name, "kind": "PEFT folder", "layers": adapter.layers, "width": adapter.width, "rank": adapter.rank,
-                 "alpha": adapter.alpha, "licence": adapter.licence, "base_fingerprint": adapter.base_fingerprint}
+        facts = {
+            "name": adapter.name,
+            "kind": "PEFT folder",
+            "layers": adapter.layers,
+            "width": adapter.width,
+            "rank": adapter.rank,
+            "alpha": adapter.alpha,
+            "licence": adapter.licence,
+            "base_fingerprint": adapter.base_fingerprint,
+        }
     else:
         file = read_adapter_file(path)
         header = file.header
-        pairs = {(layer, projection): tuple(file.tensors[tensor_name(projection, factor, layer)] for factor in "ab")
-                 for layer in range(header.layers) for projection in PROJECTIONS}
-        facts = {"name": header.name, "kind": "adapter file", "layers": header.layers, "width": header.width, "rank": header.rank,
-                 "alpha": header.alpha, "licence": header.licence, "base_fingerprint": header.base_fingerprint}
-    norms = [{projection: _norm(*pairs[layer, projection]) if (layer, projection) in pairs else 0.0 for projection in PROJECTIONS}
-             for layer in range(facts["layers"])]
+        pairs = {
+            (layer, projection): tuple(file.tensors[tensor_name(projection, factor, layer)] for factor in "ab")
+            for layer in range(header.layers)
+            for projection in PROJECTIONS
+        }
+        facts = {
+            "name": header.name,
+            "kind": "adapter file",
+            "layers": header.layers,
+            "width": header.width,
+            "rank": header.rank,
+            "alpha": header.alpha,
+            "licence": header.licence,
+            "base_fingerprint": header.base_fingerprint,
+        }
+    norms = [
+        {
+            projection: _norm(*pairs[layer, projection]) if (layer, projection) in pairs else 0.0
+            for projection in PROJECTIONS
+        }
+        for layer in range(facts["layers"])
+    ]
     return {**facts, "delta_norms": norms}
 
 

@@ -59,8 +59,15 @@ class FineTuned:
     optimizer_bytes: int
 
 
-def fine_tune(model: torch.nn.Module, train: torch.Tensor, held_out: torch.Tensor, config: FineTuneConfig,
-              on_step: Callable[[Step], None] = lambda step: None, state: Path | None = None, base: str | None = None) -> FineTuned:
+def fine_tune(
+    model: torch.nn.Module,
+    train: torch.Tensor,
+    held_out: torch.Tensor,
+    config: FineTuneConfig,
+    on_step: Callable[[Step], None] = lambda step: None,
+    state: Path | None = None,
+    base: str | None = None,
+) -> FineTuned:
     """Train the parameters of `model` that require a gradient, in place, on token ids `train` (1-D).
 
     With `state`, a file, the training's state is saved there now and then, and the training goes on from what it holds, if
@@ -68,15 +75,19 @@ def fine_tune(model: torch.nn.Module, train: torch.Tensor, held_out: torch.Tenso
     Raises LoraError if the texts are too short, TrainingError if the state is of another config, text or base.
     """
     if len(train) <= config.context + 1 or len(held_out) < config.context:
-        raise LoraError(f"the text gives {len(train)} tokens to train on and {len(held_out)} to hold out; each has to fill a --context of "
-                        f"{config.context}; give more text or a smaller context")
+        raise LoraError(
+            f"the text gives {len(train)} tokens to train on and {len(held_out)} to hold out; each has to fill a --context of "
+            f"{config.context}; give more text or a smaller context"
+        )
     recipe = _recipe(config, train, held_out, base)
     saved = read_state(state, recipe) if state else None
     if config.threads:
         torch.set_num_threads(config.threads)
     torch.manual_seed(config.seed)
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    optimizer = torch.optim.AdamW(parameters, lr=config.learning_rate, betas=(0.9, 0.95), weight_decay=config.weight_decay)
+    optimizer = torch.optim.AdamW(
+        parameters, lr=config.learning_rate, betas=(0.9, 0.95), weight_decay=config.weight_decay
+    )
     model.eval()
     before = held_out_perplexity(model, held_out, config.context)
     with restoring(state):
@@ -103,18 +114,36 @@ def fine_tune(model: torch.nn.Module, train: torch.Tensor, held_out: torch.Tenso
         steps.append(Step(done, loss.item(), (done - first) * config.batch * config.context / elapsed, evaluated))
         on_step(steps[-1])
         if evaluated is not None and state:
-            write_state(state, recipe, {
-                "step": done, "parameters": [parameter.detach() for parameter in parameters], "optimizer": optimizer.state_dict(),
-                "steps": [asdict(entry) for entry in steps], "seconds": seconds + time.perf_counter() - started})
+            write_state(
+                state,
+                recipe,
+                {
+                    "step": done,
+                    "parameters": [parameter.detach() for parameter in parameters],
+                    "optimizer": optimizer.state_dict(),
+                    "steps": [asdict(entry) for entry in steps],
+                    "seconds": seconds + time.perf_counter() - started,
+                },
+            )
     model.eval()
     after = held_out_perplexity(model, held_out, config.context)
-    held = sum(value.nbytes for entry in optimizer.state.values() for value in entry.values() if isinstance(value, torch.Tensor))
-    return FineTuned(before, after, steps, seconds + time.perf_counter() - started, sum(map(torch.Tensor.numel, parameters)), held)
+    held = sum(
+        value.nbytes
+        for entry in optimizer.state.values()
+        for value in entry.values()
+        if isinstance(value, torch.Tensor)
+    )
+    return FineTuned(
+        before, after, steps, seconds + time.perf_counter() - started, sum(map(torch.Tensor.numel, parameters)), held
+    )
 
 
 def _recipe(config: FineTuneConfig, train: torch.Tensor, held_out: torch.Tensor, base: str | None) -> dict:
     """What must be the same for training to go on: everything but the threads."""
-    texts = {name: hashlib.sha256(ids.numpy().tobytes()).hexdigest() for name, ids in (("text", train), ("held_out_text", held_out))}
+    texts = {
+        name: hashlib.sha256(ids.numpy().tobytes()).hexdigest()
+        for name, ids in (("text", train), ("held_out_text", held_out))
+    }
     return {**{name: value for name, value in asdict(config).items() if name != "threads"}, **texts, "base": base}
 
 

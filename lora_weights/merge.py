@@ -24,8 +24,9 @@ LEAST_BLOCK_SCALE = np.float16(2.0**-24)  # the smallest positive float16
 ROWS_AT_ONCE = 64
 
 
-def merge_patches(tensors: Sequence[MappedTensor], read: Callable[[int, int], bytes],
-                  adapter: AdapterFile) -> Iterator[tuple[int, bytes]]:
+def merge_patches(
+    tensors: Sequence[MappedTensor], read: Callable[[int, int], bytes], adapter: AdapterFile
+) -> Iterator[tuple[int, bytes]]:
     """Yield (offset, bytes) for everything an adapter changes in a TFLite file.
 
     `read(offset, size)` gives the file's bytes. Raises LoraError if a merged weight does not fit its type.
@@ -49,12 +50,16 @@ def merge_tensor(tensor: MappedTensor, data: bytes, scales: bytes, a: np.ndarray
         weights = dequantize(tensor, data, scales) + change
         values, steps = _store(tensor, weights)
     if not all(np.isfinite(numbers).all() for numbers in (weights, values, steps) if numbers is not None):
-        raise LoraError(f"layer {tensor.layer}, {tensor.projection}: a merged weight exceeds what {tensor.type} can hold; the adapter is too "
-                        "strong for this bundle: build one with float32 weights, or train the adapter with a smaller alpha")
+        raise LoraError(
+            f"layer {tensor.layer}, {tensor.projection}: a merged weight exceeds what {tensor.type} can hold; the adapter is too "
+            "strong for this bundle: build one with float32 weights, or train the adapter with a smaller alpha"
+        )
     # What shares a scale and is not changed keeps its bytes: an adapter of zeros changes nothing at all.
     groups = (tensor.shape[0], tensor.shape[1] // tensor.block if tensor.block else 1, -1)
     same = ~change.reshape(groups).any(axis=2)
-    values = np.where(same[:, :, None], unpack(tensor, data).reshape(groups), values.reshape(groups)).reshape(tensor.shape)
+    values = np.where(same[:, :, None], unpack(tensor, data).reshape(groups), values.reshape(groups)).reshape(
+        tensor.shape
+    )
     if steps is not None:
         steps = np.where(same, step_sizes(tensor, scales), steps).astype("<f2" if tensor.block else "<f4")
     return _pack(tensor, values), b"" if steps is None else steps.tobytes()
@@ -66,11 +71,11 @@ def delta(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     left, right = np.ascontiguousarray(b.T, np.float64), np.ascontiguousarray(a.T, np.float64)
     result = np.empty((len(left), right.shape[1]), np.float32)
     for start in range(0, len(left), ROWS_AT_ONCE):
-        rows = left[start:start + ROWS_AT_ONCE]
+        rows = left[start : start + ROWS_AT_ONCE]
         total = np.zeros((len(rows), right.shape[1]))
         for k in range(len(right)):
-            total += rows[:, k:k + 1] * right[k]
-        result[start:start + len(rows)] = total
+            total += rows[:, k : k + 1] * right[k]
+        result[start : start + len(rows)] = total
     return result
 
 

@@ -48,7 +48,9 @@ def merge_into_checkpoint(model: GPT2LMHeadModel, adapter: Path) -> GPT2LMHeadMo
         raise LoraError(f"{adapter} cannot be put on this model ({first}); give the model it was trained on") from error
     # peft only warns of tensors it does not find, and leaves their places as new ones, which change nothing.
     if lacking := [str(warning.message) for warning in caught if "missing adapter keys" in str(warning.message)]:
-        raise LoraError(f"{adapter} lacks tensors its config describes ({lacking[0].splitlines()[0][:200]}); save the adapter again")
+        raise LoraError(
+            f"{adapter} lacks tensors its config describes ({lacking[0].splitlines()[0][:200]}); save the adapter again"
+        )
     return merged
 
 
@@ -60,17 +62,32 @@ def check_for_peft(adapter: Path, modules: list[str]) -> None:
     path = adapter / CONFIG
     config = read_config(adapter)
     if config.get("megatron_config"):
-        raise LoraError(f"{path} sets megatron_config, for layers that are split over machines; a GPT-2 has none. Save the adapter without it")
+        raise LoraError(
+            f"{path} sets megatron_config, for layers that are split over machines; a GPT-2 has none. Save the adapter without it"
+        )
     if _ENDLESS_PISSA.match(str(config.get("init_lora_weights"))):
-        raise LoraError(f"{path} has init_lora_weights {brief(config['init_lora_weights'])}; at most 99 iterations were expected. Save the adapter again")
+        raise LoraError(
+            f"{path} has init_lora_weights {brief(config['init_lora_weights'])}; at most 99 iterations were expected. Save the adapter again"
+        )
     if _replicated(config.get("layer_replication")) > _MOST_LAYERS:
-        raise LoraError(f"{path} has layer_replication {brief(config['layer_replication'])}; lists of two layers were expected, for at most "
-                        f"{_MOST_LAYERS} layers in all. Save the adapter again")
+        raise LoraError(
+            f"{path} has layer_replication {brief(config['layer_replication'])}; lists of two layers were expected, for at most "
+            f"{_MOST_LAYERS} layers in all. Save the adapter again"
+        )
     tensors, file = read_tensors(adapter)
-    largest = max((tensor.shape[0] for name, tensor in tensors.items() if tensor.ndim and re.search(r"\.lora_(embedding_)?A\b", name)), default=0)
+    largest = max(
+        (
+            tensor.shape[0]
+            for name, tensor in tensors.items()
+            if tensor.ndim and re.search(r"\.lora_(embedding_)?A\b", name)
+        ),
+        default=0,
+    )
     for rank in (config.get("r") or 8, *(config.get("rank_pattern") or {}).values()):
         if rank > max(largest, 8):  # PEFT's default
-            raise LoraError(f"{path} has rank {brief(rank)}, but the largest in {file.name} is {largest}; give the config that belongs to it")
+            raise LoraError(
+                f"{path} has rank {brief(rank)}, but the largest in {file.name} is {largest}; give the config that belongs to it"
+            )
     check_patterns(config, modules, path)
 
 
@@ -86,7 +103,9 @@ def _replicated(ranges: Any) -> float:
 def sample_logits(model: nn.Module) -> Tensor:
     """float32 [SAMPLES, length, vocabulary]: a model's logits on random sequences, always the same for models of one shape."""
     size = (SAMPLES, min(SAMPLE_LENGTH, model.config.n_positions))
-    return model(torch.randint(model.config.vocab_size, size, generator=torch.Generator().manual_seed(0)), use_cache=False).logits
+    return model(
+        torch.randint(model.config.vocab_size, size, generator=torch.Generator().manual_seed(0)), use_cache=False
+    ).logits
 
 
 def logits_apart(logits: Tensor, expected: Tensor) -> float | None:
@@ -104,12 +123,16 @@ def _merged(adapted: nn.Module, adapter: Path) -> GPT2LMHeadModel:
     try:
         merged = adapted.merge_and_unload(safe_merge=True)
     except ValueError as error:  # what peft's safe_merge raises
-        raise LoraError(f"{adapter}: merged weights are NaN or infinite ({error}); give an earlier state of the adapter") from error
+        raise LoraError(
+            f"{adapter}: merged weights are NaN or infinite ({error}); give an earlier state of the adapter"
+        ) from error
     merged.config.tie_word_embeddings = tied and torch.equal(merged.transformer.wte.weight, merged.lm_head.weight)
     merged.tie_weights()
     if (difference := logits_apart(sample_logits(merged), expected)) is not None:
-        raise LoraError(f"{adapter}: merged into the weights it gives logits up to {difference:.2g} away from those it gives beside them; the "
-                        f"same were expected. peft {version('peft')} cannot merge this kind of adapter; train it on other modules")
+        raise LoraError(
+            f"{adapter}: merged into the weights it gives logits up to {difference:.2g} away from those it gives beside them; the "
+            f"same were expected. peft {version('peft')} cannot merge this kind of adapter; train it on other modules"
+        )
     return merged
 
 

@@ -58,13 +58,17 @@ def _matches(purpose: str, pattern: str, names: Sequence[str]) -> list[tuple[str
 
 
 def _match_apart(wanted: list[Wanted], names: Sequence[str]) -> list[list[tuple[str, str | None]]]:
-    done = subprocess.run([sys.executable, "-I", "-S", __file__], input=json.dumps([wanted, names]), capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-I", "-S", __file__], input=json.dumps([wanted, names]), capture_output=True, text=True
+    )
     lines = [json.loads(line) for line in done.stdout.splitlines()]
     if len(lines) == len(wanted):
         return lines
     if done.returncode == _NO_REGEX:
         raise ValueError(done.stderr.strip())
-    raise ValueError(f"{wanted[len(lines)][1][:80]!r}, a regex that takes more than {_SECONDS} s to match against the names of {len(names)} modules")
+    raise ValueError(
+        f"{wanted[len(lines)][1][:80]!r}, a regex that takes more than {_SECONDS} s to match against the names of {len(names)} modules"
+    )
 
 
 def _main() -> None:

@@ -52,7 +52,9 @@ def read_peft(folder: Path, layers: int | None = None) -> Adapter:
         deep = next(key for key in stored if f"h.{max(in_layers)}." in key)
         raise LoraError(f"{file} holds {deep}, but the base has only {layers} layers; give the model it was trained on")
     if in_layers and max(in_layers) >= MOST_LAYERS:
-        raise LoraError(f"{file} holds tensors of layer {max(in_layers)}; no GPT-2 has more than {MOST_LAYERS} layers. Give an adapter of a GPT-2")
+        raise LoraError(
+            f"{file} holds tensors of layer {max(in_layers)}; no GPT-2 has more than {MOST_LAYERS} layers. Give an adapter of a GPT-2"
+        )
     layers = layers if layers is not None else max(in_layers, default=-1) + 1
     prefix = "transformer." if any(module.startswith("transformer.") for module, _ in found) else ""
     modules = targeted_modules(config, layers, prefix, folder / CONFIG)
@@ -61,8 +63,15 @@ def read_peft(folder: Path, layers: int | None = None) -> Adapter:
     pairs = {}
     for module in modules:
         pairs.update(_pairs(module, found[module.name, "A"], found[module.name, "B"], width, file))
-    return Adapter(printable(folder.resolve().name), layers, width, pairs, alpha=config.get("lora_alpha"), licence=_licence(folder),
-                   base_fingerprint=_fingerprint(folder))
+    return Adapter(
+        printable(folder.resolve().name),
+        layers,
+        width,
+        pairs,
+        alpha=config.get("lora_alpha"),
+        licence=_licence(folder),
+        base_fingerprint=_fingerprint(folder),
+    )
 
 
 def read_tensors(folder: Path) -> tuple[dict[str, np.ndarray], Path]:
@@ -72,10 +81,14 @@ def read_tensors(folder: Path) -> tuple[dict[str, np.ndarray], Path]:
     """
     path = next((folder / name for name in (SAFETENSORS, BIN) if (folder / name).is_file()), None)
     if path is None:
-        raise LoraError(f"{folder} has neither {SAFETENSORS} nor {BIN}; expected a folder that PEFT's save_pretrained wrote")
+        raise LoraError(
+            f"{folder} has neither {SAFETENSORS} nor {BIN}; expected a folder that PEFT's save_pretrained wrote"
+        )
     if path.stat().st_size > LARGEST_WEIGHTS:
-        raise LoraError(f"{path} has {path.stat().st_size / 1e6:,.0f} MB, where {LARGEST_WEIGHTS / 1e6:,.0f} are the limit: no LoRA adapter of a "
-                        "GPT-2 is so large. Give the adapter, not the model")
+        raise LoraError(
+            f"{path} has {path.stat().st_size / 1e6:,.0f} MB, where {LARGEST_WEIGHTS / 1e6:,.0f} are the limit: no LoRA adapter of a "
+            "GPT-2 is so large. Give the adapter, not the model"
+        )
     try:
         tensors = _read_safetensors(path) if path.name == SAFETENSORS else _read_bin(path)
     except OSError as error:
@@ -93,7 +106,9 @@ def _read_safetensors(path: Path) -> dict[str, np.ndarray]:
     try:
         stored = deserialize(path.read_bytes())
     except SafetensorError as error:
-        raise LoraError(f"{path} is not a complete safetensors file ({str(error)[:200]}); save or copy the adapter again") from None
+        raise LoraError(
+            f"{path} is not a complete safetensors file ({str(error)[:200]}); save or copy the adapter again"
+        ) from None
     _check_names((name for name, _ in stored), path)
     return {name: _floats(name, part["dtype"], part["shape"], part["data"], path) for name, part in stored}
 
@@ -108,29 +123,41 @@ def _read_bin(path: Path) -> dict[str, np.ndarray]:
     try:
         stored = load_torch_file(path)
     except pickle.UnpicklingError as error:
-        raise LoraError(f"{path} cannot be loaded without running code from it ({error}); save the adapter as safetensors") from None
+        raise LoraError(
+            f"{path} cannot be loaded without running code from it ({error}); save the adapter as safetensors"
+        ) from None
     except ValueError as error:
-        raise LoraError(f"{path} is damaged or not written by torch.save ({error}); save the adapter as safetensors") from None
-    if not isinstance(stored, dict) or not all(isinstance(name, str) and isinstance(tensor, torch.Tensor) for name, tensor in stored.items()):
+        raise LoraError(
+            f"{path} is damaged or not written by torch.save ({error}); save the adapter as safetensors"
+        ) from None
+    if not isinstance(stored, dict) or not all(
+        isinstance(name, str) and isinstance(tensor, torch.Tensor) for name, tensor in stored.items()
+    ):
         raise LoraError(f"{path} does not hold named tensors; expected a file that PEFT's save_pretrained wrote")
     _check_names(stored, path)
     for name, tensor in stored.items():
         if (reason := unreadable(tensor)) or not tensor.is_floating_point():
-            raise LoraError(f"{path} holds {name} as {reason or tensor.dtype}; floating-point numbers were expected; save it as safetensors")
+            raise LoraError(
+                f"{path} holds {name} as {reason or tensor.dtype}; floating-point numbers were expected; save it as safetensors"
+            )
     return {name: tensor.detach().float().numpy() for name, tensor in stored.items()}
 
 
 def _check_names(names: Iterable[str], path: Path) -> None:
     """Raise LoraError unless the names are fit to be printed. PEFT's have some 60 characters."""
     if strange := next((name for name in names if len(name) > 200 or not name.isprintable()), None):
-        raise LoraError(f"{path} holds a tensor named {brief(strange)}; a printable name of at most 200 characters was expected")
+        raise LoraError(
+            f"{path} holds a tensor named {brief(strange)}; a printable name of at most 200 characters was expected"
+        )
 
 
 def _floats(name: str, dtype: str, shape: list[int], data: bytes, path: Path) -> np.ndarray:
     if dtype == "BF16":  # the upper half of a float32
         return (np.frombuffer(data, "<u2").astype(np.uint32) << 16).view(np.float32).reshape(shape)
     if dtype not in ("F16", "F32", "F64"):
-        raise LoraError(f"{path} holds {name} as {dtype}; float16, bfloat16, float32 or float64 was expected; save it as one of them")
+        raise LoraError(
+            f"{path} holds {name} as {dtype}; float16, bfloat16, float32 or float64 was expected; save it as one of them"
+        )
     with np.errstate(over="ignore"):  # what overflows is refused as infinite
         return np.frombuffer(data, f"<f{int(dtype[1:]) // 8}").astype(np.float32).reshape(shape)
 
@@ -139,38 +166,50 @@ def _split_key(key: str, file: Path) -> tuple[str, str]:
     """PEFT's key as (module, A or B)."""
     match = re.fullmatch(r"base_model\.model\.(.+)\.lora_([AB])\.weight", key)
     if not match or re.search(r"(^|\.)(modules_to_save|base_layer)(\.|$)", match[1]):
-        raise LoraError(f"{file} holds {key}, which is no factor of a LoRA pair; an adapter file carries those of attention only. {KEEP}")
+        raise LoraError(
+            f"{file} holds {key}, which is no factor of a LoRA pair; an adapter file carries those of attention only. {KEEP}"
+        )
     return match[1], match[2]
 
 
 def _check_complete(modules: list[Module], found: dict, file: Path) -> None:
     expected = {(module.name, factor) for module in modules for factor in "AB"}
     if missing := sorted(expected - found.keys()):
-        raise LoraError(f"{file} lacks {_listed(missing)} of the {len(expected)} tensors its config describes for this base; save the "
-                        "adapter again, or give the model it was trained on")
+        raise LoraError(
+            f"{file} lacks {_listed(missing)} of the {len(expected)} tensors its config describes for this base; save the "
+            "adapter again, or give the model it was trained on"
+        )
     if extra := sorted(found.keys() - expected):
         raise LoraError(f"{file} holds {_listed(extra)} that its config does not target; save the adapter again")
 
 
 def _listed(names: list[tuple[str, str]]) -> str:
-    shown = ", ".join(f"{module}.lora_{factor}.weight" for module, factor in names[:3]) + (", …" if len(names) > 3 else "")
+    shown = ", ".join(f"{module}.lora_{factor}.weight" for module, factor in names[:3]) + (
+        ", …" if len(names) > 3 else ""
+    )
     return f"{len(names)} tensor{'s' if len(names) > 1 else ''} ({shown})"
 
 
 def _pairs(module: Module, a: np.ndarray, b: np.ndarray, width: int, file: Path) -> dict[tuple[int, str], LowRank]:
     if not width:
-        raise LoraError(f"{file}: {module.name}.lora_A.weight has the shape {list(a.shape)}; rank and width were expected to be positive")
+        raise LoraError(
+            f"{file}: {module.name}.lora_A.weight has the shape {list(a.shape)}; rank and width were expected to be positive"
+        )
     projections = "qkv" if module.name.endswith("c_attn") else "o"
     for factor, tensor, shape in (("A", a, (module.rank, width)), ("B", b, (len(projections) * width, module.rank))):
         if tensor.shape != shape:
-            raise LoraError(f"{file}: {module.name}.lora_{factor}.weight has the shape {list(tensor.shape)}, but rank {module.rank} and a "
-                            f"width of {width} make it {list(shape)}; the config and the weights do not belong together")
+            raise LoraError(
+                f"{file}: {module.name}.lora_{factor}.weight has the shape {list(tensor.shape)}, but rank {module.rank} and a "
+                f"width of {width} make it {list(shape)}; the config and the weights do not belong together"
+            )
     layer = int(re.search(r"h\.(\d+)\.", module.name)[1])
     with np.errstate(over="ignore"):
         scaled = np.ascontiguousarray((a.T.astype(np.float64) * module.scaling).astype(np.float32))
     check_finite(f"{module.name}.lora_A.weight times {module.scaling:g} (alpha / rank)", scaled, str(file))
-    return {(layer, projection): LowRank(scaled, np.ascontiguousarray(block.T))
-            for projection, block in zip(projections, np.split(b, len(projections)))}
+    return {
+        (layer, projection): LowRank(scaled, np.ascontiguousarray(block.T))
+        for projection, block in zip(projections, np.split(b, len(projections)))
+    }
 
 
 def _fingerprint(folder: Path) -> str | None:
@@ -179,7 +218,9 @@ def _fingerprint(folder: Path) -> str | None:
     record = read_json(path, "remove it, or train the adapter again") if path.is_file() else {}
     fingerprint = record.get("base_fingerprint") if isinstance(record, dict) else None
     if fingerprint is not None and not isinstance(fingerprint, str):
-        raise LoraError(f"{path} has base_fingerprint {brief(fingerprint)}; a SHA-256 was expected. Remove it, or train the adapter again")
+        raise LoraError(
+            f"{path} has base_fingerprint {brief(fingerprint)}; a SHA-256 was expected. Remove it, or train the adapter again"
+        )
     return fingerprint
 
 

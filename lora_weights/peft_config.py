@@ -42,10 +42,35 @@ REFUSED_FIELDS = {
 HARMLESS_INITIALISATIONS = (True, False, "gaussian", "eva", "orthogonal", None)
 # Fields that do not change what the adapter computes, or that are taken account of below.
 KNOWN_FIELDS = {
-    "alpha_pattern", "auto_mapping", "base_model_name_or_path", "corda_config", "ensure_weight_tying", "eva_config", "exclude_modules",
-    "fan_in_fan_out", "inference_mode", "init_lora_weights", "layers_pattern", "layers_to_transform", "loftq_config", "lora_alpha",
-    "lora_dropout", "lora_ga_config", "megatron_core", "peft_type", "peft_version", "qalora_group_size", "r", "rank_pattern",
-    "revision", "runtime_config", "target_modules", "task_type", "use_rslora", "velora_config"}
+    "alpha_pattern",
+    "auto_mapping",
+    "base_model_name_or_path",
+    "corda_config",
+    "ensure_weight_tying",
+    "eva_config",
+    "exclude_modules",
+    "fan_in_fan_out",
+    "inference_mode",
+    "init_lora_weights",
+    "layers_pattern",
+    "layers_to_transform",
+    "loftq_config",
+    "lora_alpha",
+    "lora_dropout",
+    "lora_ga_config",
+    "megatron_core",
+    "peft_type",
+    "peft_version",
+    "qalora_group_size",
+    "r",
+    "rank_pattern",
+    "revision",
+    "runtime_config",
+    "target_modules",
+    "task_type",
+    "use_rslora",
+    "velora_config",
+}
 
 ATTENTION = ("attn.c_attn", "attn.c_proj")
 OTHER_LINEAR = ("mlp.c_fc", "mlp.c_proj")
@@ -72,11 +97,13 @@ def read_config(folder: Path) -> dict[str, Any]:
     config = read_json(path, "save the adapter again")
     if not isinstance(config, dict) or config.get("peft_type") != "LORA":
         kind = config.get("peft_type") if isinstance(config, dict) else None
-        raise LoraError(f"{path} has peft_type {brief(kind)}; only LoRA adapters (\"LORA\") are read")
+        raise LoraError(f'{path} has peft_type {brief(kind)}; only LoRA adapters ("LORA") are read')
     for fields, (fits, expected) in FIELD_KINDS.items():
         for field in fields:
             if config.get(field) is not None and not fits(config[field]):
-                raise LoraError(f"{path} has {field} {brief(config[field])}; {expected} was expected. Save the adapter again")
+                raise LoraError(
+                    f"{path} has {field} {brief(config[field])}; {expected} was expected. Save the adapter again"
+                )
     return config
 
 
@@ -98,11 +125,22 @@ FIELD_KINDS = {
     ("lora_alpha",): (_is_alpha, f"a number of at most {LARGEST_ALPHA:,.0f} either side of 0"),
     ("use_rslora", "use_dora", "fan_in_fan_out"): (lambda value: isinstance(value, bool), "true or false"),
     ("target_modules", "exclude_modules", "layers_pattern"): (
-        lambda value: isinstance(value, str) or _is_list_of(value, str), "a name or a list of names"),
+        lambda value: isinstance(value, str) or _is_list_of(value, str),
+        "a name or a list of names",
+    ),
     ("modules_to_save",): (lambda value: _is_list_of(value, str), "a list of names"),
-    ("layers_to_transform",): (lambda value: type(value) is int or _is_list_of(value, int), "a layer or a list of layers"),
-    ("rank_pattern",): (lambda value: isinstance(value, dict) and all(map(_is_rank, value.values())), "an object from module to rank"),
-    ("alpha_pattern",): (lambda value: isinstance(value, dict) and all(map(_is_alpha, value.values())), "an object from module to alpha"),
+    ("layers_to_transform",): (
+        lambda value: type(value) is int or _is_list_of(value, int),
+        "a layer or a list of layers",
+    ),
+    ("rank_pattern",): (
+        lambda value: isinstance(value, dict) and all(map(_is_rank, value.values())),
+        "an object from module to rank",
+    ),
+    ("alpha_pattern",): (
+        lambda value: isinstance(value, dict) and all(map(_is_alpha, value.values())),
+        "an object from module to alpha",
+    ),
 }
 
 
@@ -112,12 +150,16 @@ def refuse_more_than_pairs(config: dict[str, Any], path: Path) -> None:
         if config.get(field) not in harmless:
             raise LoraError(f"{path} sets {field}, which {effect}; an adapter file cannot carry that. {KEEP}")
     if config.get("init_lora_weights") not in HARMLESS_INITIALISATIONS:
-        raise LoraError(f"{path} has init_lora_weights {brief(config['init_lora_weights'])}, which changes the base's weights too; save it "
-                        "as a plain adapter (save_pretrained with path_initial_model_for_weight_conversion)")
+        raise LoraError(
+            f"{path} has init_lora_weights {brief(config['init_lora_weights'])}, which changes the base's weights too; save it "
+            "as a plain adapter (save_pretrained with path_initial_model_for_weight_conversion)"
+        )
     for field, value in config.items():
         if field not in KNOWN_FIELDS and field not in REFUSED_FIELDS and value:
-            raise LoraError(f"{path} sets {brief(field)} to {brief(value)}, a field of PEFT not known here, which may change what the adapter "
-                            f"computes; save it without. Or: {KEEP}")
+            raise LoraError(
+                f"{path} sets {brief(field)} to {brief(value)}, a field of PEFT not known here, which may change what the adapter "
+                f"computes; save it without. Or: {KEEP}"
+            )
 
 
 def read_json(path: Path, advice: str) -> Any:
@@ -141,32 +183,46 @@ def targeted_modules(config: dict[str, Any], layers: int, prefix: str, path: Pat
     targets = brief(config.get("target_modules"))
     for name in targeted:
         if not name.endswith(ATTENTION):
-            raise LoraError(f"the adapter's target_modules {targets} include {name}, but an adapter file can carry "
-                            f"{' and '.join(ATTENTION)} only. Train with these two as target_modules; or, {KEEP}")
+            raise LoraError(
+                f"the adapter's target_modules {targets} include {name}, but an adapter file can carry "
+                f"{' and '.join(ATTENTION)} only. Train with these two as target_modules; or, {KEEP}"
+            )
     if not targeted:
-        raise LoraError(f"the adapter's target_modules {targets} match no attention layer of a GPT-2; expected some "
-                        f"of {', '.join(ATTENTION)}")
+        raise LoraError(
+            f"the adapter's target_modules {targets} match no attention layer of a GPT-2; expected some "
+            f"of {', '.join(ATTENTION)}"
+        )
     modules = []
     for name in targeted:
         rank = _of_pattern(config.get("rank_pattern"), name, matched, config.get("r"))
         alpha = _of_pattern(config.get("alpha_pattern"), name, matched, config.get("lora_alpha"))
         if rank is None or alpha is None:
-            raise LoraError(f"{path} has rank {rank} and alpha {alpha} for {name}; a positive whole number and a number were expected. "
-                            "Save the adapter again")
+            raise LoraError(
+                f"{path} has rank {rank} and alpha {alpha} for {name}; a positive whole number and a number were expected. "
+                "Save the adapter again"
+            )
         modules.append(Module(name, rank, alpha / (math.sqrt(rank) if config.get("use_rslora") else rank)))
     return modules
 
 
 def check_patterns(config: dict[str, Any], names: Sequence[str], path: Path) -> Matched:
     """What each regex of the config matches among the modules' names. Raises LoraError for one that is none, or does not end."""
-    wanted = [("targets", config[field]) for field in ("target_modules", "exclude_modules") if isinstance(config.get(field), str)]
-    wanted += [("module", pattern) for field in ("rank_pattern", "alpha_pattern") for pattern in config.get(field) or {}]
+    wanted = [
+        ("targets", config[field])
+        for field in ("target_modules", "exclude_modules")
+        if isinstance(config.get(field), str)
+    ]
+    wanted += [
+        ("module", pattern) for field in ("rank_pattern", "alpha_pattern") for pattern in config.get(field) or {}
+    ]
     wanted += [("layers", pattern) for pattern in _layer_patterns(config)]
     wanted += [("saved", pattern) for pattern in config.get("modules_to_save") or ()]
     try:
         return match_patterns(wanted, names)
     except ValueError as error:
-        raise LoraError(f"{path} holds {error}; patterns such as '.*attn.c_attn' were expected. Name the modules one by one") from None
+        raise LoraError(
+            f"{path} holds {error}; patterns such as '.*attn.c_attn' were expected. Name the modules one by one"
+        ) from None
 
 
 def _layer_patterns(config: dict[str, Any]) -> list[str]:
@@ -190,7 +246,9 @@ def _selected(pattern: str | list[str] | None, names: list[str], matched: Matche
     if isinstance(pattern, str):
         return set(matched["targets", pattern])
     endings = set(pattern or ())
-    return {name for name in names if any(name[at:] in endings for at in range(len(name)) if at == 0 or name[at - 1] == ".")}
+    return {
+        name for name in names if any(name[at:] in endings for at in range(len(name)) if at == 0 or name[at - 1] == ".")
+    }
 
 
 def _layer_of(name: str, config: dict[str, Any], matched: Matched) -> int | None:

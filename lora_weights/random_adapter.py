@@ -22,9 +22,19 @@ def write_random_adapter(folder: Path, layers: int, width: int, rank: int, stren
         for module, outputs in zip(ATTENTION, (3 * width, width)):
             for factor, shape in (("A", (rank, width)), ("B", (outputs, rank))):
                 values = generator.standard_normal(shape) * deviation
-                tensors[f"base_model.model.transformer.h.{layer}.{module}.lora_{factor}.weight"] = values.astype(np.float32)
+                tensors[f"base_model.model.transformer.h.{layer}.{module}.lora_{factor}.weight"] = values.astype(
+                    np.float32
+                )
     folder.mkdir(parents=True, exist_ok=True)
-    config = {"peft_type": "LORA", "task_type": "CAUSAL_LM", "r": rank, "lora_alpha": rank, "target_modules": list(ATTENTION),
-              "fan_in_fan_out": True, "bias": "none", "inference_mode": True}
+    config = {
+        "peft_type": "LORA",
+        "task_type": "CAUSAL_LM",
+        "r": rank,
+        "lora_alpha": rank,
+        "target_modules": list(ATTENTION),
+        "fan_in_fan_out": True,
+        "bias": "none",
+        "inference_mode": True,
+    }
     (folder / CONFIG).write_text(json.dumps(config))
     save_file(tensors, folder / SAFETENSORS, {"format": "pt"})

@@ -48,25 +48,44 @@ class MappedTensor:
 
 
 def map_to_json(tensors: Iterable[MappedTensor]) -> list[dict]:
-    return [{name: list(value) if isinstance(value, tuple) else value for name, value in asdict(tensor).items()} for tensor in tensors]
+    return [
+        {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(tensor).items()}
+        for tensor in tensors
+    ]
 
 
 def map_from_json(entries: list[dict], layers: int, width: int, file_bytes: int) -> list[MappedTensor]:
     """The map of a bundle. Raises LoraError unless it names each layer's four matrices once, apart, inside the file."""
     try:
         tensors = [MappedTensor(**{**entry, "shape": tuple(entry["shape"])}) for entry in entries]
-        spans = sorted(span for tensor in tensors
-                       for span in ((tensor.data, tensor.data_bytes), (tensor.scales or 0, tensor.scales_bytes)) if span[1])
-        sound = (len(tensors) <= layers * len(PROJECTIONS)
-                 and {(tensor.layer, tensor.projection) for tensor in tensors} == {(i, name) for i in range(layers) for name in PROJECTIONS}
-                 and all(tensor.shape == (width, width) and (not tensor.block or width % tensor.block == 0)
-                         and (tensor.scales is None) == (tensor.type in ("float32", "float16")) for tensor in tensors)
-                 and all(start >= 0 and start + size <= end for (start, size), end in zip(spans, [*(at for at, _ in spans[1:]), file_bytes])))
+        spans = sorted(
+            span
+            for tensor in tensors
+            for span in ((tensor.data, tensor.data_bytes), (tensor.scales or 0, tensor.scales_bytes))
+            if span[1]
+        )
+        sound = (
+            len(tensors) <= layers * len(PROJECTIONS)
+            and {(tensor.layer, tensor.projection) for tensor in tensors}
+            == {(i, name) for i in range(layers) for name in PROJECTIONS}
+            and all(
+                tensor.shape == (width, width)
+                and (not tensor.block or width % tensor.block == 0)
+                and (tensor.scales is None) == (tensor.type in ("float32", "float16"))
+                for tensor in tensors
+            )
+            and all(
+                start >= 0 and start + size <= end
+                for (start, size), end in zip(spans, [*(at for at, _ in spans[1:]), file_bytes])
+            )
+        )
     except (KeyError, TypeError, AttributeError) as error:
         raise LoraError(f"the bundle's map of tensors is damaged ({error}); build the bundle again") from error
     if not sound:
-        raise LoraError(f"the bundle's map of tensors does not describe {layers} layers of width {width} in a model of {file_bytes} bytes; "
-                        "build the bundle again")
+        raise LoraError(
+            f"the bundle's map of tensors does not describe {layers} layers of width {width} in a model of {file_bytes} bytes; "
+            "build the bundle again"
+        )
     return tensors
 
 
@@ -83,14 +102,22 @@ def find_tensors(data, layers: int, weights: Callable[[int, str], np.ndarray]) -
     for layer in range(layers):
         for projection in PROJECTIONS:
             expected = weights(layer, projection)
-            fitting = [candidate for candidate in candidates
-                       if _close(rows[candidate], expected[0], candidate, data, first=True) and _fits(data, candidate, expected)]
+            fitting = [
+                candidate
+                for candidate in candidates
+                if _close(rows[candidate], expected[0], candidate, data, first=True)
+                and _fits(data, candidate, expected)
+            ]
             if len(fitting) != 1:
-                raise LoraError(f"the {projection} weights of layer {layer} are in the converted file {len(fitting) or 'no'} times, expected once; "
-                                "adapters cannot be merged into this bundle")
+                raise LoraError(
+                    f"the {projection} weights of layer {layer} are in the converted file {len(fitting) or 'no'} times, expected once; "
+                    "adapters cannot be merged into this bundle"
+                )
             found.append(MappedTensor(**{**asdict(fitting[0]), "layer": layer, "projection": projection}))
     if any(len(owners[place]) > 1 for tensor in found for place in (tensor.data, tensor.scales) if place is not None):
-        raise LoraError("two weight matrices share their bytes in the converted file; adapters cannot be merged into this bundle")
+        raise LoraError(
+            "two weight matrices share their bytes in the converted file; adapters cannot be merged into this bundle"
+        )
     return found
 
 
@@ -98,8 +125,12 @@ def _candidates(data, width: int) -> tuple[list[MappedTensor], dict[int, set[int
     """Every constant [width, width], each place once; and for every place of data or scales, the places of the data using it."""
     from ai_edge_litert import schema_py_generated as schema
 
-    types = {schema.TensorType.FLOAT32: "float32", schema.TensorType.FLOAT16: "float16", schema.TensorType.INT8: "int8",
-             schema.TensorType.INT4: "int4"}
+    types = {
+        schema.TensorType.FLOAT32: "float32",
+        schema.TensorType.FLOAT16: "float16",
+        schema.TensorType.INT8: "int8",
+        schema.TensorType.INT4: "int4",
+    }
     model = schema.Model.GetRootAs(data, 0)
 
     def place(index: int) -> int | None:
@@ -115,14 +146,19 @@ def _candidates(data, width: int) -> tuple[list[MappedTensor], dict[int, set[int
         blocks = {number: _blockwise(schema, tensor) for number, tensor in enumerate(tensors)}
         scale_tensors = {details.Scales() for details in blocks.values() if details}
         for number, tensor in enumerate(tensors):
-            at, shape = place(tensor.Buffer()), tuple(int(size) for size in tensor.ShapeAsNumpy()) if tensor.ShapeLength() else ()
+            at, shape = (
+                place(tensor.Buffer()),
+                tuple(int(size) for size in tensor.ShapeAsNumpy()) if tensor.ShapeLength() else (),
+            )
             if at is None or number in scale_tensors:
                 continue
             scales, block = None, 0
             if details := blocks[number]:
                 scales, block = place(tensors[details.Scales()].Buffer()), details.BlockSize()
             elif (quantization := tensor.Quantization()) and quantization.ScaleLength():
-                scales = quantization._tab.Vector(quantization._tab.Offset(8))  # 8: the place of `scale` in the table's vtable
+                scales = quantization._tab.Vector(
+                    quantization._tab.Offset(8)
+                )  # 8: the place of `scale` in the table's vtable
             owners.setdefault(at, set()).add(at)
             if scales is not None:
                 owners.setdefault(scales, set()).add(at)
@@ -144,8 +180,8 @@ def _blockwise(schema, tensor):
 
 
 def _read(data, tensor: MappedTensor) -> tuple[bytes, bytes]:
-    scales = b"" if tensor.scales is None else bytes(data[tensor.scales:tensor.scales + tensor.scales_bytes])
-    return bytes(data[tensor.data:tensor.data + tensor.data_bytes]), scales
+    scales = b"" if tensor.scales is None else bytes(data[tensor.scales : tensor.scales + tensor.scales_bytes])
+    return bytes(data[tensor.data : tensor.data + tensor.data_bytes]), scales
 
 
 def step_sizes(tensor: MappedTensor, scales: bytes) -> np.ndarray:
@@ -158,7 +194,9 @@ def unpack(tensor: MappedTensor, data: bytes) -> np.ndarray:
     if tensor.type == "int4":  # the low four bits first
         packed = np.frombuffer(data, np.int8)
         return np.stack([packed << 4 >> 4, packed >> 4], axis=1).reshape(-1, tensor.shape[1])
-    return np.frombuffer(data, {"float32": "<f4", "float16": "<f2", "int8": "i1"}[tensor.type]).reshape(-1, tensor.shape[1])
+    return np.frombuffer(data, {"float32": "<f4", "float16": "<f2", "int8": "i1"}[tensor.type]).reshape(
+        -1, tensor.shape[1]
+    )
 
 
 def dequantize(tensor: MappedTensor, data: bytes, scales: bytes, rows: int | None = None) -> np.ndarray:
@@ -166,7 +204,7 @@ def dequantize(tensor: MappedTensor, data: bytes, scales: bytes, rows: int | Non
     values = unpack(tensor, data)[:rows].astype(np.float32)
     if tensor.scales is None:
         return values
-    steps = step_sizes(tensor, scales)[:len(values)]
+    steps = step_sizes(tensor, scales)[: len(values)]
     return (values.reshape(len(values), steps.shape[1], -1) * steps[:, :, None]).reshape(values.shape)
 
 
@@ -176,7 +214,7 @@ def _close(found: np.ndarray, expected: np.ndarray, tensor: MappedTensor, data, 
         return np.array_equal(found, expected)
     if tensor.type == "float16":
         return bool((np.abs(found - expected) <= np.abs(expected) * 2.0**-10 + 2.0**-24).all())
-    steps = step_sizes(tensor, _read(data, tensor)[1])[:1 if first else None]
+    steps = step_sizes(tensor, _read(data, tensor)[1])[: 1 if first else None]
     difference = np.abs(found - expected).reshape(len(steps), steps.shape[1], -1)
     return bool((difference <= steps[:, :, None] * _HALF_STEP).all())
 

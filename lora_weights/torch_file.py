@@ -26,7 +26,8 @@ _PICKLES_BEFORE_ZIP = 5  # magic number, protocol, system, the object, its stora
 _HARMLESS = re.compile(
     r"collections OrderedDict|torch\._utils _rebuild_(tensor|tensor_v2|parameter|parameter_with_state|sparse_tensor|qtensor)|"
     r"torch\.nn\.parameter Parameter|torch \w+Storage|torch\.storage (Untyped|Typed)Storage|_codecs encode|(__builtin__|builtins) (set|complex)|"
-    r"torch\.serialization _get_layout|torch (Size|device|bool|per_\w+|(b?float|u?int|complex|quint|qint)\w+)")
+    r"torch\.serialization _get_layout|torch (Size|device|bool|per_\w+|(b?float|u?int|complex|quint|qint)\w+)"
+)
 
 
 def load_torch_file(path: Path) -> object:
@@ -47,8 +48,19 @@ def load_torch_file(path: Path) -> object:
         return torch.load(path, map_location="cpu", weights_only=True, mmap=zipped)
     except pickle.UnpicklingError as error:
         raise pickle.UnpicklingError(_first_line(error)) from None
-    except (ValueError, RuntimeError, OSError, EOFError, LookupError, AttributeError, TypeError, AssertionError, MemoryError,
-            struct.error, zipfile.BadZipFile) as error:
+    except (
+        ValueError,
+        RuntimeError,
+        OSError,
+        EOFError,
+        LookupError,
+        AttributeError,
+        TypeError,
+        AssertionError,
+        MemoryError,
+        struct.error,
+        zipfile.BadZipFile,
+    ) as error:
         raise ValueError(_first_line(error)) from None
 
 
@@ -63,7 +75,9 @@ def _check_archive(file: BinaryIO) -> None:
                 raise ValueError(f"{entry.filename[:80]!r} in it is compressed, which torch.save never does")
             if entry.filename.lower().endswith("data.pkl"):  # torch's reader takes no notice of case
                 if entry.file_size > _LARGEST_PICKLE:
-                    raise ValueError(f"its pickle has {entry.file_size:,} bytes, where {_LARGEST_PICKLE:,} are the limit")
+                    raise ValueError(
+                        f"its pickle has {entry.file_size:,} bytes, where {_LARGEST_PICKLE:,} are the limit"
+                    )
                 entry.CRC = None  # torch can save without
                 _check_pickle(io.BytesIO(archive.read(entry)))
 
@@ -78,7 +92,11 @@ def _check_pickle(file: BinaryIO) -> None:
     for code, argument, position in pickletools.genops(file):
         if code.name == "GLOBAL" and not _HARMLESS.fullmatch(argument):
             raise pickle.UnpicklingError(f"it names {argument.replace(' ', '.', 1)[:100]!r}")
-        if code.name in ("STACK_GLOBAL", "INST", "OBJ"):  # torch.save writes protocol 2, which names things by GLOBAL alone
+        if code.name in (
+            "STACK_GLOBAL",
+            "INST",
+            "OBJ",
+        ):  # torch.save writes protocol 2, which names things by GLOBAL alone
             raise pickle.UnpicklingError(f"it has the instruction {code.name}")
         if position - start > _LARGEST_PICKLE:
             raise ValueError(f"its pickle has more than {_LARGEST_PICKLE:,} bytes")
@@ -89,7 +107,11 @@ def _check_pickle(file: BinaryIO) -> None:
             marks.append(len(stack))
             continue
         before = code.stack_before
-        first = marks.pop() - before.index(pickletools.markobject) if pickletools.markobject in before else len(stack) - len(before)
+        first = (
+            marks.pop() - before.index(pickletools.markobject)
+            if pickletools.markobject in before
+            else len(stack) - len(before)
+        )
         if first < 0:
             raise ValueError("its pickle takes more from the stack than there is")
         size = memo[argument] if code.name in ("GET", "BINGET", "LONG_BINGET") else 1

@@ -21,9 +21,22 @@ from lora_weights.fine_tune import FineTuneConfig, Step, fine_tune
 from lora_weights.peft_adapter import RECORD
 
 
-def train_adapter(model: GPT2LMHeadModel, tokenizer: Tokenizer, corpus: Corpus, folder: Path, config: FineTuneConfig,
-                  on_step: Callable[[Step], None] = lambda step: None, *, state: Path | None = None, name: str = "", base: str = "",
-                  base_fingerprint: str | None = None, licence: str | None = None, command: str = "", source: str = "") -> dict:
+def train_adapter(
+    model: GPT2LMHeadModel,
+    tokenizer: Tokenizer,
+    corpus: Corpus,
+    folder: Path,
+    config: FineTuneConfig,
+    on_step: Callable[[Step], None] = lambda step: None,
+    *,
+    state: Path | None = None,
+    name: str = "",
+    base: str = "",
+    base_fingerprint: str | None = None,
+    licence: str | None = None,
+    command: str = "",
+    source: str = "",
+) -> dict:
     """Train an adapter of `model` (whose own weights stay as they are) and write it into `folder`, which exists, in PEFT's form.
 
     `state` is the file that a stopped training goes on from, see `fine_tune`. Returns the record, also saved in the folder as
@@ -36,11 +49,21 @@ def train_adapter(model: GPT2LMHeadModel, tokenizer: Tokenizer, corpus: Corpus, 
     train, held_out = encode(tokenizer, corpus.train), encode(tokenizer, corpus.held_out)
     result = fine_tune(adapted, train, held_out, config, on_step, state, base_fingerprint)
     record = {
-        "command": command, "text": source, "text_sha256": corpus.fingerprint, "text_bytes": corpus.bytes, "train_tokens": len(train),
-        "held_out_tokens": result.after.tokens, "base": base, "base_fingerprint": base_fingerprint, "config": asdict(config),
-        "trainable_parameters": result.trainable, "seconds": round(result.seconds),
-        "held_out_perplexity_before": result.before.value, "held_out_perplexity_before_standard_error": result.before.standard_error,
-        "held_out_perplexity": result.after.value, "held_out_perplexity_standard_error": result.after.standard_error,
+        "command": command,
+        "text": source,
+        "text_sha256": corpus.fingerprint,
+        "text_bytes": corpus.bytes,
+        "train_tokens": len(train),
+        "held_out_tokens": result.after.tokens,
+        "base": base,
+        "base_fingerprint": base_fingerprint,
+        "config": asdict(config),
+        "trainable_parameters": result.trainable,
+        "seconds": round(result.seconds),
+        "held_out_perplexity_before": result.before.value,
+        "held_out_perplexity_before_standard_error": result.before.standard_error,
+        "held_out_perplexity": result.after.value,
+        "held_out_perplexity_standard_error": result.after.standard_error,
         "versions": {"python": platform.python_version(), "torch": torch.__version__},
         "curve": [asdict(step) for step in result.steps if step.held_out is not None or step.step % 10 == 0],
     }
@@ -56,7 +79,9 @@ def train_adapter(model: GPT2LMHeadModel, tokenizer: Tokenizer, corpus: Corpus, 
 def check_context(model: GPT2LMHeadModel, config: FineTuneConfig) -> None:
     """Raise LoraError if the model has fewer positions than the config's context."""
     if config.context > model.config.n_positions:
-        raise LoraError(f"--context {config.context}: the model has {model.config.n_positions} positions; give that many or fewer")
+        raise LoraError(
+            f"--context {config.context}: the model has {model.config.n_positions} positions; give that many or fewer"
+        )
 
 
 def with_adapter(model: GPT2LMHeadModel, config: FineTuneConfig):
@@ -66,6 +91,15 @@ def with_adapter(model: GPT2LMHeadModel, config: FineTuneConfig):
     torch.manual_seed(config.seed)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # that fan_in_fan_out is set for Conv1D, which is right
-        return get_peft_model(model, LoraConfig(
-            task_type="CAUSAL_LM", r=config.rank, lora_alpha=2 * config.rank if config.alpha is None else config.alpha,
-            target_modules=list(config.targets), lora_dropout=config.dropout, use_rslora=config.rslora, fan_in_fan_out=True))
+        return get_peft_model(
+            model,
+            LoraConfig(
+                task_type="CAUSAL_LM",
+                r=config.rank,
+                lora_alpha=2 * config.rank if config.alpha is None else config.alpha,
+                target_modules=list(config.targets),
+                lora_dropout=config.dropout,
+                use_rslora=config.rslora,
+                fan_in_fan_out=True,
+            ),
+        )

@@ -56,7 +56,11 @@ def write_eight_bit_task(checkpoint_folder, path, recipe="int8", context=96, row
     pieces = build_sentencepiece(vocabulary)
     fp32, model = path.with_name("fp32.tflite"), path.with_suffix(".tflite")
     if not fp32.exists():  # other recipes beside it start from the same
-        convert_fp32(load_exportable(checkpoint, context, rows(len(vocabulary), pieces.alias_of)), Signatures(context, (32,)), fp32)
+        convert_fp32(
+            load_exportable(checkpoint, context, rows(len(vocabulary), pieces.alias_of)),
+            Signatures(context, (32,)),
+            fp32,
+        )
     if recipe == "fp32":
         model = fp32
     else:

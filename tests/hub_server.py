@@ -37,8 +37,11 @@ class Hub:
 
     def downloaded(self) -> set[str]:
         """The names of the files whose bytes were asked for."""
-        return {path.rsplit("/", 1)[1] for method, path, _ in self.requests
-                if method == "GET" and ("/resolve/" in path or path.startswith("/large/"))}
+        return {
+            path.rsplit("/", 1)[1]
+            for method, path, _ in self.requests
+            if method == "GET" and ("/resolve/" in path or path.startswith("/large/"))
+        }
 
 
 @contextmanager
@@ -90,17 +93,27 @@ def answer(request: BaseHTTPRequestHandler, hub: Hub) -> None:
         return send(request, 404, {"X-Error-Code": "RevisionNotFound"})
     files = repository.commits[commit]
     if kind == "info":
-        return send_json(request, {"id": name, "modelId": name, "sha": commit, "private": False,
-                                   "siblings": [{"rfilename": file} for file in files]})
+        return send_json(
+            request,
+            {
+                "id": name,
+                "modelId": name,
+                "sha": commit,
+                "private": False,
+                "siblings": [{"rfilename": file} for file in files],
+            },
+        )
     if kind == "tree":
         return send_json(request, [entry(file, data) for file, data in files.items()])
     if file not in files:
         return send(request, 404, {"X-Error-Code": "EntryNotFound"})
     headers = {"X-Repo-Commit": commit, "ETag": f'"{blob_id(files[file])}"'}
     if file.endswith(LARGE):
-        headers |= {"X-Linked-ETag": f'"{hashlib.sha256(files[file]).hexdigest()}"',
-                    "X-Linked-Size": str(len(files[file])),
-                    "Location": f"{hub.large_url}/large/{name}/{commit}/{file}"}
+        headers |= {
+            "X-Linked-ETag": f'"{hashlib.sha256(files[file]).hexdigest()}"',
+            "X-Linked-Size": str(len(files[file])),
+            "Location": f"{hub.large_url}/large/{name}/{commit}/{file}",
+        }
         return send(request, 302, headers)
     send(request, 200, headers, files[file])
 
@@ -136,8 +149,9 @@ def send_json(request: BaseHTTPRequestHandler, value: object) -> None:
     send(request, 200, {"Content-Type": "application/json"}, json.dumps(value).encode())
 
 
-def send(request: BaseHTTPRequestHandler, status: int, headers: dict[str, str] | None = None,
-         body: bytes = b"") -> None:
+def send(
+    request: BaseHTTPRequestHandler, status: int, headers: dict[str, str] | None = None, body: bytes = b""
+) -> None:
     request.send_response(status)
     for name, value in {**(headers or {}), "Content-Length": str(len(body))}.items():
         request.send_header(name, value)

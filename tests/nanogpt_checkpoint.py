@@ -14,11 +14,19 @@ def random_state(arguments):
     def normal(*shape):
         return torch.randn(shape, generator=generator) * 0.3
 
-    state = {"transformer.wte.weight": normal(arguments["vocab_size"], width),
-             "transformer.wpe.weight": normal(arguments["block_size"], width)}
+    state = {
+        "transformer.wte.weight": normal(arguments["vocab_size"], width),
+        "transformer.wpe.weight": normal(arguments["block_size"], width),
+    }
     for layer in range(arguments["n_layer"]):
-        for name, shape in (("ln_1", (width,)), ("attn.c_attn", (3 * width, width)), ("attn.c_proj", (width, width)),
-                            ("ln_2", (width,)), ("mlp.c_fc", (4 * width, width)), ("mlp.c_proj", (width, 4 * width))):
+        for name, shape in (
+            ("ln_1", (width,)),
+            ("attn.c_attn", (3 * width, width)),
+            ("attn.c_proj", (width, width)),
+            ("ln_2", (width,)),
+            ("mlp.c_fc", (4 * width, width)),
+            ("mlp.c_proj", (width, 4 * width)),
+        ):
             state[f"transformer.h.{layer}.{name}.weight"] = normal(*shape)
             if bias:
                 state[f"transformer.h.{layer}.{name}.bias"] = normal(shape[0])
@@ -34,10 +42,16 @@ def write_checkpoint(folder, prefix="", change=lambda checkpoint: None, **argume
     arguments = {name: value for name, value in {**ARGUMENTS, **arguments}.items() if value is not None}
     state = random_state(arguments)
     checkpoint = {
-        "model": {prefix + name: tensor for name, tensor in state.items()}, "model_args": arguments, "iter_num": 2000,
-        "optimizer": {"state": {0: {"step": torch.tensor(5.0), "exp_avg": torch.ones(3)}},
-                      "param_groups": [{"lr": 6e-4, "betas": (0.9, 0.95), "fused": True, "params": [0]}]},
-        "best_val_loss": torch.tensor(1.5), "config": {"dataset": "openwebtext", "compile": True, "init_from": "scratch"}}
+        "model": {prefix + name: tensor for name, tensor in state.items()},
+        "model_args": arguments,
+        "iter_num": 2000,
+        "optimizer": {
+            "state": {0: {"step": torch.tensor(5.0), "exp_avg": torch.ones(3)}},
+            "param_groups": [{"lr": 6e-4, "betas": (0.9, 0.95), "fused": True, "params": [0]}],
+        },
+        "best_val_loss": torch.tensor(1.5),
+        "config": {"dataset": "openwebtext", "compile": True, "init_from": "scratch"},
+    }
     change(checkpoint)
     folder.mkdir(exist_ok=True)
     torch.save(checkpoint, folder / "ckpt.pt")

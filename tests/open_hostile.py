@@ -47,8 +47,18 @@ def main() -> None:
         except BaseException:
             outcome = {"error": "", "traceback": traceback.format_exc()}
         signal.alarm(0)
-        print(json.dumps({"name": name, **outcome, "code_run": (folder / CODE_RUN).exists(), "seconds": time.process_time() - start,
-                          "megabytes": (status("VmHWM") - before) / 1024}), flush=True)
+        print(
+            json.dumps(
+                {
+                    "name": name,
+                    **outcome,
+                    "code_run": (folder / CODE_RUN).exists(),
+                    "seconds": time.process_time() - start,
+                    "megabytes": (status("VmHWM") - before) / 1024,
+                }
+            ),
+            flush=True,
+        )
         shutil.rmtree(folder, ignore_errors=True)
 
 

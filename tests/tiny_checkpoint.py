@@ -86,7 +86,11 @@ def peak_kilobytes(work, source):
 
     From /proc (Linux): getrusage's ru_maxrss would start at the peak of the process that forks.
     """
-    done = subprocess.run([sys.executable, "-c", PEAK.replace("{work}", work), source], capture_output=True, text=True,
-                          env={**os.environ, "PYTHONPATH": os.getcwd()})
+    done = subprocess.run(
+        [sys.executable, "-c", PEAK.replace("{work}", work), source],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": os.getcwd()},
+    )
     assert done.returncode == 0, done.stderr
     return int(done.stdout)

@@ -47,6 +47,6 @@ def _replaced(text: bytes, keys: Mapping[bytes, bytes]) -> bytes:
     written, at = b"", 0
     while at < len(text):
         end = next((end for end in range(len(text), at, -1) if text[at:end] in keys), None)
-        written += text[at:at + 1] if end is None else keys[text[at:end]]
+        written += text[at : at + 1] if end is None else keys[text[at:end]]
         at = at + 1 if end is None else end
     return written

@@ -38,13 +38,20 @@ class LockedTokens:
         for word in pre_tokens:
             ids: list[str | int] = [vocabulary.ids[part] for part in vocabulary.apply_merges(word)[0]]
             last = symbols.byte(word[-1])
-            if word[-1] >= 0x80 and len(ids) > 1 and ids[-1] == vocabulary.ids[BYTE_SYMBOLS[word[-1]]] and last not in openings:
+            if (
+                word[-1] >= 0x80
+                and len(ids) > 1
+                and ids[-1] == vocabulary.ids[BYTE_SYMBOLS[word[-1]]]
+                and last not in openings
+            ):
                 ids[-1] = last
             parts[word] = ids
         numbers = sorted({index for ids in parts.values() for index in ids if isinstance(index, int)})
         self.symbols = {index: symbols.locked(number) for number, index in enumerate(numbers)}
-        self._written = {word: "".join(part if isinstance(part, str) else self.symbols[part] for part in ids)
-                         for word, ids in parts.items()}
+        self._written = {
+            word: "".join(part if isinstance(part, str) else self.symbols[part] for part in ids)
+            for word, ids in parts.items()
+        }
 
     def write(self, pre_token: bytes) -> str:
         return self._written[pre_token]
@@ -57,11 +64,20 @@ def _continues_after_one_byte(token: bytes) -> bool:
 
 def added_aliases(vocabulary: BytePairVocabulary, symbols: dict[str, str]) -> list[Alias]:
     """The aliases that the added tokens' texts become, in the order of the ids."""
-    return [Alias(symbols[text], index, text.encode()) for text, index in sorted(vocabulary.typed.items(), key=lambda item: item[1])]
+    return [
+        Alias(symbols[text], index, text.encode())
+        for text, index in sorted(vocabulary.typed.items(), key=lambda item: item[1])
+    ]
 
 
-def alias_table(vocabulary: BytePairVocabulary, spellings: Spellings, forms: dict[bytes, set[str]],
-                locked: LockedTokens, reachable: dict[int, int], pieces: list[bytes]) -> list[Alias]:
+def alias_table(
+    vocabulary: BytePairVocabulary,
+    spellings: Spellings,
+    forms: dict[bytes, set[str]],
+    locked: LockedTokens,
+    reachable: dict[int, int],
+    pieces: list[bytes],
+) -> list[Alias]:
     """The aliases of ordinary tokens in the order of their rows: by original id, then by piece.
 
     `pieces[id]` is the id's own piece, `forms[bytes]` the spellings of these bytes; only ids in `reachable` get any.

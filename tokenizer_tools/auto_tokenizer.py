@@ -15,13 +15,30 @@ from typing import Any, Iterator, Mapping
 from tokenizer_tools.errors import TokenizerError
 
 # Every file that has a say in the ids, beside config.json.
-TOKENIZER_FILES = ("vocab.json", "merges.txt", "tokenizer.json", "added_tokens.json", "special_tokens_map.json", "tokenizer_config.json")
+TOKENIZER_FILES = (
+    "vocab.json",
+    "merges.txt",
+    "tokenizer.json",
+    "added_tokens.json",
+    "special_tokens_map.json",
+    "tokenizer_config.json",
+)
 
 # The classes that are GPT-2's tokenizer, or take tokenizer.json as it is. Any other would run other code of transformers.
 _CLASSES = ("GPT2Tokenizer", "GPT2TokenizerFast", "PreTrainedTokenizerFast", "TokenizersBackend")
 # Arguments of tokenizers that tokenizer_config.json could set too, to have other files read or other objects taken.
-_ARGUMENTS = ("fast_tokenizer_files", "fix_mistral_regex", "gguf_file", "init_inputs", "merges", "post_processor", "tokenizer_object",
-              "tokenizer_padding", "tokenizer_truncation", "vocab")
+_ARGUMENTS = (
+    "fast_tokenizer_files",
+    "fix_mistral_regex",
+    "gguf_file",
+    "init_inputs",
+    "merges",
+    "post_processor",
+    "tokenizer_object",
+    "tokenizer_padding",
+    "tokenizer_truncation",
+    "vocab",
+)
 
 
 @dataclass(frozen=True)
@@ -54,21 +71,27 @@ def load_auto_tokenizer(folder: Path, files: Mapping[str, dict[str, Any]]) -> Au
             tokenizer = Auto.from_pretrained(str(folder), local_files_only=True, trust_remote_code=False, **extra)
             document = json.loads(tokenizer.backend_tokenizer.to_str())
         except Exception as error:
-            raise TokenizerError(f"{folder}: transformers cannot load its tokenizer: {_one_line(error)}. Correct the files, or save them "
-                                 "again with save_pretrained") from error
+            raise TokenizerError(
+                f"{folder}: transformers cannot load its tokenizer: {_one_line(error)}. Correct the files, or save them "
+                "again with save_pretrained"
+            ) from error
         except BaseException as error:  # a panic of the tokenizers library is no Exception
             if type(error).__name__ != "PanicException":
                 raise
-            raise TokenizerError(f"{folder}: the tokenizers library breaks on its tokenizer: {_one_line(error)}. The files are damaged, "
-                                 "fetch them again") from error
+            raise TokenizerError(
+                f"{folder}: the tokenizers library breaks on its tokenizer: {_one_line(error)}. The files are damaged, "
+                "fetch them again"
+            ) from error
     if (kind := type(tokenizer).__name__) not in _CLASSES:
         raise TokenizerError(f"{folder}: transformers makes a {kind} of it; expected GPT-2's tokenizer")
     ids = document["model"]["vocab"] | {token["content"]: token["id"] for token in document["added_tokens"]}
     for file, content, number in _stated_ids(folder, files):
         if ids.get(content) != number:
             made = f"gives it {ids[content]}" if content in ids else "leaves it out"
-            raise TokenizerError(f"{folder / file}: {content!r} has id {number!r}, but transformers {_version()} {made}; expected ids that "
-                                 "follow the vocabulary's without a gap. Add the tokens that are missing, or correct the ids")
+            raise TokenizerError(
+                f"{folder / file}: {content!r} has id {number!r}, but transformers {_version()} {made}; expected ids that "
+                "follow the vocabulary's without a gap. Add the tokens that are missing, or correct the ids"
+            )
     return AutoTokenizer(document, tokenizer.bos_token_id, tokenizer.eos_token_id, not tokenizer.split_special_tokens)
 
 
@@ -76,27 +99,38 @@ def _check_settings(folder: Path, files: Mapping[str, dict[str, Any]]) -> None:
     """Raise TokenizerError for settings that would make transformers run another tokenizer than GPT-2's, or read other files."""
     kind = files.get("config.json", {}).get("model_type", "gpt2")
     if kind != "gpt2":
-        raise TokenizerError(f"{folder / 'config.json'}: model_type is {kind!r}; expected gpt2. If the tokenizer is GPT-2's all the same, give "
-                             "its files in a folder without a config.json")
+        raise TokenizerError(
+            f"{folder / 'config.json'}: model_type is {kind!r}; expected gpt2. If the tokenizer is GPT-2's all the same, give "
+            "its files in a folder without a config.json"
+        )
     for file in ("tokenizer_config.json", "config.json"):
         name = files.get(file, {}).get("tokenizer_class")
         if name is not None and name not in _CLASSES:
-            raise TokenizerError(f"{folder / file}: tokenizer_class is {name!r}; expected one of {', '.join(_CLASSES)}, because only GPT-2's "
-                                 "byte-level BPE can be rebuilt. Give the tokenizer the model was trained with, if this is not it")
+            raise TokenizerError(
+                f"{folder / file}: tokenizer_class is {name!r}; expected one of {', '.join(_CLASSES)}, because only GPT-2's "
+                "byte-level BPE can be rebuilt. Give the tokenizer the model was trained with, if this is not it"
+            )
     settings = files.get("tokenizer_config.json", {})
     if refused := [name for name in _ARGUMENTS if settings.get(name) is not None]:
-        raise TokenizerError(f"{folder / 'tokenizer_config.json'}: sets {', '.join(refused)}; expected a tokenizer that its own files "
-                             "describe. Remove the setting")
+        raise TokenizerError(
+            f"{folder / 'tokenizer_config.json'}: sets {', '.join(refused)}; expected a tokenizer that its own files "
+            "describe. Remove the setting"
+        )
 
 
 def _stated_ids(folder: Path, files: Mapping[str, dict[str, Any]]) -> Iterator[tuple[str, str, Any]]:
     """Every (file, text, id) of an added token that a file names."""
     for content, number in files.get("added_tokens.json", {}).items():
         yield "added_tokens.json", content, number
-    for file, tokens in (("tokenizer_config.json", _decoder(files)), ("tokenizer.json", files.get("tokenizer.json", {}).get("added_tokens") or [])):
+    for file, tokens in (
+        ("tokenizer_config.json", _decoder(files)),
+        ("tokenizer.json", files.get("tokenizer.json", {}).get("added_tokens") or []),
+    ):
         for token in tokens:
             if not isinstance(token, dict) or not isinstance(token.get("content"), str):
-                raise TokenizerError(f"{folder / file}: an added token has no \"content\"; expected text and id of every token. Save it again")
+                raise TokenizerError(
+                    f'{folder / file}: an added token has no "content"; expected text and id of every token. Save it again'
+                )
             yield file, token["content"], token.get("id")
 
 

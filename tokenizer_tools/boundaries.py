@@ -78,8 +78,14 @@ def crossings(spellings: Spellings, token: bytes, form: str) -> Iterator[Crossin
         for role_before in before:
             for role_after in after:
                 if _may_cut(role_before, role_after, behind):
-                    yield Crossing(before, after, role_before, role_after, index == 0 and bool(parts.tail),
-                                   index + 2 == len(units) and bool(parts.head))
+                    yield Crossing(
+                        before,
+                        after,
+                        role_before,
+                        role_after,
+                        index == 0 and bool(parts.tail),
+                        index + 2 == len(units) and bool(parts.head),
+                    )
 
 
 def _units(spellings: Spellings, parts, form: str) -> list[Unit]:

@@ -43,8 +43,12 @@ def read_vocabulary(path: str | Path, parse_special: bool | None = None) -> Byte
     """
     path = Path(path)
     if path.is_dir():
-        if all((path / name).is_file() for name in _OPENAI) and not any((path / name).is_file() for name in TOKENIZER_FILES):
-            return replace(read_vocabulary_files(*(path / name for name in _OPENAI)), parse_special=parse_special is not False)
+        if all((path / name).is_file() for name in _OPENAI) and not any(
+            (path / name).is_file() for name in TOKENIZER_FILES
+        ):
+            return replace(
+                read_vocabulary_files(*(path / name for name in _OPENAI)), parse_special=parse_special is not False
+            )
         return _from_folder(path, parse_special)
     document = _tokenizer_json_document(path)
     vocabulary = _from_document(AutoTokenizer(document, None, None, True), path, path, parse_special)
@@ -70,7 +74,11 @@ def _from_folder(folder: Path, parse_special: bool | None) -> BytePairVocabulary
     vocab, merges, fast = folder / "vocab.json", folder / "merges.txt", folder / _TOKENIZER_JSON
     # What is wrong inside a file is said here, by line or key; transformers would say less.
     if fast.is_file():
-        files = {name: _tokenizer_json_document(fast) if name == _TOKENIZER_JSON else _parse_object(folder / name) for name in names if name != "vocab.json"}
+        files = {
+            name: _tokenizer_json_document(fast) if name == _TOKENIZER_JSON else _parse_object(folder / name)
+            for name in names
+            if name != "vocab.json"
+        }
         model = files[_TOKENIZER_JSON]["model"]
         _check_limits(model["vocab"], fast)
         _check_merges(model["vocab"], _merge_pairs(model, fast), fast, fast)
@@ -82,8 +90,10 @@ def _from_folder(folder: Path, parse_special: bool | None) -> BytePairVocabulary
         _tokens_in_id_order(ids, vocab)
         _check_merges(ids, _parse_merges(_read_text(merges), merges), vocab, merges)
     else:
-        raise TokenizerError(f"{folder}: no tokenizer.json, no vocab.json with merges.txt, and no encoder.json with "
-                             "vocab.bpe; give the folder of a GPT-2 checkpoint")
+        raise TokenizerError(
+            f"{folder}: no tokenizer.json, no vocab.json with merges.txt, and no encoder.json with "
+            "vocab.bpe; give the folder of a GPT-2 checkpoint"
+        )
     return _from_document(load_auto_tokenizer(folder, files), vocab, merges, parse_special)
 
 
@@ -97,23 +107,45 @@ def _from_document(made: AutoTokenizer, vocab: Path, merges: Path, parse_special
         raise TokenizerError(f"{vocab}: added_tokens is {brief(added)}; expected a list")
     for index, token in enumerate(added):
         if not isinstance(token, dict) or not isinstance(token.get("content"), str):
-            raise TokenizerError(f"{vocab}: added_tokens[{index}] has no \"content\"")
+            raise TokenizerError(f'{vocab}: added_tokens[{index}] has no "content"')
         content, number = token["content"], token.get("id")
         if ids.setdefault(content, number) != number:
-            raise TokenizerError(f"{vocab}: added_tokens[{index}] {brief(content)} has id {brief(number)}, but "
-                                 f"{brief(ids[content])} in model.vocab")
+            raise TokenizerError(
+                f"{vocab}: added_tokens[{index}] {brief(content)} has id {brief(number)}, but "
+                f"{brief(ids[content])} in model.vocab"
+            )
     tokens = _tokens_in_id_order(ids, vocab)
     _check_merges(ids, pairs, vocab, merges)
-    special, words = ({token["content"] for token in added if bool(token.get("special")) is kind} for kind in (True, False))
+    special, words = (
+        {token["content"] for token in added if bool(token.get("special")) is kind} for kind in (True, False)
+    )
     in_order = lambda chosen: tuple(token for token in tokens if token in chosen)  # noqa: E731
     typed = [token for token in added if parse_special or not token.get("special")]
-    deviating, notes, start = tuple(_deviations(document, typed, vocab)), tuple(leftovers(document, vocab)), start_of_text(document)
-    raw = {**document, "truncation": None, "padding": None, "post_processor": None if start is not None else document.get("post_processor")}
+    deviating, notes, start = (
+        tuple(_deviations(document, typed, vocab)),
+        tuple(leftovers(document, vocab)),
+        start_of_text(document),
+    )
+    raw = {
+        **document,
+        "truncation": None,
+        "padding": None,
+        "post_processor": None if start is not None else document.get("post_processor"),
+    }
     return BytePairVocabulary(
-        tokens, tuple(pairs), in_order(special), deviating,
-        json.dumps(raw, ensure_ascii=False, separators=(",", ":")).encode(), added_words=in_order(words),
-        unmade_tokens=_unmade(tokens, pairs, special | words, merges), parse_special=parse_special,
-        bos=made.bos, eos=made.eos, starts_with=start, notes=notes)
+        tokens,
+        tuple(pairs),
+        in_order(special),
+        deviating,
+        json.dumps(raw, ensure_ascii=False, separators=(",", ":")).encode(),
+        added_words=in_order(words),
+        unmade_tokens=_unmade(tokens, pairs, special | words, merges),
+        parse_special=parse_special,
+        bos=made.bos,
+        eos=made.eos,
+        starts_with=start,
+        notes=notes,
+    )
 
 
 def _deviations(document: dict[str, Any], typed: list[dict[str, Any]], path: Path) -> list[str]:
@@ -127,8 +159,10 @@ def _tokenizer_json_document(path: Path) -> dict[str, Any]:
     """A tokenizer.json, as far as checked as to be a BPE vocabulary with merges."""
     document = _parse_json(_read_text(path), path)
     if not isinstance(document, dict) or not isinstance(document.get("model"), dict):
-        raise TokenizerError(f"{path}: no \"model\" object; expected a Hugging Face tokenizer.json. "
-                             "Give vocab.json and merges.txt together, as --vocab and --merges")
+        raise TokenizerError(
+            f'{path}: no "model" object; expected a Hugging Face tokenizer.json. '
+            "Give vocab.json and merges.txt together, as --vocab and --merges"
+        )
     model = document["model"]
     if model.get("type", "BPE") != "BPE":
         raise TokenizerError(f"{path}: the model is of type {brief(model.get('type'))}; expected BPE")
@@ -158,34 +192,54 @@ def _check_merges(ids: dict[str, Any], merges: list[tuple[str, str]], vocab: Pat
     """Raise TokenizerError unless there is a token for every byte and the merges belong to the tokens."""
     missing = [byte for byte, symbol in enumerate(BYTE_SYMBOLS) if symbol not in ids]
     if missing:
-        raise TokenizerError(f"{vocab}: no token for {len(missing)} of the 256 bytes, the first is {missing[0]:#04x} "
-                             f"({BYTE_SYMBOLS[missing[0]]!r}); a byte-level vocabulary has all of them")
+        raise TokenizerError(
+            f"{vocab}: no token for {len(missing)} of the 256 bytes, the first is {missing[0]:#04x} "
+            f"({BYTE_SYMBOLS[missing[0]]!r}); a byte-level vocabulary has all of them"
+        )
     for number, pair in enumerate(merges, start=1):
         unknown = next((token for token in (*pair, "".join(pair)) if token not in ids), None)
         if unknown is not None:
-            raise TokenizerError(f"{merge_file}: merge {number} ({brief(pair[0])} with {brief(pair[1])}) names {brief(unknown)}, which "
-                                 "is not in the vocabulary; the two files do not belong together, or one is cut short")
+            raise TokenizerError(
+                f"{merge_file}: merge {number} ({brief(pair[0])} with {brief(pair[1])}) names {brief(unknown)}, which "
+                "is not in the vocabulary; the two files do not belong together, or one is cut short"
+            )
         foreign = next((symbol for token in pair for symbol in token if symbol not in SYMBOL_BYTES), None)
         if foreign is not None:
-            raise TokenizerError(f"{merge_file}: merge {number} ({brief(pair[0])} with {brief(pair[1])}) holds {foreign!r}, which is "
-                                 "not in GPT-2's byte alphabet; only byte-level BPE can be rebuilt")
+            raise TokenizerError(
+                f"{merge_file}: merge {number} ({brief(pair[0])} with {brief(pair[1])}) holds {foreign!r}, which is "
+                "not in GPT-2's byte alphabet; only byte-level BPE can be rebuilt"
+            )
     if len(set(merges)) != len(merges):
         raise TokenizerError(f"{merge_file}: {len(merges) - len(set(merges))} merge(s) are listed twice")
 
 
-def _unmade(tokens: tuple[str, ...], merges: list[tuple[str, str]], added: Iterable[str], merge_file: Path) -> tuple[str, ...]:
+def _unmade(
+    tokens: tuple[str, ...], merges: list[tuple[str, str]], added: Iterable[str], merge_file: Path
+) -> tuple[str, ...]:
     """The tokens that no merge makes and that are not `added`. Raises TokenizerError if one of them looks like an ordinary one."""
     made, added = {"".join(pair) for pair in merges}, set(added)
-    unmade = [index for index, token in enumerate(tokens) if token not in made and token not in SYMBOL_BYTES and token not in added]
+    unmade = [
+        index
+        for index, token in enumerate(tokens)
+        if token not in made and token not in SYMBOL_BYTES and token not in added
+    ]
     # A file cut short loses its last merges; their tokens then look as if nothing made them.
-    ordinary = [index for index in unmade if all(symbol in SYMBOL_BYTES for symbol in tokens[index]) and not _looks_special(tokens[index])]
+    ordinary = [
+        index
+        for index in unmade
+        if all(symbol in SYMBOL_BYTES for symbol in tokens[index]) and not _looks_special(tokens[index])
+    ]
     if ordinary and not merges:
-        raise TokenizerError(f"{merge_file}: holds no merges, but there are {len(ordinary)} tokens that merges would make, such as "
-                             f"{brief(tokens[ordinary[0]])}; the file is empty or cut short, or this is a vocabulary of words, which is no byte-level BPE")
+        raise TokenizerError(
+            f"{merge_file}: holds no merges, but there are {len(ordinary)} tokens that merges would make, such as "
+            f"{brief(tokens[ordinary[0]])}; the file is empty or cut short, or this is a vocabulary of words, which is no byte-level BPE"
+        )
     if ordinary:
-        raise TokenizerError(f"{merge_file}: no merge makes {len(ordinary)} of the tokens, the first is {brief(tokens[ordinary[0]])} "
-                             f"(id {ordinary[0]}); the file is cut short or belongs to another vocabulary. If the tokens were added "
-                             "later, give a tokenizer.json that has them among its added_tokens")
+        raise TokenizerError(
+            f"{merge_file}: no merge makes {len(ordinary)} of the tokens, the first is {brief(tokens[ordinary[0]])} "
+            f"(id {ordinary[0]}); the file is cut short or belongs to another vocabulary. If the tokens were added "
+            "later, give a tokenizer.json that has them among its added_tokens"
+        )
     return tuple(tokens[index] for index in unmade)
 
 
@@ -196,14 +250,20 @@ def _looks_special(token: str) -> bool:
 def _check_limits(ids: dict[str, Any], vocab: Path) -> None:
     """Raise TokenizerError for a vocabulary that would take minutes, here or in an engine."""
     if len(ids) > _MOST_TOKENS:
-        raise TokenizerError(f"{vocab}: {len(ids):,} tokens, where {_MOST_TOKENS:,} are the limit: no model in use has more. Give GPT-2's vocabulary")
+        raise TokenizerError(
+            f"{vocab}: {len(ids):,} tokens, where {_MOST_TOKENS:,} are the limit: no model in use has more. Give GPT-2's vocabulary"
+        )
     longest = max(ids, key=len, default="")
     if len(longest) > _LONGEST_TOKEN:
-        raise TokenizerError(f"{vocab}: a token of {len(longest):,} bytes ({brief(longest[:40])}…), where {_LONGEST_TOKEN:,} are the limit: GPT-2's "
-                             "longest has 128. Give the vocabulary the model was trained with")
+        raise TokenizerError(
+            f"{vocab}: a token of {len(longest):,} bytes ({brief(longest[:40])}…), where {_LONGEST_TOKEN:,} are the limit: GPT-2's "
+            "longest has 128. Give the vocabulary the model was trained with"
+        )
     if (work := sum(len(token) ** 2 for token in ids)) > _MOST_WORK:
-        raise TokenizerError(f"{vocab}: its tokens take {work:,} steps to merge (the squares of their lengths), where {_MOST_WORK:,} are the limit: "
-                             "GPT-2's take 3 million. Give the vocabulary the model was trained with")
+        raise TokenizerError(
+            f"{vocab}: its tokens take {work:,} steps to merge (the squares of their lengths), where {_MOST_WORK:,} are the limit: "
+            "GPT-2's take 3 million. Give the vocabulary the model was trained with"
+        )
 
 
 def _tokens_in_id_order(ids: dict[str, Any], vocab: Path) -> tuple[str, ...]:
@@ -215,14 +275,18 @@ def _tokens_in_id_order(ids: dict[str, Any], vocab: Path) -> tuple[str, ...]:
         if not token:
             raise TokenizerError(f"{vocab}: id {brief(index)} is an empty token")
         if any("\ud800" <= character <= "\udfff" for character in token):
-            raise TokenizerError(f"{vocab}: token {brief(token)} holds half a surrogate pair, which is no text; fetch the file again")
+            raise TokenizerError(
+                f"{vocab}: token {brief(token)} holds half a surrogate pair, which is no text; fetch the file again"
+            )
         if index in by_id:
             raise TokenizerError(f"{vocab}: id {brief(index)} belongs to both {brief(by_id[index])} and {brief(token)}")
         by_id[index] = token
     gap = next((index for index in range(len(by_id)) if index not in by_id), None)
     if gap is not None:
-        raise TokenizerError(f"{vocab}: no token has id {gap}, but ids go up to {brief(max(by_id))}; expected 0 to "
-                             f"{len(by_id) - 1} without gaps")
+        raise TokenizerError(
+            f"{vocab}: no token has id {gap}, but ids go up to {brief(max(by_id))}; expected 0 to "
+            f"{len(by_id) - 1} without gaps"
+        )
     return tuple(by_id[index] for index in range(len(by_id)))
 
 
@@ -251,8 +315,10 @@ def _parse_json(text: str, path: Path, unique_keys: bool = True) -> Any:
     try:
         return json.loads(text, object_pairs_hook=unique if unique_keys else None)
     except json.JSONDecodeError as error:
-        raise TokenizerError(f"{path}: not JSON: {error.msg} in line {error.lineno}, column {error.colno}; "
-                             "the file may be cut short, fetch it again") from error
+        raise TokenizerError(
+            f"{path}: not JSON: {error.msg} in line {error.lineno}, column {error.colno}; "
+            "the file may be cut short, fetch it again"
+        ) from error
     except ValueError as error:  # a number of thousands of digits
         raise TokenizerError(f"{path}: not JSON that can be read: {str(error)[:200]}; fetch the file again") from error
     except RecursionError as error:
@@ -271,11 +337,15 @@ def _read_text(path: Path) -> str:
         raise TokenizerError(f"{path}: no such file")
     size = path.stat().st_size
     if size > _LARGEST_FILE:
-        raise TokenizerError(f"{path}: {size / 1e6:.0f} MB; a vocabulary is never larger than {_LARGEST_FILE / 1e6:.0f} MB, "
-                             "so this is another file")
+        raise TokenizerError(
+            f"{path}: {size / 1e6:.0f} MB; a vocabulary is never larger than {_LARGEST_FILE / 1e6:.0f} MB, "
+            "so this is another file"
+        )
     try:
         return path.read_bytes().decode()
     except OSError as error:
         raise TokenizerError(f"{path}: cannot be read ({error.strerror}); check its permissions") from error
     except UnicodeDecodeError as error:
-        raise TokenizerError(f"{path}: not UTF-8: byte {error.object[error.start]:#04x} at offset {error.start}") from error
+        raise TokenizerError(
+            f"{path}: not UTF-8: byte {error.object[error.start]:#04x} at offset {error.start}"
+        ) from error

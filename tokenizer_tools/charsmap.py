@@ -58,8 +58,8 @@ class Charsmap:
         size = struct.unpack_from("<I", data)[0] if len(data) >= 4 else -1
         if not 0 < size <= len(data) - 4:
             raise ValueError(f"a character map of {len(data)} bytes says its trie has {size}")
-        self.trie = DoubleArrayReader(data[4:4 + size])
-        self.strings = data[4 + size:]
+        self.trie = DoubleArrayReader(data[4 : 4 + size])
+        self.strings = data[4 + size :]
 
     def replacements(self) -> dict[bytes, bytes]:
         """Every key and what replaces it."""
@@ -71,7 +71,7 @@ class Charsmap:
         while index < len(text):
             matches = self.trie.prefixes(text, index)
             length = matches[-1][0] if matches else 1
-            pieces.append(self._string(matches[-1][1]) if matches else text[index:index + 1])
+            pieces.append(self._string(matches[-1][1]) if matches else text[index : index + 1])
             index += length
         return b"".join(pieces)
 

@@ -78,8 +78,11 @@ def symbols() -> tuple[int, ...]:
 
     symbol = regex.compile(r"[^\p{Cn}\p{Co}\p{Cs}\p{L}]").match
     names = classes()
-    return tuple(code for code in covered() if code >= 0x80 and names[code] == OTHER
-                 and (0x1F000 <= code < 0x1FC00 or symbol(chr(code))))
+    return tuple(
+        code
+        for code in covered()
+        if code >= 0x80 and names[code] == OTHER and (0x1F000 <= code < 0x1FC00 or symbol(chr(code)))
+    )
 
 
 @functools.cache
@@ -94,9 +97,19 @@ _PUNCTUATION = (
 )
 # Latin-1 signs, general punctuation, currency, arrows, mathematics and technical signs, box drawing to dingbats, CJK punctuation, full-width
 # forms, emoji.
-_COMMON_BLOCKS = ((0xA1, 0xC0), (0x2010, 0x2028), (0x2030, 0x205F), (0x20A0, 0x20C1), (0x2190, 0x2400),
-                  (0x2500, 0x2800), (0x3000, 0x3030), (0xFF00, 0xFF66), (0x1F300, 0x1F650), (0x1F680, 0x1F700),
-                  (0x1F900, 0x1FA00))
+_COMMON_BLOCKS = (
+    (0xA1, 0xC0),
+    (0x2010, 0x2028),
+    (0x2030, 0x205F),
+    (0x20A0, 0x20C1),
+    (0x2190, 0x2400),
+    (0x2500, 0x2800),
+    (0x3000, 0x3030),
+    (0xFF00, 0xFF66),
+    (0x1F300, 0x1F650),
+    (0x1F680, 0x1F700),
+    (0x1F900, 0x1FA00),
+)
 
 
 @functools.cache

@@ -15,7 +15,10 @@ KNOWN_PATTERNS = {
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+": "Llama 3",
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+": "Qwen 2",
     r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+": "GPT-2, digits one by one",
-    r"\p{N}{1,3}": "digits by threes", r"\p{N}": "digits one by one", r"\d": "digits one by one", r"[0-9]": "digits one by one",
+    r"\p{N}{1,3}": "digits by threes",
+    r"\p{N}": "digits one by one",
+    r"\d": "digits one by one",
+    r"[0-9]": "digits one by one",
 }
 
 
@@ -25,12 +28,19 @@ def deviations(document: dict[str, Any], typed: list[dict[str, Any]]) -> list[st
     `typed`: the added tokens that are cut out of a text. Raises TokenizerError for what is no tokenizer, and for regexes that
     are not among KNOWN_PATTERNS.
     """
-    parts = {name: steps(document.get(name), name) for name in ("normalizer", "pre_tokenizer", "post_processor", "decoder")}
+    parts = {
+        name: steps(document.get(name), name) for name in ("normalizer", "pre_tokenizer", "post_processor", "decoder")
+    }
     for name, flat in parts.items():
         _refuse_unknown_regexes(flat, name)
-    return [*_model(document["model"]), *_normalizer(parts["normalizer"]),
-            *_pre_tokenizer(parts["pre_tokenizer"], document.get("pre_tokenizer") is None),
-            *_added_tokens(typed), *_decoder(parts["decoder"]), *_around_the_text(parts["post_processor"], start_of_text(document))]
+    return [
+        *_model(document["model"]),
+        *_normalizer(parts["normalizer"]),
+        *_pre_tokenizer(parts["pre_tokenizer"], document.get("pre_tokenizer") is None),
+        *_added_tokens(typed),
+        *_decoder(parts["decoder"]),
+        *_around_the_text(parts["post_processor"], start_of_text(document)),
+    ]
 
 
 def leftovers(document: dict[str, Any], path: Path) -> Iterator[str]:
@@ -42,7 +52,9 @@ def leftovers(document: dict[str, Any], path: Path) -> Iterator[str]:
 
 def start_of_text(document: dict[str, Any]) -> int | None:
     """The id of the token that the post-processor puts before a text, if that is all it does."""
-    templates = [step for step in steps(document.get("post_processor"), "post_processor") if step["type"] == "TemplateProcessing"]
+    templates = [
+        step for step in steps(document.get("post_processor"), "post_processor") if step["type"] == "TemplateProcessing"
+    ]
     single = templates[0].get("single") if len(templates) == 1 else None
     if _kinds(single) != [{"SpecialToken"}, {"Sequence"}]:
         return None
@@ -67,11 +79,15 @@ def steps(component: Any, name: str) -> list[dict[str, Any]]:
         step = pending.pop()
         kind = step.get("type") if isinstance(step, dict) else None
         if not isinstance(kind, str):
-            raise TokenizerError(f"{name} holds {brief(step)}; an object with a \"type\" was expected. Fetch the file again")
+            raise TokenizerError(
+                f'{name} holds {brief(step)}; an object with a "type" was expected. Fetch the file again'
+            )
         if kind != "Sequence":
             flat.append(step)
             continue
-        inner = next((step[key] for key in ("normalizers", "pretokenizers", "processors", "decoders") if key in step), None)
+        inner = next(
+            (step[key] for key in ("normalizers", "pretokenizers", "processors", "decoders") if key in step), None
+        )
         if not isinstance(inner, list):
             raise TokenizerError(f"{name} has a Sequence of {brief(inner)}; a list was expected. Fetch the file again")
         pending += reversed(inner)
@@ -81,10 +97,14 @@ def steps(component: Any, name: str) -> list[dict[str, Any]]:
 def _refuse_unknown_regexes(flat: list[dict[str, Any]], name: str) -> None:
     for step in flat:
         if step["type"] == "Precompiled":
-            raise TokenizerError(f"{name} has a compiled character map, SentencePiece's; byte-level BPE has none. Give GPT-2's tokenizer.json")
+            raise TokenizerError(
+                f"{name} has a compiled character map, SentencePiece's; byte-level BPE has none. Give GPT-2's tokenizer.json"
+            )
         if (pattern := _regex(step)) is not None and not (isinstance(pattern, str) and pattern in KNOWN_PATTERNS):
-            raise TokenizerError(f"{name} has the regex {brief(pattern)}, which is not GPT-2's, nor that of another model known here; it is not run, "
-                                 "because a regex may never end. Give a tokenizer.json of GPT-2")
+            raise TokenizerError(
+                f"{name} has the regex {brief(pattern)}, which is not GPT-2's, nor that of another model known here; it is not run, "
+                "because a regex may never end. Give a tokenizer.json of GPT-2"
+            )
 
 
 def _regex(step: dict[str, Any]) -> Any:
@@ -137,12 +157,23 @@ def _added_tokens(typed: list[dict[str, Any]]) -> Iterator[str]:
     if broken := [token for token in typed if "\0" in token["content"]]:
         yield f"{_counted(broken)} a NUL, which SentencePiece cannot hold"
     # Tokens that are not to be normalized are cut out of the whole text first, then the others; SentencePiece reads once.
-    first, second = ([token["content"] for token in typed if bool(token.get("normalized", not token.get("special"))) is kind] for kind in (False, True))
+    first, second = (
+        [token["content"] for token in typed if bool(token.get("normalized", not token.get("special"))) is kind]
+        for kind in (False, True)
+    )
     beginnings = {text[:end] for text in first for end in range(1, len(text) + 1)}
     endings = {text[start:] for text in first for start in range(len(text))}
     for text in second:
-        parts = {text[start:end] for start in range(len(text)) for end in range(start + 1, len(text) + 1)} if len(text) < 200 else {text}
-        clash = parts & set(first) or {text[start:] for start in range(len(text))} & beginnings or {text[:end] for end in range(1, len(text) + 1)} & endings
+        parts = (
+            {text[start:end] for start in range(len(text)) for end in range(start + 1, len(text) + 1)}
+            if len(text) < 200
+            else {text}
+        )
+        clash = (
+            parts & set(first)
+            or {text[start:] for start in range(len(text))} & beginnings
+            or {text[:end] for end in range(1, len(text) + 1)} & endings
+        )
         if clash:
             yield f"the added token {brief(text)} overlaps with another that is cut out first, at {brief(min(clash))}"
 
@@ -160,7 +191,9 @@ def _decoder(flat: list[dict[str, Any]]) -> Iterator[str]:
 def _around_the_text(flat: list[dict[str, Any]], start: int | None) -> Iterator[str]:
     for step in flat:
         kinds = _kinds(step.get("single", []))
-        if step["type"] == "TemplateProcessing" and (start is not None or (kinds is not None and all(kind == {"Sequence"} for kind in kinds))):
+        if step["type"] == "TemplateProcessing" and (
+            start is not None or (kinds is not None and all(kind == {"Sequence"} for kind in kinds))
+        ):
             continue
         if step["type"] != "ByteLevel":
             yield f"the post-processor {_named([step])} adds tokens around the text"

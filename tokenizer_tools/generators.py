@@ -14,27 +14,48 @@ Pick = Callable[[], str]
 Generator = Callable[[random.Random, BytePairVocabulary], Pick]
 
 _CONTRACTED = ("s", "t", "re", "ve", "m", "ll", "d")
-_WORDS = ("a", "I", "it", "the", "x", "def", "self", "naïve", "мир", "世界", "こんにちは", "שלום", "سلام", "ไทย", "한국어")
-_PUNCTUATION = tuple(".,;:!?-_/\\|(){}[]<>=+*&^%$#@~`\"") + tuple("“”‘’—…·、。「」（）！？«»¿¡•→")
+_WORDS = (
+    "a",
+    "I",
+    "it",
+    "the",
+    "x",
+    "def",
+    "self",
+    "naïve",
+    "мир",
+    "世界",
+    "こんにちは",
+    "שלום",
+    "سلام",
+    "ไทย",
+    "한국어",
+)
+_PUNCTUATION = tuple('.,;:!?-_/\\|(){}[]<>=+*&^%$#@~`"') + tuple("“”‘’—…·、。「」（）！？«»¿¡•→")
 
 
 def _mixed(choices: tuple[str, ...], shortest: int, longest: int) -> Generator:
     """Strings of `shortest` to `longest` of these parts."""
+
     def generator(chance: random.Random, vocabulary: BytePairVocabulary) -> Pick:
         return lambda: "".join(chance.choices(choices, k=chance.randint(shortest, longest)))
+
     return generator
 
 
 def _of_class(wanted: str) -> tuple[str, ...]:
     """The assigned characters of one class."""
     if wanted == OTHER:
-        return tuple(map(chr, (*(c for c in range(1, 0x80) if code_points.classes()[c] == OTHER), *code_points.symbols())))
+        return tuple(
+            map(chr, (*(c for c in range(1, 0x80) if code_points.classes()[c] == OTHER), *code_points.symbols()))
+        )
     return tuple(chr(code) for code in code_points.covered() if code_points.classes()[code] == wanted)
 
 
 def _random_ids(count: int) -> Generator:
     def generator(chance: random.Random, vocabulary: BytePairVocabulary) -> Pick:
         return lambda: vocabulary.decode(chance.choices(vocabulary.ordinary, k=count)).decode(errors="replace")
+
     return generator
 
 
@@ -42,6 +63,7 @@ def _vocabulary_words(chance: random.Random, vocabulary: BytePairVocabulary) -> 
     def pick() -> str:
         text = vocabulary.token_bytes(chance.choice(vocabulary.ordinary)).decode(errors="replace")
         return chance.choice(("", " ", "\n", "a")) + text + chance.choice(("", text, " ", "'s", "\n", "1"))
+
     return pick
 
 
@@ -57,6 +79,7 @@ def _scripts(chance: random.Random, vocabulary: BytePairVocabulary) -> Pick:
         block = blocks[chance.choice(numbers)]
         words = ("".join(chance.choices(block, k=chance.randint(1, 7))) for _ in range(chance.randint(1, 5)))
         return chance.choice((" ", " ", "\n", ", ", "'s ")).join(words)
+
     return pick
 
 
@@ -64,8 +87,14 @@ def _symbol_apostrophes(chance: random.Random, vocabulary: BytePairVocabulary) -
     symbols = _of_class(OTHER)
 
     def pick() -> str:
-        return (chance.choice(("", " ", "\n", "a", "中", " a")) + chance.choice(symbols) + "'" * chance.choice((1, 1, 1, 2))
-                + chance.choice(_CONTRACTED) + chance.choice(("", "a", "quote", " x")))
+        return (
+            chance.choice(("", " ", "\n", "a", "中", " a"))
+            + chance.choice(symbols)
+            + "'" * chance.choice((1, 1, 1, 2))
+            + chance.choice(_CONTRACTED)
+            + chance.choice(("", "a", "quote", " x"))
+        )
+
     return pick
 
 
@@ -75,6 +104,7 @@ def _class_changes(chance: random.Random, vocabulary: BytePairVocabulary) -> Pic
 
     def part() -> str:
         return chance.choice(chance.choice((letters, numbers, others, fixed)))
+
     return lambda: "".join(part() for _ in range(chance.randint(2, 12)))
 
 
@@ -86,13 +116,59 @@ def _assigned(chance: random.Random, vocabulary: BytePairVocabulary) -> Pick:
 def _rare_white_space(chance: random.Random, vocabulary: BytePairVocabulary) -> Pick:
     spaces = tuple(map(chr, code_points.white_space()))
     texts = ("a", "the", "1", ".", "é", "中", "»", "«", "：", "（", "-", "‑", "'", "”", "'s", "—")
-    return lambda: "".join(chance.choice(spaces if chance.random() < 0.6 else texts) for _ in range(chance.randint(1, 15)))
+    return lambda: "".join(
+        chance.choice(spaces if chance.random() < 0.6 else texts) for _ in range(chance.randint(1, 15))
+    )
 
 
 def _source_code(chance: random.Random, vocabulary: BytePairVocabulary) -> Pick:
-    tokens = ("if", "return", "x", "self", "foo_bar", "0", "1.5", "(", ")", "{", "}", "[", "]", ";", ":", ",", " = ", " + ",
-              "==", "->", "\n", "\n\n", "\n    ", "\n        ", "\n\t", "\n\t\t", "\r\n", "\r\n\r\n  ", "  ", " ", "\t",
-              '"', "'", "'s'", "# ", "//", "/* ", " */", "\\n", "\\'", "'''", '"""', "don't", "©", "é")
+    tokens = (
+        "if",
+        "return",
+        "x",
+        "self",
+        "foo_bar",
+        "0",
+        "1.5",
+        "(",
+        ")",
+        "{",
+        "}",
+        "[",
+        "]",
+        ";",
+        ":",
+        ",",
+        " = ",
+        " + ",
+        "==",
+        "->",
+        "\n",
+        "\n\n",
+        "\n    ",
+        "\n        ",
+        "\n\t",
+        "\n\t\t",
+        "\r\n",
+        "\r\n\r\n  ",
+        "  ",
+        " ",
+        "\t",
+        '"',
+        "'",
+        "'s'",
+        "# ",
+        "//",
+        "/* ",
+        " */",
+        "\\n",
+        "\\'",
+        "'''",
+        '"""',
+        "don't",
+        "©",
+        "é",
+    )
     return lambda: "".join(chance.choices(tokens, k=chance.randint(3, 25)))
 
 
@@ -104,19 +180,33 @@ def _trailing_white_space(chance: random.Random, vocabulary: BytePairVocabulary)
 
 def _partial_utf8(chance: random.Random, vocabulary: BytePairVocabulary) -> Pick:
     """Text cut inside a character and decoded with replacement characters, as a careless reader does."""
+
     def pick() -> str:
         data = " ".join(chance.choices((*_WORDS, "😀", "—", "é"), k=4)).encode()
         start = chance.randrange(6)
-        return data[start:start + chance.randint(3, 20)].decode(errors="replace")
+        return data[start : start + chance.randint(3, 20)].decode(errors="replace")
+
     return pick
 
 
 def _added_tokens(chance: random.Random, vocabulary: BytePairVocabulary) -> Pick:
     """The text of special and added tokens inside a text, whole, in part and side by side: the token, or text like any other."""
     added = (*vocabulary.special_tokens, *vocabulary.added_words, *vocabulary.unmade_tokens)
-    literals = (*added, *added, "<|endoftext|>", "<s>", "<unk>", "<0x0A>", "▁", *(text[:-1] for text in added), *(text[1:] for text in added))
+    literals = (
+        *added,
+        *added,
+        "<|endoftext|>",
+        "<s>",
+        "<unk>",
+        "<0x0A>",
+        "▁",
+        *(text[:-1] for text in added),
+        *(text[1:] for text in added),
+    )
     around = ("", "", " ", "\n", "a", " a", "\n\n", "  ", "'s", "1", "'", "''", "\t", "\xa0", "é", "…", "!'", "don't")
-    return lambda: "".join(chance.choice(part) for part in (around, literals, around, literals, around)[chance.choice((0, 0, 2)):])
+    return lambda: "".join(
+        chance.choice(part) for part in (around, literals, around, literals, around)[chance.choice((0, 0, 2)) :]
+    )
 
 
 _QUOTED = ("'", "'", "''", *("'" + letters for letters in _CONTRACTED), *_CONTRACTED)
@@ -125,18 +215,56 @@ GENERATORS: dict[str, Generator] = {
     "random pairs of ids": _random_ids(2),
     "random runs of ids": _random_ids(6),
     "vocabulary words": _vocabulary_words,
-    "white space": _mixed((" ", " ", "\n", "\n", "\t", "\r", "\xa0", "\u3000", "a", "the", " x", "1", ".", "(", "é", "中",
-                           "\u2009", '"'), 1, 20),
+    "white space": _mixed(
+        (" ", " ", "\n", "\n", "\t", "\r", "\xa0", "\u3000", "a", "the", " x", "1", ".", "(", "é", "中", "\u2009", '"'),
+        1,
+        20,
+    ),
     "rare white space": _rare_white_space,
     "trailing white space": _trailing_white_space,
-    "apostrophes": _mixed((*_QUOTED, "a", "I", "it", " ", "\n", ".", '"', "(", ")", "1", "“", "”", "’", "—", "é", "中", "…",
-                           "\t", "`", "S", "😀", "！", "。"), 1, 12),
+    "apostrophes": _mixed(
+        (
+            *_QUOTED,
+            "a",
+            "I",
+            "it",
+            " ",
+            "\n",
+            ".",
+            '"',
+            "(",
+            ")",
+            "1",
+            "“",
+            "”",
+            "’",
+            "—",
+            "é",
+            "中",
+            "…",
+            "\t",
+            "`",
+            "S",
+            "😀",
+            "！",
+            "。",
+        ),
+        1,
+        12,
+    ),
     "apostrophes and ASCII": _mixed((*_QUOTED, "'", "a", " ", "\n", *'.,"(){}[]<>=+-*/\\|&^%$#@!?~`_:;'), 1, 10),
     "apostrophes and symbols": _symbol_apostrophes,
     "punctuation runs": _mixed((*_PUNCTUATION, "'", " ", "a"), 1, 20),
     "digits": _mixed((*"0123456789", ".", ",", " ", "-", "½", "²", "①", "٣", "५", "十", "a", "'s"), 1, 15),
-    "emoji": _mixed((*map(chr, range(0x1F300, 0x1FAFF)), *map(chr, range(0x2190, 0x2BFF)), *("\ufe0f", "\u200d", " ", "a",
-                    "\n", "!", "'s", "\U0001f3fd", "1", "中") * 150), 1, 12),
+    "emoji": _mixed(
+        (
+            *map(chr, range(0x1F300, 0x1FAFF)),
+            *map(chr, range(0x2190, 0x2BFF)),
+            *("\ufe0f", "\u200d", " ", "a", "\n", "!", "'s", "\U0001f3fd", "1", "中") * 150,
+        ),
+        1,
+        12,
+    ),
     "every script": _scripts,
     "class changes": _class_changes,
     "assigned characters": _assigned,

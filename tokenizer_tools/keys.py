@@ -24,7 +24,6 @@ CONTRACTIONS = (b"'s", b"'t", b"'re", b"'ve", b"'m", b"'ll", b"'d")
 _APOSTROPHE = b"'"
 
 
-
 @dataclass(frozen=True)
 class Detail:
     """How many apostrophes in a row are swallowed by what stands before them.
@@ -135,7 +134,12 @@ def _put_characters(table: KeyTable, before: bytes, written: str, detail: Detail
     for code in sorted(spellings.whole | spellings.planes.keys()):
         if before and spellings.classes[code] == WHITE_SPACE:
             continue  # more white space, not text
-        if not before or code in spellings.whole or detail.tells_apart(code) or (detail.common and code in spellings.met):
+        if (
+            not before
+            or code in spellings.whole
+            or detail.tells_apart(code)
+            or (detail.common and code in spellings.met)
+        ):
             table.put(before + chr(code).encode(), written + spellings.text(code))
     for code, count in _swallowed_apostrophes(detail):
         key, text = before + chr(code).encode(), written + spellings.text(code)

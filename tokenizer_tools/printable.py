@@ -19,13 +19,17 @@ def printable(text: str, keep: str = "") -> str:
     if text.isprintable():
         return text
     # str.isprintable() counts every space but ASCII's among the rest.
-    return "".join(character if character.isprintable() or character in keep or unicodedata.category(character) == "Zs"
-                   else _escape(character) for character in text)
+    return "".join(
+        character
+        if character.isprintable() or character in keep or unicodedata.category(character) == "Zs"
+        else _escape(character)
+        for character in text
+    )
 
 
 def _escape(character: str) -> str:
     if "\udc80" <= character <= "\udcff":
-        return f"\\x{ord(character) - 0xdc00:02x}"
+        return f"\\x{ord(character) - 0xDC00:02x}"
     return character.encode("unicode_escape").decode()
 
 

@@ -25,8 +25,12 @@ def beyond_reach(text: str) -> str | None:
         for code in map(ord, text):
             if code >= 0x80 and names[code] == OTHER and code not in symbols:
                 return "a private-use, unassigned or very recent character"
-            if code >= 0x80 and names[code] in (OTHER, NUMBER) and names[before] == WHITE_SPACE \
-                    and not detail_after(before).tells_apart(code):
+            if (
+                code >= 0x80
+                and names[code] in (OTHER, NUMBER)
+                and names[before] == WHITE_SPACE
+                and not detail_after(before).tells_apart(code)
+            ):
                 return "a rare symbol or number after white space other than spaces and newlines"
             before = code
     for match in _APOSTROPHES.finditer(text):

@@ -49,7 +49,15 @@ class ClassCounts:
     examples: list[Example] = field(default_factory=list)
 
 
-_SUMMED = ("strings", "mismatched_strings", "tokens", "mismatched_tokens", "unknown_tokens", "round_trip_failures", "bytes")
+_SUMMED = (
+    "strings",
+    "mismatched_strings",
+    "tokens",
+    "mismatched_tokens",
+    "unknown_tokens",
+    "round_trip_failures",
+    "bytes",
+)
 
 
 @dataclass
@@ -77,8 +85,11 @@ class MismatchReport:
         """The report as one JSON object: totals, sizes and speeds, and `by_class`."""
         return {
             **{name: self.total(name) for name in _SUMMED},
-            "alias_rows": self.alias_rows, "vocabulary_size": self.vocabulary_size, "model_bytes": self.model_bytes,
-            "mode": self.mode, "load_ms": round(self.load_ms, 2),
+            "alias_rows": self.alias_rows,
+            "vocabulary_size": self.vocabulary_size,
+            "model_bytes": self.model_bytes,
+            "mode": self.mode,
+            "load_ms": round(self.load_ms, 2),
             "encode_mb_s": {name: round(speed, 2) for name, speed in self.encode_mb_s.items()},
             "deviations": self.deviations,
             "by_class": {name: asdict(counts) for name, counts in self.by_class.items()},
@@ -131,7 +142,9 @@ class Comparison:
             for (name, text), prompt, wanted, ids, back in zip(batch, prompts, expected, found, decoded):
                 self._count(into.setdefault(name, ClassCounts()), text, prompt, wanted.ids, ids, back)
 
-    def _count(self, counts: ClassCounts, text: str, prompt: str, expected: list[int], found: list[int], back: bytes) -> None:
+    def _count(
+        self, counts: ClassCounts, text: str, prompt: str, expected: list[int], found: list[int], back: bytes
+    ) -> None:
         import numpy
 
         counts.strings += 1
@@ -152,31 +165,49 @@ class Comparison:
         starts = (wanted_ends - self._lengths[wanted]).tolist()
         counts.mismatched_tokens += max(1, sum(pair not in spans for pair in zip(starts, wanted.tolist())))
         same = next((index for index, (a, b) in enumerate(zip(ids, wanted)) if a != b), min(len(ids), len(wanted)))
-        at = len(text.encode()[:int(wanted_ends[same - 1]) if same else 0].decode(errors="ignore"))
-        around = text[max(0, at - _EXAMPLE_CHARACTERS):at + _EXAMPLE_CHARACTERS]
-        cause = beyond_reach(around) or ("a deviation of the tokenizer from GPT-2's rules" if self.vocabulary.deviations
-                                         else "not known")
+        at = len(text.encode()[: int(wanted_ends[same - 1]) if same else 0].decode(errors="ignore"))
+        around = text[max(0, at - _EXAMPLE_CHARACTERS) : at + _EXAMPLE_CHARACTERS]
+        cause = beyond_reach(around) or (
+            "a deviation of the tokenizer from GPT-2's rules" if self.vocabulary.deviations else "not known"
+        )
         counts.causes[cause] = counts.causes.get(cause, 0) + 1
         if len(counts.examples) < _EXAMPLES:
-            counts.examples.append(Example(around, expected[same:same + 8], ids[same:same + 8].tolist(), cause))
+            counts.examples.append(Example(around, expected[same : same + 8], ids[same : same + 8].tolist(), cause))
 
     def report(self) -> MismatchReport:
         """What was counted. Speeds are over all strings so far, each tokenizer on one thread if
         TOKENIZERS_PARALLELISM=false was set before the first string."""
         speeds = {name: self.timed_bytes / 1e6 / seconds if seconds else 0.0 for name, seconds in self.seconds.items()}
-        return MismatchReport(self.by_class, self.beyond, len(self.vocabulary), len(self.model.alias_of),
-                              len(self.model.proto), self.model.mode, self.load_ms, speeds, list(self.vocabulary.deviations))
+        return MismatchReport(
+            self.by_class,
+            self.beyond,
+            len(self.vocabulary),
+            len(self.model.alias_of),
+            len(self.model.proto),
+            self.model.mode,
+            self.load_ms,
+            speeds,
+            list(self.vocabulary.deviations),
+        )
 
 
-def compare(vocabulary: BytePairVocabulary, model: SentencePieceModel, paths: Iterable = (), generated: int = 2000,
-            seed: int = 0, built_in: bool = False) -> MismatchReport:
+def compare(
+    vocabulary: BytePairVocabulary,
+    model: SentencePieceModel,
+    paths: Iterable = (),
+    generated: int = 2000,
+    seed: int = 0,
+    built_in: bool = False,
+) -> MismatchReport:
     """Compare ids on files and folders, on `generated` strings of each named generator, and on the built-in texts.
 
     Raises FileNotFoundError for a path that does not exist.
     """
     comparison = Comparison(vocabulary, model)
     if built_in:
-        comparison.add(("built-in " + kind, string) for document in texts.BUILT_IN for kind, string in texts.cut_document(document))
+        comparison.add(
+            ("built-in " + kind, string) for document in texts.BUILT_IN for kind, string in texts.cut_document(document)
+        )
     for path in texts.text_files(paths):
         comparison.add(pair for document in texts.read_documents(path) for pair in texts.cut_document(document))
     for name in GENERATORS if generated else ():

@@ -72,7 +72,11 @@ def build_sentencepiece(vocabulary: BytePairVocabulary, mode: str = "T") -> Sent
     spellings = Spellings(choose_symbols(mode, tokens), whole_characters(vocabulary) if mode == "T" else frozenset())
     forms, crossings = remove_crossings(spellings, tokens)
     # A token that the merges make of an added token's bytes: no text becomes it, and its piece must be another.
-    hidden = [index for index in data if (text := vocabulary.text_of(index)) in vocabulary.typed and vocabulary.typed[text] != index]
+    hidden = [
+        index
+        for index in data
+        if (text := vocabulary.text_of(index)) in vocabulary.typed and vocabulary.typed[text] != index
+    ]
     private = added_symbols([*vocabulary.typed, *hidden])
     reachable = {index: rank for index, rank in _reachable(vocabulary, data).items() if index not in hidden}
     locked = LockedTokens(vocabulary, spellings, forms)
@@ -100,14 +104,28 @@ def build_sentencepiece(vocabulary: BytePairVocabulary, mode: str = "T") -> Sent
     rows += [_piece(alias.piece.encode(), 0.0, _NORMAL) for alias in typed]
 
     in_mode = bytes_to_symbols if mode == "F" else bytes.decode
-    keys = cut_out(normalizer_keys(spellings, locked.write), {in_mode(alias.data).encode(): alias.piece.encode() for alias in typed})
+    keys = cut_out(
+        normalizer_keys(spellings, locked.write),
+        {in_mode(alias.data).encode(): alias.piece.encode() for alias in typed},
+    )
     charsmap = compile_charsmap(keys)
-    meaning = (symbol_bytes(aliases, locked, spellings.symbols) | {alias.piece: alias.data for alias in typed}
-               | {private[index]: data[index] for index in hidden})
+    meaning = (
+        symbol_bytes(aliases, locked, spellings.symbols)
+        | {alias.piece: alias.data for alias in typed}
+        | {private[index]: data[index] for index in hidden}
+    )
     aliases += typed
     specs = _specs(vocabulary, pieces, len(rows), charsmap, _denormalizer_keys(meaning, mode))
-    return SentencePieceModel(b"".join(rows) + specs, len(vocabulary), tuple(alias.original for alias in aliases), mode,
-                              len(keys), len(charsmap), crossings, len(data) - len(reachable))
+    return SentencePieceModel(
+        b"".join(rows) + specs,
+        len(vocabulary),
+        tuple(alias.original for alias in aliases),
+        mode,
+        len(keys),
+        len(charsmap),
+        crossings,
+        len(data) - len(reachable),
+    )
 
 
 def _reachable(vocabulary: BytePairVocabulary, data: dict[int, bytes]) -> dict[int, int]:
@@ -136,9 +154,11 @@ def _own_pieces(vocabulary: BytePairVocabulary, mode: str, hidden: Mapping[int, 
         if mode == "T" and 0 in piece:
             piece = f"<nul:{index}>".encode()
         if (same := owner.setdefault(piece, index)) != index:
-            raise TokenizerError(f"the tokens {vocabulary.tokens[same]!r} (id {same}) and {token!r} (id {index}) have the same bytes; "
-                                 "SentencePiece needs distinct pieces. A model with two tokens for one text can be bundled where one of them is an added "
-                                 "token that is cut out of a text")
+            raise TokenizerError(
+                f"the tokens {vocabulary.tokens[same]!r} (id {same}) and {token!r} (id {index}) have the same bytes; "
+                "SentencePiece needs distinct pieces. A model with two tokens for one text can be bundled where one of them is an added "
+                "token that is cut out of a text"
+            )
     return list(owner)
 
 
@@ -154,8 +174,11 @@ def _can_be_met(piece: bytes, whole: frozenset[int] | None) -> bool:
 
 def _denormalizer_keys(meaning: dict[str, bytes], mode: str) -> dict[bytes, bytes]:
     """Private symbols back to bytes (mode T) or to GPT-2's byte alphabet (mode F)."""
-    return {symbol.encode(): data if mode == "T" else bytes_to_symbols(data).encode()
-            for symbol, data in sorted(meaning.items()) if data != b"\0"}
+    return {
+        symbol.encode(): data if mode == "T" else bytes_to_symbols(data).encode()
+        for symbol, data in sorted(meaning.items())
+        if data != b"\0"
+    }
 
 
 def _piece(piece: bytes, score: float, kind: int) -> bytes:
@@ -176,8 +199,9 @@ def _varint(number: int) -> bytes:
     return bytes(encoded)
 
 
-def _specs(vocabulary: BytePairVocabulary, pieces: list[bytes], size: int, charsmap: bytes,
-           denormalizer: dict[bytes, bytes]) -> bytes:
+def _specs(
+    vocabulary: BytePairVocabulary, pieces: list[bytes], size: int, charsmap: bytes, denormalizer: dict[bytes, bytes]
+) -> bytes:
     """The trainer, normaliser and denormaliser specs of ModelProto."""
     from sentencepiece import sentencepiece_model_pb2
 

@@ -38,7 +38,7 @@ def split_token(token: bytes) -> Parts | None:
         length = _utf8_length(token[index])
         if length == 0:
             return None
-        part = token[index:index + length]
+        part = token[index : index + length]
         if len(part) < length:
             if any(not 0x80 <= byte < 0xC0 for byte in part[1:]):
                 return None
@@ -223,6 +223,6 @@ class Spellings:
         for code in respelled:
             data, planes = chr(code).encode(), self.planes[code]
             for cut in range(1, len(data) - len(middle)):
-                if data[cut:cut + len(middle)] == middle:
-                    found.add("".join(map(self.symbols.byte, middle, planes[cut:cut + len(middle)])))
+                if data[cut : cut + len(middle)] == middle:
+                    found.add("".join(map(self.symbols.byte, middle, planes[cut : cut + len(middle)])))
         return found

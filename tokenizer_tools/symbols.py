@@ -58,7 +58,9 @@ class Symbols:
 def added_symbols(items: Sequence[Hashable]) -> dict[Hashable, str]:
     """A symbol of its own for each item, an added token's text or an id."""
     if len(items) > len(_ADDED):
-        raise TokenizerError(f"{len(items)} added tokens; expected at most {len(_ADDED)}, one for each private character of plane 16")
+        raise TokenizerError(
+            f"{len(items)} added tokens; expected at most {len(_ADDED)}, one for each private character of plane 16"
+        )
     return dict(zip(items, map(chr, _ADDED)))
 
 
@@ -66,12 +68,20 @@ def choose_symbols(mode: str, tokens: list[bytes]) -> Symbols:
     """The symbols of mode "T" or "F" that no token's own text collides with."""
     if mode == "F":
         return Symbols(mode)
-    used = {ord(character) for token in tokens if token[-1] >= 0x80
-            for character in token.decode(errors="ignore") if character >= "\ue000"}
+    used = {
+        ord(character)
+        for token in tokens
+        if token[-1] >= 0x80
+        for character in token.decode(errors="ignore")
+        if character >= "\ue000"
+    }
     if any(code in _ADDED for code in used):
-        raise TokenizerError("the vocabulary has tokens in the private characters of plane 16, where the model's own symbols lie; use mode F")
+        raise TokenizerError(
+            "the vocabulary has tokens in the private characters of plane 16, where the model's own symbols lie; use mode F"
+        )
     for area in _PRIVATE_AREAS:
         if not any(area[0] <= code < area[0] + 4 * _PLANE_SIZE or area[1] <= code < area[1] + 0x100 for code in used):
             return Symbols(mode, area)
-    raise TokenizerError("the vocabulary has tokens in every private-use area that could hold the model's own symbols; "
-                         "use mode F")
+    raise TokenizerError(
+        "the vocabulary has tokens in every private-use area that could hold the model's own symbols; use mode F"
+    )

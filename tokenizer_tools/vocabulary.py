@@ -78,7 +78,10 @@ class BytePairVocabulary:
     @cached_property
     def typed(self) -> dict[str, int]:
         """Text -> id of the tokens that are cut out of a text before the merges."""
-        return {token: self.ids[token] for token in (*(self.special_tokens if self.parse_special else ()), *self.added_words)}
+        return {
+            token: self.ids[token]
+            for token in (*(self.special_tokens if self.parse_special else ()), *self.added_words)
+        }
 
     @cached_property
     def ranks(self) -> dict[tuple[str, str], int]:
@@ -130,7 +133,7 @@ class BytePairVocabulary:
             rank, where = min((ranks.get(pair, len(ranks)), index) for index, pair in enumerate(zip(parts, parts[1:])))
             if rank == len(ranks):
                 return
-            parts = [*parts[:where], parts[where] + parts[where + 1], *parts[where + 2:]]
+            parts = [*parts[:where], parts[where] + parts[where + 1], *parts[where + 2 :]]
             yield parts, rank
 
 
@@ -157,12 +160,16 @@ def reference_tokenizer(vocabulary: BytePairVocabulary) -> "Tokenizer":
         # What Rust calls a panic is no Exception in Python, and its class cannot be imported.
         if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
             raise
-        raise TokenizerError(f"tokenizer.json is refused by the tokenizers library ({' '.join(str(error).split())[:200]}); fetch the file again") from None
+        raise TokenizerError(
+            f"tokenizer.json is refused by the tokenizers library ({' '.join(str(error).split())[:200]}); fetch the file again"
+        ) from None
 
 
 def tokenizer_json(vocabulary: BytePairVocabulary) -> bytes:
     """A Hugging Face tokenizer.json for LiteRT-LM and transformers; the same vocabulary gives the same bytes."""
-    document = json.loads(vocabulary.tokenizer_json) if vocabulary.tokenizer_json is not None else _gpt2_document(vocabulary)
+    document = (
+        json.loads(vocabulary.tokenizer_json) if vocabulary.tokenizer_json is not None else _gpt2_document(vocabulary)
+    )
     if not vocabulary.parse_special:
         # A token that is in the vocabulary and not among the added ones is never cut out of a text. The words are put there too:
         # the library gives an added token that is not there the next free number, whatever its "id" says.
@@ -179,8 +186,15 @@ def _gpt2_document(vocabulary: BytePairVocabulary) -> dict:
         "truncation": None,
         "padding": None,
         "added_tokens": [
-            {"id": vocabulary.ids[token], "content": token, "single_word": False, "lstrip": False, "rstrip": False,
-             "normalized": False, "special": special}
+            {
+                "id": vocabulary.ids[token],
+                "content": token,
+                "single_word": False,
+                "lstrip": False,
+                "rstrip": False,
+                "normalized": False,
+                "special": special,
+            }
             for token, special in sorted(added.items(), key=lambda item: vocabulary.ids[item[0]])
         ],
         "normalizer": None,
@@ -188,8 +202,14 @@ def _gpt2_document(vocabulary: BytePairVocabulary) -> dict:
         "post_processor": None,
         "decoder": byte_level,
         "model": {
-            "type": "BPE", "dropout": None, "unk_token": None, "continuing_subword_prefix": None,
-            "end_of_word_suffix": None, "fuse_unk": False, "byte_fallback": False, "ignore_merges": False,
+            "type": "BPE",
+            "dropout": None,
+            "unk_token": None,
+            "continuing_subword_prefix": None,
+            "end_of_word_suffix": None,
+            "fuse_unk": False,
+            "byte_fallback": False,
+            "ignore_merges": False,
             "vocab": vocabulary.ids,
             "merges": [list(pair) for pair in vocabulary.merges],
         },

@@ -19,7 +19,9 @@ from toolchain import HERE, CheckFailed, require, toolchain
 GUARDED = HERE / "guarded.txt"
 # Form, not function: the Android Gradle plugin rewrites lambdas and joined strings.
 _REWRITTEN = ("java.lang.invoke.",)
-_REFERENCE = re.compile(r"= (Methodref|InterfaceMethodref|Fieldref)\s+\S+\s+// \"?([\w/$\[;]+)\"?\.\"?(<?[\w$]+>?)\"?:(\S+)")
+_REFERENCE = re.compile(
+    r"= (Methodref|InterfaceMethodref|Fieldref)\s+\S+\s+// \"?([\w/$\[;]+)\"?\.\"?(<?[\w$]+>?)\"?:(\S+)"
+)
 _CLASS = re.compile(r"= Class\s+\S+\s+// \"?([\w/$\[;]+)\"?")
 
 
@@ -35,14 +37,21 @@ class Reference:
     def name(self) -> str:
         if self.member is None:
             return self.owner
-        return f"{self.owner}.{self.member}" if isinstance(self.member, str) else f"{self.owner}.{self.member[0]}/{self.member[1]}"
+        return (
+            f"{self.owner}.{self.member}"
+            if isinstance(self.member, str)
+            else f"{self.owner}.{self.member[0]}/{self.member[1]}"
+        )
 
 
 def check_api(folders: Iterable[Path]) -> str:
     """Look at every class file below the folders. Returns what was counted; raises CheckFailed, ToolMissing."""
     platform = read_platform(declarations(toolchain().npm))
     minimum = int(gradle_value("minSdk"))
-    found = sorted({reference for folder in folders for reference in references(folder)}, key=lambda reference: (reference.name, reference.user))
+    found = sorted(
+        {reference for folder in folders for reference in references(folder)},
+        key=lambda reference: (reference.name, reference.user),
+    )
     problems = api_problems(found, platform, minimum, read_guarded(GUARDED))
     if problems:
         raise CheckFailed("\n".join(problems))
@@ -51,7 +60,9 @@ def check_api(folders: Iterable[Path]) -> str:
     return f"{android} references to Android and {len(names) - android} to Java exist at level {minimum}, {len(read_guarded(GUARDED))} behind a check"
 
 
-def api_problems(found: Iterable[Reference], platform: dict[str, PlatformClass], minimum: int, guarded: dict[str, tuple[int, str]]) -> list[str]:
+def api_problems(
+    found: Iterable[Reference], platform: dict[str, PlatformClass], minimum: int, guarded: dict[str, tuple[int, str]]
+) -> list[str]:
     """What is not there at `minimum`, and what guarded.txt says wrongly. `guarded`: name -> level, the class that may use it."""
     problems = []
     used = set()
@@ -65,20 +76,30 @@ def api_problems(found: Iterable[Reference], platform: dict[str, PlatformClass],
             used.add(reference.name)
             stated, user = guarded[reference.name]
             if reference.user != user:
-                problems.append(f"{reference.user} refers to {reference.name}, which guarded.txt allows to {user} alone")
+                problems.append(
+                    f"{reference.user} refers to {reference.name}, which guarded.txt allows to {user} alone"
+                )
             elif stated != since or since <= minimum:
                 problems.append(f"guarded.txt says that {reference.name} came with {stated}; it came with {since}")
             elif user not in looks_at_version:
-                problems.append(f"{user} refers to {reference.name} of level {since} and does not look at Build.VERSION.SDK_INT")
+                problems.append(
+                    f"{user} refers to {reference.name} of level {since} and does not look at Build.VERSION.SDK_INT"
+                )
         elif since > minimum:
-            problems.append(f"{reference.user} refers to {reference.name}, which came with level {since}; the app runs from {minimum} on")
+            problems.append(
+                f"{reference.user} refers to {reference.name}, which came with level {since}; the app runs from {minimum} on"
+            )
     return problems + [f"guarded.txt has {name}, which is not used" for name in sorted(guarded.keys() - used)]
 
 
 def references(folder: Path) -> Iterator[Reference]:
     """What the class files below a folder refer to in android.* and java.*."""
     files = [str(path) for path in sorted(folder.rglob("*.class"))]
-    listing = subprocess.run([require("javap", "apt-get install openjdk-17-jdk-headless"), "-v", "-p", *files], capture_output=True, text=True)
+    listing = subprocess.run(
+        [require("javap", "apt-get install openjdk-17-jdk-headless"), "-v", "-p", *files],
+        capture_output=True,
+        text=True,
+    )
     if listing.returncode:
         raise CheckFailed(f"javap ended with {listing.returncode}: {listing.stderr}")
     user = ""
@@ -87,7 +108,11 @@ def references(folder: Path) -> Iterator[Reference]:
             user = ".".join(Path(match[1]).relative_to(folder).parts)
         elif match := _REFERENCE.search(line):
             kind, owner, member, descriptor = match.groups()
-            yield from _wanted(owner, member if kind == "Fieldref" else (member.replace("<init>", "constructor"), _arguments(descriptor)), user)
+            yield from _wanted(
+                owner,
+                member if kind == "Fieldref" else (member.replace("<init>", "constructor"), _arguments(descriptor)),
+                user,
+            )
         elif match := _CLASS.search(line):
             yield from _wanted(match[1], None, user)
 
@@ -105,4 +130,4 @@ def _wanted(owner: str, member: tuple[str, int] | str | None, user: str) -> Iter
 
 
 def _arguments(descriptor: str) -> int:
-    return len(re.findall(r"\[*(?:[BCDFIJSZ]|L[^;]+;)", descriptor[1:descriptor.index(")")]))
+    return len(re.findall(r"\[*(?:[BCDFIJSZ]|L[^;]+;)", descriptor[1 : descriptor.index(")")]))

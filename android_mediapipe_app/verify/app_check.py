@@ -90,7 +90,9 @@ class Ladder:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rung", type=int, action="append", choices=range(1, 8), help="only this rung; may be given several times")
+    parser.add_argument(
+        "--rung", type=int, action="append", choices=range(1, 8), help="only this rung; may be given several times"
+    )
     parser.add_argument("--json", action="store_true", help="one object on standard output, for scripts")
     arguments = parser.parse_args()
     outcomes = []
@@ -99,7 +101,11 @@ def main() -> None:
         for number in arguments.rung or ladder.rungs:
             outcome = ladder.climb(number)
             outcomes.append(outcome)
-            print(f"{number}  {outcome.status:8}{outcome.seconds:6.1f} s  {outcome.title}: {outcome.detail}", file=sys.stderr, flush=True)
+            print(
+                f"{number}  {outcome.status:8}{outcome.seconds:6.1f} s  {outcome.title}: {outcome.detail}",
+                file=sys.stderr,
+                flush=True,
+            )
     if arguments.json:
         print(json.dumps({"rungs": [asdict(outcome) for outcome in outcomes]}))
     sys.exit(1 if any(outcome.status == "failed" for outcome in outcomes) else 0)

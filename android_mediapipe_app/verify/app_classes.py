@@ -59,8 +59,16 @@ def compile_app(folder: Path) -> AppClasses:
     java = sorted(ENGINES.rglob("*.java"))
     _javac(java, classes.engines, [classes.platform, *guava])
     compile_kotlin(tools, kotlin_files(ENGINES), folder / "litertlm.jar", [classes.engines], *_APP_TARGET)
-    classes = AppClasses(classes.core, classes.app, classes.platform, classes.engines, (*guava, folder / "litertlm.jar"))
-    compile_kotlin(tools, kotlin_files(APP / "app/src/main"), classes.app, [classes.core, classes.platform, classes.engines, *classes.guava], *_APP_TARGET)
+    classes = AppClasses(
+        classes.core, classes.app, classes.platform, classes.engines, (*guava, folder / "litertlm.jar")
+    )
+    compile_kotlin(
+        tools,
+        kotlin_files(APP / "app/src/main"),
+        classes.app,
+        [classes.core, classes.platform, classes.engines, *classes.guava],
+        *_APP_TARGET,
+    )
     return classes
 
 
@@ -76,7 +84,14 @@ def run_engine_tests(classes: AppClasses, folder: Path) -> str:
 
 def _run_tests(sources: Sequence[Path], classes: AppClasses, output: Path) -> str:
     tools = toolchain()
-    compile_kotlin(tools, kotlin_files(*sources), output, [*classes.everything, *junit_jars()], *_APP_TARGET, f"-Xfriend-paths={classes.app}")
+    compile_kotlin(
+        tools,
+        kotlin_files(*sources),
+        output,
+        [*classes.everything, *junit_jars()],
+        *_APP_TARGET,
+        f"-Xfriend-paths={classes.app}",
+    )
     printed = run_junit(test_classes(output), [output, *classes.everything, tools.stdlib])
     return next(line for line in printed.splitlines() if line.startswith("OK"))
 
@@ -84,7 +99,15 @@ def _run_tests(sources: Sequence[Path], classes: AppClasses, output: Path) -> st
 def _javac(sources: Sequence[Path], output: Path, classpath: Sequence[Path]) -> None:
     javac = require("javac", "apt-get install openjdk-17-jdk-headless")
     output.mkdir(parents=True, exist_ok=True)
-    command = [javac, "-nowarn", "-Xlint:none", "-d", output, *(["-cp", joined(*classpath)] if classpath else []), *sources]
+    command = [
+        javac,
+        "-nowarn",
+        "-Xlint:none",
+        "-d",
+        output,
+        *(["-cp", joined(*classpath)] if classpath else []),
+        *sources,
+    ]
     done = subprocess.run([str(part) for part in command], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     if done.returncode:
         raise CheckFailed(f"javac ended with {done.returncode}:\n{done.stdout}")

@@ -58,21 +58,33 @@ def compile_core(tools: Toolchain, output: Path) -> None:
 
 def compile_core_tests(tools: Toolchain, core: Path, output: Path) -> None:
     """core's tests, which see its internals as they do under Gradle. Raises CheckFailed, ToolMissing."""
-    compile_kotlin(tools, kotlin_files(CORE / "src/test"), output, [core, *junit_jars()], JAVA_8, f"-Xfriend-paths={core}")
+    compile_kotlin(
+        tools, kotlin_files(CORE / "src/test"), output, [core, *junit_jars()], JAVA_8, f"-Xfriend-paths={core}"
+    )
 
 
 def check_core() -> CoreResult:
     """Compile, test and measure. Raises CheckFailed, ToolMissing."""
     tools = toolchain()
-    jacoco = [*debian_jars("libjacoco-java", "org.jacoco.core"), *debian_jars("libasm-java", "asm", "asm-commons", "asm-tree", "asm-analysis")]
+    jacoco = [
+        *debian_jars("libjacoco-java", "org.jacoco.core"),
+        *debian_jars("libasm-java", "asm", "asm-commons", "asm-tree", "asm-analysis"),
+    ]
     with tempfile.TemporaryDirectory() as temporary:
         main, test, runner = (Path(temporary) / name for name in ("main", "test", "runner"))
         compile_core(tools, main)
         compile_core_tests(tools, main, test)
         compile_kotlin(tools, kotlin_files(HERE / "coverage"), runner, [*junit_jars(), *jacoco], "-jvm-target", "17")
-        printed = run_java([runner, tools.stdlib, *junit_jars(), *jacoco], "dev.taskbundler.verify.CoverageMainKt",
-                           str(CORE / "src/main/kotlin"), str(main), str(test), *test_classes(test),
-                           jvm=("-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"), folder=CORE)
+        printed = run_java(
+            [runner, tools.stdlib, *junit_jars(), *jacoco],
+            "dev.taskbundler.verify.CoverageMainKt",
+            str(CORE / "src/main/kotlin"),
+            str(main),
+            str(test),
+            *test_classes(test),
+            jvm=("-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"),
+            folder=CORE,
+        )
     return _result(printed)
 
 
@@ -87,7 +99,10 @@ def _result(printed: str) -> CoreResult:
         before = packages.get(path, (0, 0))
         packages[path] = before[0] + int(reached), before[1] + int(lines)
     tests = int(re.search(r"^OK \((\d+) tests?\)", printed, re.MULTILINE)[1])
-    missed = {path: [int(line) for line in lines.split(",")] for path, lines in re.findall(r"^missed (\S+) (\S+)$", printed, re.MULTILINE)}
+    missed = {
+        path: [int(line) for line in lines.split(",")]
+        for path, lines in re.findall(r"^missed (\S+) (\S+)$", printed, re.MULTILINE)
+    }
     return CoreResult(tests, packages, missed)
 
 

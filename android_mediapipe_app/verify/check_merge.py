@@ -25,7 +25,12 @@ def check_merge() -> str:
     count = check_vectors()
     if any(importlib.util.find_spec(name) is None for name in ("pytest", "bundler")):
         return f"{count} vectors byte for byte; the sample and the engines need `make setup` and its .venv/bin/python"
-    done = subprocess.run([sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *map(str, PARITY)], cwd=ROOT, capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *map(str, PARITY)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
     if done.returncode:
         raise CheckFailed(done.stdout[-4000:])
     return f"{count} vectors byte for byte; the sample in every recipe and in engines, and .litertlm: {done.stdout.strip().splitlines()[-1]}"
@@ -40,7 +45,13 @@ def check_vectors() -> int:
         compile_core(tools, core)
         compile_kotlin(tools, kotlin_files(HERE / "merge"), main, [core], "-jvm-target", "17")
         for base in bases:
-            run_java([core, main, tools.stdlib], "dev.taskbundler.verify.MergeMainKt", str(base), str(VECTORS / "adapter.tflite"), str(output))
+            run_java(
+                [core, main, tools.stdlib],
+                "dev.taskbundler.verify.MergeMainKt",
+                str(base),
+                str(VECTORS / "adapter.tflite"),
+                str(output),
+            )
             if output.read_bytes() != base.with_name(f"{base.stem}-merged.task").read_bytes():
                 raise CheckFailed(f"merged in Kotlin, {base.name} differs from {base.stem}-merged.task")
     if not bases:

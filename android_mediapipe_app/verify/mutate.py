@@ -31,7 +31,21 @@ from toolchain import (
     toolchain,
 )
 
-PACKAGES = ("adapter", "bundle", "bytes", "catalogue", "flatbuffer", "hash", "json", "litertlm", "merge", "model", "progress", "protobuf", "writing")
+PACKAGES = (
+    "adapter",
+    "bundle",
+    "bytes",
+    "catalogue",
+    "flatbuffer",
+    "hash",
+    "json",
+    "litertlm",
+    "merge",
+    "model",
+    "progress",
+    "protobuf",
+    "writing",
+)
 
 
 @dataclass(frozen=True)
@@ -59,9 +73,19 @@ def mutate(count: int, packages: Sequence[str] = PACKAGES, seed: int = 0) -> Mut
         compile_kotlin(tools, kotlin_files(HERE / "mutation"), runner, [*junit_jars(), *asm], "-jvm-target", "17")
         # Threads of the engine's tests are left out: what they wait for may never come.
         tests = [name for name in test_classes(test) if ".engine." not in name]
-        printed = run_java([runner, tools.stdlib, *junit_jars(), *asm], "dev.taskbundler.verify.MutationMainKt", str(CORE / "src/main/kotlin"), str(main),
-                           str(test), ",".join(packages), str(count), str(seed), *tests,
-                           jvm=("-Xmx1g", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", f"-Djava.io.tmpdir={temporary}"), folder=CORE)
+        printed = run_java(
+            [runner, tools.stdlib, *junit_jars(), *asm],
+            "dev.taskbundler.verify.MutationMainKt",
+            str(CORE / "src/main/kotlin"),
+            str(main),
+            str(test),
+            ",".join(packages),
+            str(count),
+            str(seed),
+            *tests,
+            jvm=("-Xmx1g", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", f"-Djava.io.tmpdir={temporary}"),
+            folder=CORE,
+        )
     tried, possible = map(int, re.search(r"^mutations (\d+) of (\d+)$", printed, re.MULTILINE).groups())
     return MutationResult(tried, possible, re.findall(r"^survived (.*)$", printed, re.MULTILINE))
 
@@ -82,7 +106,9 @@ def main() -> None:
         return
     for place in result.survived:
         print(f"survived: {place}", file=sys.stderr)
-    print(f"{result.noticed:.1%} of {result.tried} mutations noticed, of {result.possible} possible ones", file=sys.stderr)
+    print(
+        f"{result.noticed:.1%} of {result.tried} mutations noticed, of {result.possible} possible ones", file=sys.stderr
+    )
 
 
 if __name__ == "__main__":

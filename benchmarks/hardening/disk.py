@@ -21,7 +21,14 @@ from writing import PLACE, Writing, writing_commands
 
 PAGE = 4096
 # Room as a share of what the command takes at most: in the folder it writes to, there over an earlier output, and in the temporary one.
-SHARES = ((PLACE, 0.0, False), (PLACE, 0.4, False), (PLACE, 0.8, False), (PLACE, 0.5, True), (TEMPORARY, 0.0, False), (TEMPORARY, 0.6, False))
+SHARES = (
+    (PLACE, 0.0, False),
+    (PLACE, 0.4, False),
+    (PLACE, 0.8, False),
+    (PLACE, 0.5, True),
+    (TEMPORARY, 0.0, False),
+    (TEMPORARY, 0.6, False),
+)
 _LAZY = 2  # MNT_DETACH, sys/mount.h
 
 
@@ -135,15 +142,20 @@ class Full:
         judge_end(self.tally, case, ended)
         for name in self.writing.outputs:
             output = self.parts[PLACE] / name
-            whole = output.exists() and any(same(output, folder / name) for folder in ([self.new, self.old] if replaces else [self.new]))
+            whole = output.exists() and any(
+                same(output, folder / name) for folder in ([self.new, self.old] if replaces else [self.new])
+            )
             if replaces and not output.exists():
                 self.tally.fail("lost", case, f"{name} is gone")
             elif output.exists() and not whole:
                 self.tally.fail("half-written", case, f"{name}: {', '.join(sorted(contents(output)))}")
             elif ended.code == 0 and not (output.exists() and same(output, self.new / name)):
                 self.tally.fail("wrong verdicts", case, f"ended with 0, but {name} is not what it writes with room")
-        over = [entry for entry in self.parts[PLACE].iterdir() if entry.name not in self.writing.outputs
-                and not (self.writing.trains and is_state(entry))]
+        over = [
+            entry
+            for entry in self.parts[PLACE].iterdir()
+            if entry.name not in self.writing.outputs and not (self.writing.trains and is_state(entry))
+        ]
         over += self.parts[TEMPORARY].iterdir()
         if over:
             self.tally.fail("left behind", case, ", ".join(str(entry.relative_to(self.folder)) for entry in over))
@@ -151,10 +163,14 @@ class Full:
             self._judge_words(case, ended)
 
     def _judge_words(self, case: str, ended: Ended) -> None:
-        message = ended.stderr[ended.stderr.rfind("task-bundler: "):] if "task-bundler: " in ended.stderr else ""
+        message = ended.stderr[ended.stderr.rfind("task-bundler: ") :] if "task-bundler: " in ended.stderr else ""
         named = [PLACE, TEMPORARY, "disk", *self.writing.outputs]
         if ended.code != 1 or not any(re.search(rf"\b{re.escape(name)}\b", message) for name in named):
-            self.tally.fail("wrong verdicts", case, f"ended with {ended.code}; expected 1 and a sentence that names the disk or file: {message or ended.last_line}")
+            self.tally.fail(
+                "wrong verdicts",
+                case,
+                f"ended with {ended.code}; expected 1 and a sentence that names the disk or file: {message or ended.last_line}",
+            )
 
 
 def _used(folder: Path) -> int:

@@ -20,7 +20,9 @@ with tempfile.TemporaryDirectory() as cache:
     with litert_lm.Engine(path, backend=litert_lm.Backend.CPU(thread_count=1), cache_dir=cache, **ranks) as engine:
         texts = []
         for prompt in PROMPTS:
-            with engine.create_session(apply_prompt_template=False, sampler_config=sampling, max_output_tokens=8, lora_config=lora) as session:
+            with engine.create_session(
+                apply_prompt_template=False, sampler_config=sampling, max_output_tokens=8, lora_config=lora
+            ) as session:
                 session.run_prefill([prompt])
                 texts.append("".join(response.texts[0] for response in session.run_decode_async()))
         print(json.dumps(texts))

@@ -22,8 +22,14 @@ def kill(attack: Attack) -> Tally:
     tally = Tally("kill")
     inputs = attack.inputs()
     before = contents(inputs.folder)
-    states = [(writing, replaces) for writing in writing_commands(inputs) for replaces in ((False, True) if writing.outputs else (False,))]
-    sets = [Set(attack, tally, writing, replaces) for writing, replaces in states if attack.wants(_name(writing, replaces))]
+    states = [
+        (writing, replaces)
+        for writing in writing_commands(inputs)
+        for replaces in ((False, True) if writing.outputs else (False,))
+    ]
+    sets = [
+        Set(attack, tally, writing, replaces) for writing, replaces in states if attack.wants(_name(writing, replaces))
+    ]
     attack.each(sets, lambda chosen, launcher: chosen.attack_with(launcher))
     for change in changes(before, contents(inputs.folder)):
         tally.fail("lost", "", f"an input: {change}")
@@ -90,7 +96,9 @@ class Set:
         watch = {"roots": [str(self.place), str(self.temporary)], "copies": str(copies), "counts": str(counts)}
         ended = self.launcher.run(self._job(self.writing.new, watch))
         events, spent = map(int, counts.read_text().split()) if counts.exists() else (0, 0)
-        reference = Reference(new, old if self.replaces else None, max(0.05, ended.seconds - spent / 1e9), _events(copies))
+        reference = Reference(
+            new, old if self.replaces else None, max(0.05, ended.seconds - spent / 1e9), _events(copies)
+        )
         self.tally.trial()
         if not all(same(self.place / name, new / name) for name in self.writing.outputs):
             self.tally.fail("wrong verdicts", f"{self.name}, undisturbed", "two runs wrote different outputs")
@@ -107,7 +115,11 @@ class Set:
         judge_end(self.tally, case, ended)
         missing = [name for name in self.writing.outputs if not (self.place / name).exists()]
         if ended.code or missing:
-            self.tally.fail("wrong verdicts", case, f"ended with {ended.code}{', without ' if missing else ''}{', '.join(missing)}: {ended.last_line}")
+            self.tally.fail(
+                "wrong verdicts",
+                case,
+                f"ended with {ended.code}{', without ' if missing else ''}{', '.join(missing)}: {ended.last_line}",
+            )
         self._judge_leftovers(case, training=False)
         self.tally.trial()
         return not (ended.code or missing)
@@ -119,9 +131,12 @@ class Set:
     # ---- disturbed
 
     def _kills(self, reference: Reference, number: int, count: int) -> None:
-        by_event = reference.events[:count // 2]
+        by_event = reference.events[: count // 2]
         by_time = count - len(by_event)
-        moments = [*(("event", event) for event in by_event), *(("time", (index + 0.5) / by_time) for index in range(by_time))]
+        moments = [
+            *(("event", event) for event in by_event),
+            *(("time", (index + 0.5) / by_time) for index in range(by_time)),
+        ]
         self._reset(reference.old)
         last = None
         for index, (kind, value) in enumerate(moments):
@@ -129,7 +144,10 @@ class Set:
             case = f"{self.name}, {signal.Signals(number).name} at {shown}"
             if self.attack.wants(case):
                 # What SIGKILL leaves stays for the runs after it, as in life; but no training goes on where the last one was stopped.
-                self._reset(reference.old, keep_others=number == signal.SIGKILL and not (self.writing.trains and index < len(moments) - 1))
+                self._reset(
+                    reference.old,
+                    keep_others=number == signal.SIGKILL and not (self.writing.trains and index < len(moments) - 1),
+                )
                 last = self._kill(case, reference, number, kind, value)
         if number == signal.SIGKILL and last:
             self._reset(reference.old, keep_others=True)
@@ -140,11 +158,15 @@ class Set:
     def _kill(self, case: str, reference: Reference, number: int, kind: str, value: float) -> Ended:
         roots = [str(self.place), str(self.temporary)]
         if kind == "event":
-            ended = self.launcher.run(self._job(self.writing.new, {"roots": roots, "at": int(value), "number": int(number)}))
+            ended = self.launcher.run(
+                self._job(self.writing.new, {"roots": roots, "at": int(value), "number": int(number)})
+            )
         else:
             # A terminal that is closed, and Ctrl-C, reach the whole group; `kill` one process.
             group = number in (signal.SIGHUP, signal.SIGINT)
-            ended = self.launcher.run(self._job(self.writing.new), kill_after=value * reference.seconds, number=number, group=group)
+            ended = self.launcher.run(
+                self._job(self.writing.new), kill_after=value * reference.seconds, number=number, group=group
+            )
         judge_end(self.tally, case, ended)
         self._judge_outputs(case, reference, self.place)
         if number != signal.SIGKILL:
@@ -177,8 +199,12 @@ class Set:
                 if self.replaces:
                     self.tally.fail("lost", case, f"{name} is gone: neither the old one nor the new one is there")
             elif not same(output, reference.new / name) and not (self.replaces and same(output, reference.old / name)):
-                self.tally.fail("half-written", case, f"{name} is neither {'the old one nor ' if self.replaces else ''}the new one: "
-                                f"{', '.join(sorted(contents(output)))}")
+                self.tally.fail(
+                    "half-written",
+                    case,
+                    f"{name} is neither {'the old one nor ' if self.replaces else ''}the new one: "
+                    f"{', '.join(sorted(contents(output)))}",
+                )
 
     def _judge_new(self, case: str, reference: Reference) -> None:
         """It ended with 0, so it has to have written."""
@@ -187,7 +213,11 @@ class Set:
                 self.tally.fail("wrong verdicts", case, f"ended with 0, but {name} is not what it writes undisturbed")
 
     def _judge_leftovers(self, case: str, training: bool) -> None:
-        over = [entry for entry in sorted(self.place.iterdir()) if entry.name not in self.writing.outputs and not (training and is_state(entry))]
+        over = [
+            entry
+            for entry in sorted(self.place.iterdir())
+            if entry.name not in self.writing.outputs and not (training and is_state(entry))
+        ]
         over += sorted(self.temporary.iterdir())
         if over:
             self.tally.fail("left behind", case, ", ".join(str(entry.relative_to(self.folder)) for entry in over))

@@ -74,12 +74,29 @@ class Launcher:
         self._work, self.busy = work, 0.0  # seconds of processor time of all jobs
         (work / "home").mkdir(parents=True, exist_ok=True)
         paths = [str(REPOSITORY), *filter(None, [os.environ.get("PYTHONPATH")])]
-        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false", "COLUMNS": "1000",
-                       "HOME": str(work / "home"), "HF_HOME": str(work / "hf"), "HF_HUB_OFFLINE": "1", "MPLCONFIGDIR": str(work / "matplotlib"),
-                       "TMPDIR": str(work), "HARDENING_CONVERSIONS": str(work.parent / "conversions"), "PYTHONDONTWRITEBYTECODE": "1"}
+        environment = {
+            **os.environ,
+            "PYTHONPATH": os.pathsep.join(paths),
+            "OMP_NUM_THREADS": "1",
+            "TOKENIZERS_PARALLELISM": "false",
+            "COLUMNS": "1000",
+            "HOME": str(work / "home"),
+            "HF_HOME": str(work / "hf"),
+            "HF_HUB_OFFLINE": "1",
+            "MPLCONFIGDIR": str(work / "matplotlib"),
+            "TMPDIR": str(work),
+            "HARDENING_CONVERSIONS": str(work.parent / "conversions"),
+            "PYTHONDONTWRITEBYTECODE": "1",
+        }
         self._log = open(work / "zygote.log", "wb")
-        self._process = subprocess.Popen([sys.executable, str(Path(__file__).with_name("zygote.py")), *(["--bare"] if bare else [])], stdin=subprocess.PIPE,
-                                         stdout=subprocess.PIPE, stderr=self._log, env=environment, text=True)
+        self._process = subprocess.Popen(
+            [sys.executable, str(Path(__file__).with_name("zygote.py")), *(["--bare"] if bare else [])],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._log,
+            env=environment,
+            text=True,
+        )
         if self._process.stdout.readline() != "ready\n":
             raise RuntimeError(f"the process that starts commands did not come up; see {work / 'zygote.log'}")
 
@@ -88,12 +105,23 @@ class Launcher:
         self._process.wait()
         self._log.close()
 
-    def run(self, job: Job, kill_after: float | None = None, number: int = signal.SIGKILL, group: bool = False) -> Ended:
+    def run(
+        self, job: Job, kill_after: float | None = None, number: int = signal.SIGKILL, group: bool = False
+    ) -> Ended:
         """Run the job to its end, or until `kill_after` seconds, when it is sent signal `number` (to its whole group with `group`)."""
         out, err = self._work / "stdout", self._work / "stderr"
-        request = {"arguments": list(job.arguments), "folder": str(job.folder), "environment": {"TMPDIR": str(job.temporary), **job.environment},
-                   "script": str(job.script) if job.script else None, "watch": job.watch, "limits": job.limits, "input": job.input,
-                   "stdout": str(out), "stderr": str(err), "real": job.real}
+        request = {
+            "arguments": list(job.arguments),
+            "folder": str(job.folder),
+            "environment": {"TMPDIR": str(job.temporary), **job.environment},
+            "script": str(job.script) if job.script else None,
+            "watch": job.watch,
+            "limits": job.limits,
+            "input": job.input,
+            "stdout": str(out),
+            "stderr": str(err),
+            "real": job.real,
+        }
         self._process.stdin.write(json.dumps(request) + "\n")
         self._process.stdin.flush()
         pid = int(self._process.stdout.readline())
@@ -110,8 +138,17 @@ class Launcher:
             timer.cancel()
         self.busy += answer["busy"]
         watched = job.watch is not None and job.watch.get("at") is not None
-        return Ended(answer["code"], out.read_text(errors="replace"), err.read_text(errors="replace"), time.monotonic() - started,
-                     answer["busy"], answer["peak_kilobytes"], answer["survived"], timed_out.is_set(), sent.is_set() or watched)
+        return Ended(
+            answer["code"],
+            out.read_text(errors="replace"),
+            err.read_text(errors="replace"),
+            time.monotonic() - started,
+            answer["busy"],
+            answer["peak_kilobytes"],
+            answer["survived"],
+            timed_out.is_set(),
+            sent.is_set() or watched,
+        )
 
 
 def _send(pid: int, number: int, group: bool, sent: threading.Event) -> None:
@@ -126,7 +163,10 @@ def _send(pid: int, number: int, group: bool, sent: threading.Event) -> None:
 def launchers(count: int, work: Path) -> Iterator[list[Launcher]]:
     """So many launchers, started side by side."""
     started: list[Launcher] = []
-    threads = [threading.Thread(target=lambda number=number: started.append(Launcher(work / f"launcher{number}"))) for number in range(count)]
+    threads = [
+        threading.Thread(target=lambda number=number: started.append(Launcher(work / f"launcher{number}")))
+        for number in range(count)
+    ]
     try:
         for thread in threads:
             thread.start()

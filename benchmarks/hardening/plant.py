@@ -16,8 +16,19 @@ DAMAGED = (".task", ".litertlm", ".tflite", ".model")
 
 
 def main() -> None:
-    inputs, sound, target, trials, seed = Path(sys.argv[1]), Path(sys.argv[2]), Path(sys.argv[3]), int(sys.argv[4]), int(sys.argv[5])
-    entries = [*planted(inputs, target), *damaged(sorted(path for path in sound.iterdir() if path.suffix in DAMAGED), target, trials, random.Random(seed))]
+    inputs, sound, target, trials, seed = (
+        Path(sys.argv[1]),
+        Path(sys.argv[2]),
+        Path(sys.argv[3]),
+        int(sys.argv[4]),
+        int(sys.argv[5]),
+    )
+    entries = [
+        *planted(inputs, target),
+        *damaged(
+            sorted(path for path in sound.iterdir() if path.suffix in DAMAGED), target, trials, random.Random(seed)
+        ),
+    ]
     (target / "list.json").write_text(json.dumps(entries))
 
 
@@ -30,14 +41,25 @@ def planted(inputs: Path, target: Path) -> list[dict]:
 
     plain, fp32, lora = (inputs / name / "tiny" for name in ("plain", "fp32", "lora"))
     zero = inputs / "lora" / "adapters" / "zero.tflite"
-    good = Good(plain.with_suffix(".task"), plain.with_suffix(".litertlm"), fp32.with_suffix(".task"), fp32.with_suffix(".litertlm"),
-                lora.with_suffix(".task"), lora.with_suffix(".litertlm"), zero, zero, inputs / "plain" / "tokenizer.model",
-                build_sentencepiece(read_vocabulary(inputs / "base"), mode="F").proto)
+    good = Good(
+        plain.with_suffix(".task"),
+        plain.with_suffix(".litertlm"),
+        fp32.with_suffix(".task"),
+        fp32.with_suffix(".litertlm"),
+        lora.with_suffix(".task"),
+        lora.with_suffix(".litertlm"),
+        zero,
+        zero,
+        inputs / "plain" / "tokenizer.model",
+        build_sentencepiece(read_vocabulary(inputs / "base"), mode="F").proto,
+    )
     entries = []
     for number, (code, breaks) in enumerate(PLANTED):
         folder = target / f"planted{number}"
         folder.mkdir()
-        entries.append({"name": f"{code}: {breaks.__name__}", "file": str(breaks(good, folder)), "expected": code, "source": None})
+        entries.append(
+            {"name": f"{code}: {breaks.__name__}", "file": str(breaks(good, folder)), "expected": code, "source": None}
+        )
     return entries
 
 
@@ -49,7 +71,9 @@ def damaged(sources: list[Path], target: Path, trials: int, chance: random.Rando
         source = sources[number % len(sources)]
         path = target / f"damaged{number}{source.suffix}"
         path.write_bytes(damage(source.read_bytes(), chance))
-        entries.append({"name": f"damage {number} of {source.name}", "file": str(path), "expected": None, "source": source.name})
+        entries.append(
+            {"name": f"damage {number} of {source.name}", "file": str(path), "expected": None, "source": source.name}
+        )
     return entries
 
 

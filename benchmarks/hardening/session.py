@@ -21,8 +21,20 @@ def session(attack: Attack) -> Tally:
         tally.remarks.append(f"skipped: there is no {SCRIPT.relative_to(REPOSITORY)}")
         return tally
     case = f"{GENERATIONS} texts, {SWAPS} swaps"
-    done = subprocess.run([sys.executable, str(SCRIPT), attack.inputs().path("lora"), "--generations", str(GENERATIONS), "--swaps", str(SWAPS)],
-                          capture_output=True, text=True, timeout=1800)
+    done = subprocess.run(
+        [
+            sys.executable,
+            str(SCRIPT),
+            attack.inputs().path("lora"),
+            "--generations",
+            str(GENERATIONS),
+            "--swaps",
+            str(SWAPS),
+        ],
+        capture_output=True,
+        text=True,
+        timeout=1800,
+    )
     tally.trial(GENERATIONS)
     try:
         figures = json.loads(done.stdout.splitlines()[-1])

@@ -51,8 +51,12 @@ class Tally:
             if now - self._shown >= _EVERY:
                 self._shown, spent = now, now - self._started
                 left = spent / self.tried * max(0, self.total - self.tried)
-                print(f"{self.part}: {self.tried} of {max(self.total, self.tried)}, {len(self.failures)} failures, {spent:.0f} s, "
-                      f"about {left:.0f} s left", file=sys.stderr, flush=True)
+                print(
+                    f"{self.part}: {self.tried} of {max(self.total, self.tried)}, {len(self.failures)} failures, {spent:.0f} s, "
+                    f"about {left:.0f} s left",
+                    file=sys.stderr,
+                    flush=True,
+                )
 
     def fail(self, column: str, case: str, found: str) -> None:
         assert column in COLUMNS
@@ -63,16 +67,30 @@ class Tally:
         return {column: sum(failure.column == column for failure in self.failures) for column in COLUMNS}
 
     def as_dict(self) -> dict:
-        return {"part": self.part, "tried": self.tried, **self.counts(), "remarks": self.remarks,
-                "failures": [{**asdict(failure), "command": failure.command} for failure in self.failures]}
+        return {
+            "part": self.part,
+            "tried": self.tried,
+            **self.counts(),
+            "remarks": self.remarks,
+            "failures": [{**asdict(failure), "command": failure.command} for failure in self.failures],
+        }
 
 
 def table(tallies: list[Tally]) -> str:
     """A row for each part; then each failure, with the command that shows it again."""
     rows = [("", "tried", *COLUMNS), *((tally.part, tally.tried, *tally.counts().values()) for tally in tallies)]
     widths = [max(len(str(row[column])) for row in rows) for column in range(len(rows[0]))]
-    lines = ["  ".join(str(cell).rjust(width) if column else str(cell).ljust(width) for column, (cell, width) in enumerate(zip(row, widths)))
-             for row in rows]
+    lines = [
+        "  ".join(
+            str(cell).rjust(width) if column else str(cell).ljust(width)
+            for column, (cell, width) in enumerate(zip(row, widths))
+        )
+        for row in rows
+    ]
     lines += [f"{tally.part}: {remark}" for tally in tallies for remark in tally.remarks]
-    lines += [f"{failure.column}: {failure.case}: {failure.found}\n    {failure.command}" for tally in tallies for failure in tally.failures]
+    lines += [
+        f"{failure.column}: {failure.case}: {failure.found}\n    {failure.command}"
+        for tally in tallies
+        for failure in tally.failures
+    ]
     return "\n".join(lines)

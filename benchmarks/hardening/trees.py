@@ -41,7 +41,8 @@ def _same_but_for_numbers(file: Path, reference: Path) -> bool:
         entries = [line.partition("  ") for line in file.read_text().splitlines()[1:]]
         names = [line.partition("  ")[2] for line in reference.read_text().splitlines()[1:]]
         return [name for _, _, name in entries] == names and all(
-            contents(file.parent / name).get("") == digest for digest, _, name in entries)
+            contents(file.parent / name).get("") == digest for digest, _, name in entries
+        )
     if reference.suffix not in _TIMED or not file.is_file() or not reference.is_file():
         return False
     return _NUMBER.sub(b"0", file.read_bytes()) == _NUMBER.sub(b"0", reference.read_bytes())
@@ -49,7 +50,11 @@ def _same_but_for_numbers(file: Path, reference: Path) -> bool:
 
 def changes(before: dict[str, str], after: dict[str, str]) -> list[str]:
     """What happened to what was there, a clause for each file."""
-    return [f"{name or 'it'} is {'gone' if name not in after else 'another'}" for name, value in before.items() if after.get(name) != value]
+    return [
+        f"{name or 'it'} is {'gone' if name not in after else 'another'}"
+        for name, value in before.items()
+        if after.get(name) != value
+    ]
 
 
 def copy(source: Path, target: Path) -> None:

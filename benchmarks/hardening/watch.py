@@ -14,12 +14,23 @@ import threading
 import time
 from pathlib import Path
 
-_CHANGES = {"os.rename": 2, "os.remove": 1, "os.rmdir": 1, "os.mkdir": 1, "os.link": 2, "os.symlink": 2, "os.truncate": 1, "os.chmod": 1}
+_CHANGES = {
+    "os.rename": 2,
+    "os.remove": 1,
+    "os.rmdir": 1,
+    "os.mkdir": 1,
+    "os.link": 2,
+    "os.symlink": 2,
+    "os.truncate": 1,
+    "os.chmod": 1,
+}
 _WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT
 _COUNTS = struct.Struct("<qq")  # events, nanoseconds spent on copies
 
 
-def watch(roots: list[str], copies: str | None = None, at: int | None = None, number: int = 0, counts: str | None = None) -> None:
+def watch(
+    roots: list[str], copies: str | None = None, at: int | None = None, number: int = 0, counts: str | None = None
+) -> None:
     """Watch the folders `roots`. `copies`: folder for a copy of them at each event that finds them changed.
     `at`: send signal `number` to this process at that event. `counts`: file for the number of events and the time that copies took."""
     main, busy, seen = os.getpid(), threading.local(), [None]
@@ -53,7 +64,7 @@ def _changes(event: str, arguments: tuple, roots: list[str]) -> bool:
     if event not in _CHANGES:
         return False
     folder = arguments[-1] if isinstance(arguments[-1], int) and arguments[-1] >= 0 else None
-    return any(_inside(path, folder, roots) for path in arguments[:_CHANGES[event]])
+    return any(_inside(path, folder, roots) for path in arguments[: _CHANGES[event]])
 
 
 def _inside(path, folder: int | None, roots: list[str]) -> bool:
@@ -67,8 +78,16 @@ def _inside(path, folder: int | None, roots: list[str]) -> bool:
 
 
 def _copy(roots: list[str], copy: Path, seen: list) -> None:
-    state = [(entry.path, entry.stat(follow_symlinks=False).st_size, entry.stat(follow_symlinks=False).st_mtime_ns,
-              entry.inode()) for root in roots for entry in _walk(root)]
+    state = [
+        (
+            entry.path,
+            entry.stat(follow_symlinks=False).st_size,
+            entry.stat(follow_symlinks=False).st_mtime_ns,
+            entry.inode(),
+        )
+        for root in roots
+        for entry in _walk(root)
+    ]
     if state == seen[0]:
         return
     seen[0] = state

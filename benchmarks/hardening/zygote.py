@@ -32,8 +32,20 @@ sys.path.pop(0)  # this folder: what is run from here must not find modules of t
 
 PACKAGES = ("bundler", "tokenizer_tools", "lora_weights", "gpt2_training")
 # What their functions import only when they are called.
-LATE = ("litert_torch", "ai_edge_quantizer.quantizer", "litert_lm", "peft", "sentencepiece", "matplotlib.pyplot", "matplotlib.backends.backend_svg",
-        "transformers.models.gpt2.modeling_gpt2", "jinja2", "rich.progress", "rich.table", "safetensors.torch")
+LATE = (
+    "litert_torch",
+    "ai_edge_quantizer.quantizer",
+    "litert_lm",
+    "peft",
+    "sentencepiece",
+    "matplotlib.pyplot",
+    "matplotlib.backends.backend_svg",
+    "transformers.models.gpt2.modeling_gpt2",
+    "jinja2",
+    "rich.progress",
+    "rich.table",
+    "safetensors.torch",
+)
 GRACE = 3.0  # seconds that a worker may outlive its parent
 _PR_SET_CHILD_SUBREAPER = 36  # linux/prctl.h
 
@@ -127,7 +139,12 @@ def _ended(pid: int) -> dict:
             survived = True
             os.killpg(pid, signal.SIGKILL)
         time.sleep(0.02)
-    return {"code": os.waitstatus_to_exitcode(status), "peak_kilobytes": usage.ru_maxrss, "busy": usage.ru_utime + usage.ru_stime, "survived": survived}
+    return {
+        "code": os.waitstatus_to_exitcode(status),
+        "peak_kilobytes": usage.ru_maxrss,
+        "busy": usage.ru_utime + usage.ru_stime,
+        "survived": survived,
+    }
 
 
 def _group_lives(group: int) -> bool:
@@ -149,8 +166,13 @@ def become(request: dict) -> None:
     os.chdir(request["folder"])
     os.environ.update(request["environment"])
     tempfile.tempdir = None
-    for number, (name, flags) in enumerate(((request["input"], os.O_RDONLY), (request["stdout"], os.O_WRONLY | os.O_CREAT | os.O_TRUNC),
-                                            (request["stderr"], os.O_WRONLY | os.O_CREAT | os.O_TRUNC))):
+    for number, (name, flags) in enumerate(
+        (
+            (request["input"], os.O_RDONLY),
+            (request["stdout"], os.O_WRONLY | os.O_CREAT | os.O_TRUNC),
+            (request["stderr"], os.O_WRONLY | os.O_CREAT | os.O_TRUNC),
+        )
+    ):
         descriptor = os.open(name, flags, 0o644)
         os.dup2(descriptor, number)
         os.close(descriptor)

@@ -79,12 +79,19 @@ class GPT2Architecture:
     def tensor_shapes(self) -> dict[str, tuple[int, ...]]:
         """Every tensor's canonical name and shape, in the model's order; matrices are [in, out] (HF's Conv1D)."""
         width, inner = self.width, self.inner
-        shapes: dict[str, tuple[int, ...]] = {"wte.weight": (self.vocabulary, width),
-                                              "wpe.weight": (self.positions, width)}
+        shapes: dict[str, tuple[int, ...]] = {
+            "wte.weight": (self.vocabulary, width),
+            "wpe.weight": (self.positions, width),
+        }
         for layer in range(self.layers):
             for name, shape in (
-                    ("ln_1", (width,)), ("attn.c_attn", (width, 3 * width)), ("attn.c_proj", (width, width)),
-                    ("ln_2", (width,)), ("mlp.c_fc", (width, inner)), ("mlp.c_proj", (inner, width))):
+                ("ln_1", (width,)),
+                ("attn.c_attn", (width, 3 * width)),
+                ("attn.c_proj", (width, width)),
+                ("ln_2", (width,)),
+                ("mlp.c_fc", (width, inner)),
+                ("mlp.c_proj", (inner, width)),
+            ):
                 shapes[f"h.{layer}.{name}.weight"] = shape
                 shapes[f"h.{layer}.{name}.bias"] = shape[-1:]
         shapes["ln_f.weight"] = shapes["ln_f.bias"] = (width,)
@@ -99,7 +106,9 @@ def read_json(path: Path) -> dict:
         raise BundleError(f"{path} is missing; a Hugging Face checkpoint has one")
     try:
         if (size := path.stat().st_size) > LARGEST_JSON:
-            raise BundleError(f"{path} has {size:,} bytes, where {LARGEST_JSON:,} are the limit; give the file that belongs to the weights")
+            raise BundleError(
+                f"{path} has {size:,} bytes, where {LARGEST_JSON:,} are the limit; give the file that belongs to the weights"
+            )
         return parse_json(path.read_bytes(), str(path))
     except OSError as error:
         raise BundleError(f"{path} cannot be read ({error.strerror}); check its permissions") from None
@@ -126,19 +135,25 @@ def architecture_of(config: dict, where: str = "config.json") -> GPT2Architectur
     found = config.get("model_type")
     if found != "gpt2":
         named = "no model_type" if found is None else f"model_type {brief(found)}"
-        raise BundleError(f"{where} has {named}; only GPT-2 models (model_type \"gpt2\") can be bundled")
+        raise BundleError(f'{where} has {named}; only GPT-2 models (model_type "gpt2") can be bundled')
     for field, (harmless, effect) in REFUSED_FIELDS.items():
         if config.get(field) not in harmless:
-            raise BundleError(f"{where} sets {field}, which {effect}; that is not supported. "
-                              + ADVICE.get(field, "Give a GPT-2 without it."))
+            raise BundleError(
+                f"{where} sets {field}, which {effect}; that is not supported. "
+                + ADVICE.get(field, "Give a GPT-2 without it.")
+            )
 
     width, heads = _positive(config, "n_embd", 768, where), _positive(config, "n_head", 12, where)
     if width % heads:
-        raise BundleError(f"{where}: n_embd {width} is not divisible by n_head {heads}; "
-                          "every head needs the same whole width. Correct the config")
+        raise BundleError(
+            f"{where}: n_embd {width} is not divisible by n_head {heads}; "
+            "every head needs the same whole width. Correct the config"
+        )
     activation = config.get("activation_function", "gelu_new")
     if not isinstance(activation, str) or activation not in ACTIVATIONS:
-        raise BundleError(f"{where}: activation_function is {brief(activation)}; supported are {', '.join(ACTIVATIONS)}")
+        raise BundleError(
+            f"{where}: activation_function is {brief(activation)}; supported are {', '.join(ACTIVATIONS)}"
+        )
     _boolean(config, "reorder_and_upcast_attn", False, where)
     return GPT2Architecture(
         vocabulary=_positive(config, "vocab_size", 50257, where),
@@ -151,7 +166,8 @@ def architecture_of(config: dict, where: str = "config.json") -> GPT2Architectur
         layer_norm_epsilon=_epsilon(config, where),
         scale_attention=_boolean(config, "scale_attn_weights", True, where),
         scale_by_inverse_layer=_boolean(config, "scale_attn_by_inverse_layer_idx", False, where),
-        tied_head=_boolean(config, "tie_word_embeddings", True, where))
+        tied_head=_boolean(config, "tie_word_embeddings", True, where),
+    )
 
 
 def _positive(config: dict, field: str, default: int | None, where: str) -> int:
@@ -159,7 +175,9 @@ def _positive(config: dict, field: str, default: int | None, where: str) -> int:
     name = names[0] if names else field
     value = config.get(name, default)
     if type(value) is not int or not 1 <= value < LARGEST_SIZE:
-        raise BundleError(f"{where}: {name} is {brief(value)}; a positive whole number below 2^31 was expected. Correct the config")
+        raise BundleError(
+            f"{where}: {name} is {brief(value)}; a positive whole number below 2^31 was expected. Correct the config"
+        )
     return value
 
 
@@ -173,8 +191,9 @@ def _boolean(config: dict, field: str, default: bool, where: str) -> bool:
 def _epsilon(config: dict, where: str) -> float:
     value = config.get("layer_norm_epsilon", 1e-5)
     if type(value) not in (int, float) or not 0 < value <= 1:  # false for NaN
-        raise BundleError(f"{where}: layer_norm_epsilon is {brief(value)}; a small positive number was expected. "
-                          "Correct the config")
+        raise BundleError(
+            f"{where}: layer_norm_epsilon is {brief(value)}; a small positive number was expected. Correct the config"
+        )
     return float(value)
 
 

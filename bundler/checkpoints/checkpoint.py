@@ -25,7 +25,9 @@ if TYPE_CHECKING:  # transformers takes seconds to import, and most commands do 
 
 # Tokenizers of other kinds, by the files transformers keeps them in.
 OTHER_TOKENIZERS = {
-    **dict.fromkeys(("spiece.model", "tokenizer.model", "sentencepiece.bpe.model", "spm.model"), "a SentencePiece model"),
+    **dict.fromkeys(
+        ("spiece.model", "tokenizer.model", "sentencepiece.bpe.model", "spm.model"), "a SentencePiece model"
+    ),
     "vocab.txt": "a WordPiece or word vocabulary, as BERT's",
 }
 
@@ -68,8 +70,14 @@ class Checkpoint:
     .weight and .bias, and lm_head.weight [V, D] only if it is not tied. Matrices are [in, out].
     """
 
-    def __init__(self, architecture: GPT2Architecture, source: Source, special: SpecialTokens,
-                 vocabulary: Path, stored: dict[str, StoredTensor]) -> None:
+    def __init__(
+        self,
+        architecture: GPT2Architecture,
+        source: Source,
+        special: SpecialTokens,
+        vocabulary: Path,
+        stored: dict[str, StoredTensor],
+    ) -> None:
         self.architecture, self._stored = canonical_tensors(stored, architecture, source.path)
         self.source = source
         self.special = special
@@ -95,16 +103,20 @@ class Checkpoint:
             # In blocks of rows, because isfinite makes temporaries as large as what it is given.
             wrong = sum(int((~block.isfinite()).sum()) for block in tensor.split(ROWS_AT_ONCE))
             if wrong:
-                raise BundleError(f"{name} in {self._stored[name].file} has {wrong} NaN or infinite values out of "
-                                  f"{tensor.numel()} (as float32): training diverged or the file is damaged. "
-                                  "Give an earlier checkpoint")
+                raise BundleError(
+                    f"{name} in {self._stored[name].file} has {wrong} NaN or infinite values out of "
+                    f"{tensor.numel()} (as float32): training diverged or the file is damaged. "
+                    "Give an earlier checkpoint"
+                )
 
     def check_vocabulary(self, size: int) -> None:
         """Raise BundleError if a vocabulary of `size` tokens has ids the embedding has no row for."""
         rows = self.architecture.vocabulary
         if size > rows:
-            raise BundleError(f"the vocabulary in {self._vocabulary} has {size} tokens, as transformers reads it, but the embedding of "
-                              f"{self.source.name} has {rows} rows; give the vocabulary the model was trained with")
+            raise BundleError(
+                f"the vocabulary in {self._vocabulary} has {size} tokens, as transformers reads it, but the embedding of "
+                f"{self.source.name} has {rows} rows; give the vocabulary the model was trained with"
+            )
 
     def reference_config(self) -> GPT2Config:
         """transformers' config of the same computation; eager attention, no dropout."""
@@ -112,13 +124,25 @@ class Checkpoint:
 
         shape = self.architecture
         return GPT2Config(
-            vocab_size=shape.vocabulary, n_positions=shape.positions, n_embd=shape.width, n_layer=shape.layers,
-            n_head=shape.heads, n_inner=shape.inner, activation_function=shape.activation,
-            layer_norm_epsilon=shape.layer_norm_epsilon, scale_attn_weights=shape.scale_attention,
-            scale_attn_by_inverse_layer_idx=shape.scale_by_inverse_layer, tie_word_embeddings=shape.tied_head,
-            resid_pdrop=0.0, embd_pdrop=0.0, attn_pdrop=0.0,
-            bos_token_id=self.special.bos, eos_token_id=list(self.special.eos) or None,
-            dtype="float32", attn_implementation="eager")
+            vocab_size=shape.vocabulary,
+            n_positions=shape.positions,
+            n_embd=shape.width,
+            n_layer=shape.layers,
+            n_head=shape.heads,
+            n_inner=shape.inner,
+            activation_function=shape.activation,
+            layer_norm_epsilon=shape.layer_norm_epsilon,
+            scale_attn_weights=shape.scale_attention,
+            scale_attn_by_inverse_layer_idx=shape.scale_by_inverse_layer,
+            tie_word_embeddings=shape.tied_head,
+            resid_pdrop=0.0,
+            embd_pdrop=0.0,
+            attn_pdrop=0.0,
+            bos_token_id=self.special.bos,
+            eos_token_id=list(self.special.eos) or None,
+            dtype="float32",
+            attn_implementation="eager",
+        )
 
     def reference_model(self) -> GPT2LMHeadModel:
         """transformers' own model with these weights, in float32 and evaluation mode: what a bundle is held against."""
@@ -126,8 +150,9 @@ class Checkpoint:
 
         with torch.device("meta"):
             model = GPT2LMHeadModel(self.reference_config())
-        weights = {name if name == "lm_head.weight" else f"transformer.{name}": self.tensor(name)
-                   for name in self.names()}
+        weights = {
+            name if name == "lm_head.weight" else f"transformer.{name}": self.tensor(name) for name in self.names()
+        }
         if self.architecture.tied_head:
             weights["lm_head.weight"] = weights["transformer.wte.weight"]
         model.load_state_dict(weights, strict=True, assign=True)
@@ -135,8 +160,9 @@ class Checkpoint:
         return model.eval().requires_grad_(False)
 
 
-def open_checkpoint(source: str | Path, *, tokenizer: Path | None = None, revision: str | None = None,
-                    hub: HubAccess = HubAccess()) -> Checkpoint:
+def open_checkpoint(
+    source: str | Path, *, tokenizer: Path | None = None, revision: str | None = None, hub: HubAccess = HubAccess()
+) -> Checkpoint:
     """Open a GPT-2 checkpoint: names, shapes and configuration are checked, weights are read later.
 
     `source`: a Hugging Face folder, nanoGPT's ckpt.pt (or the folder holding it), or a hub id, which may end in
@@ -150,8 +176,10 @@ def open_checkpoint(source: str | Path, *, tokenizer: Path | None = None, revisi
     path = Path(source)
     if path.exists():
         if revision is not None:
-            raise OptionError(f"revision {revision!r} was given with {source}, a path on this machine; only hub models "
-                              "have revisions. Leave it out")
+            raise OptionError(
+                f"revision {revision!r} was given with {source}, a path on this machine; only hub models "
+                "have revisions. Leave it out"
+            )
         if path.is_dir() and not (path / "config.json").exists() and (path / "ckpt.pt").is_file():
             path = path / "ckpt.pt"
         return _open_folder(path, vocabulary) if path.is_dir() else _open_nanogpt(path, vocabulary)
@@ -164,13 +192,17 @@ def open_checkpoint(source: str | Path, *, tokenizer: Path | None = None, revisi
 
 def _open_folder(folder: Path, vocabulary: Path | None, snapshot: Snapshot | None = None) -> Checkpoint:
     if (folder / "adapter_config.json").exists():
-        raise BundleError(f"{folder} holds adapter_config.json: it is a LoRA adapter, not a model. Give the model it "
-                          "was trained on, and the adapter with --adapter")
+        raise BundleError(
+            f"{folder} holds adapter_config.json: it is a LoRA adapter, not a model. Give the model it "
+            "was trained on, and the adapter with --adapter"
+        )
     weights = find_weights(folder)
     if not (folder / "config.json").is_file() or weights is None:
         lacks = "config.json" if weights is not None else f"weights ({', '.join(WEIGHT_FILES)})"
-        raise BundleError(f"{folder} is no checkpoint: it has no {lacks}. Give a folder written by save_pretrained, "
-                          "or one with nanoGPT's ckpt.pt")
+        raise BundleError(
+            f"{folder} is no checkpoint: it has no {lacks}. Give a folder written by save_pretrained, "
+            "or one with nanoGPT's ckpt.pt"
+        )
     config = read_json(folder / "config.json")
     architecture = architecture_of(config, str(folder / "config.json"))
     generation = read_json(folder / "generation_config.json") if (folder / "generation_config.json").is_file() else {}
@@ -188,10 +220,13 @@ def _open_folder(folder: Path, vocabulary: Path | None, snapshot: Snapshot | Non
 
 def _open_nanogpt(path: Path, vocabulary: Path | None) -> Checkpoint:
     if path.name == "meta.pkl":
-        raise BundleError(f"{path} is nanoGPT's character vocabulary, not a checkpoint; give the ckpt.pt that was "
-                          "trained with it")
+        raise BundleError(
+            f"{path} is nanoGPT's character vocabulary, not a checkpoint; give the ckpt.pt that was trained with it"
+        )
     if not path.is_file():
-        raise BundleError(f"{path} is neither a file nor a folder; give a checkpoint folder, a nanoGPT ckpt.pt or a hub id")
+        raise BundleError(
+            f"{path} is neither a file nor a folder; give a checkpoint folder, a nanoGPT ckpt.pt or a hub id"
+        )
     if path.suffix in (".safetensors", ".json", ".bin"):
         raise BundleError(f"{path} is one file of a checkpoint; give the folder it is in, {path.parent}")
     architecture, stored = read_nanogpt(path)
@@ -209,8 +244,9 @@ def _vocabulary_folder(path: Path) -> Path:
     if path.is_file() and path.name in TOKENIZER_FILES:
         path = path.parent
     if not path.is_dir():
-        raise OptionError(f"tokenizer {path} is no folder; give the one with vocab.json and merges.txt, or "
-                          "tokenizer.json")
+        raise OptionError(
+            f"tokenizer {path} is no folder; give the one with vocab.json and merges.txt, or tokenizer.json"
+        )
     try:
         return _with_vocabulary(path)
     except BundleError as error:
@@ -223,7 +259,8 @@ def _vocabulary_files(folder: Path) -> list[Path]:
 
 _PICKLED_VOCABULARY = (
     "{} is nanoGPT's character vocabulary: a pickle, which can run any code and is never opened, and characters, "
-    "where a bundle needs byte-level BPE. Train on GPT-2's BPE instead, as nanoGPT's data/shakespeare does")
+    "where a bundle needs byte-level BPE. Train on GPT-2's BPE instead, as nanoGPT's data/shakespeare does"
+)
 
 
 def _with_vocabulary(folder: Path) -> Path:
@@ -234,12 +271,16 @@ def _with_vocabulary(folder: Path) -> Path:
         raise BundleError(_PICKLED_VOCABULARY.format(folder / "meta.pkl"))
     lacks = f"{folder} has no vocabulary: vocab.json with merges.txt, or tokenizer.json, was expected"
     if other := next((name for name in OTHER_TOKENIZERS if (folder / name).is_file()), None):
-        raise BundleError(f"{lacks}, and {other} is there, {OTHER_TOKENIZERS[other]}. If the model was trained with it, it cannot be bundled: "
-                          "only byte-level BPE can be; else give the folder of its vocabulary as the tokenizer")
+        raise BundleError(
+            f"{lacks}, and {other} is there, {OTHER_TOKENIZERS[other]}. If the model was trained with it, it cannot be bundled: "
+            "only byte-level BPE can be; else give the folder of its vocabulary as the tokenizer"
+        )
     if "vocab.json" in have:
         lacks += ", and merges.txt is missing: tokens alone do not say how text is cut"
-    raise BundleError(f"{lacks}. Put the files there, or give their folder as the tokenizer (nanoGPT's default is GPT-2's "
-                      "vocabulary: the files of openai-community/gpt2)")
+    raise BundleError(
+        f"{lacks}. Put the files there, or give their folder as the tokenizer (nanoGPT's default is GPT-2's "
+        "vocabulary: the files of openai-community/gpt2)"
+    )
 
 
 def _special_tokens(config: dict, generation: dict) -> SpecialTokens:
@@ -248,8 +289,9 @@ def _special_tokens(config: dict, generation: dict) -> SpecialTokens:
         values = value if isinstance(value, list) else [] if value is None else [value]
         for one in values:
             if type(one) is not int:
-                raise BundleError(f"{field} is {brief(one)}; a token id was expected. Correct config.json or "
-                                  "generation_config.json")
+                raise BundleError(
+                    f"{field} is {brief(one)}; a token id was expected. Correct config.json or generation_config.json"
+                )
         return values
 
     return SpecialTokens(next(iter(ids("bos_token_id")), None), tuple(dict.fromkeys(ids("eos_token_id"))))

@@ -33,7 +33,9 @@ class Snapshot:
     folder: Path
 
 
-def download(repository: str, revision: str | None, access: HubAccess = HubAccess(), *, vocabulary: bool = True) -> Snapshot:
+def download(
+    repository: str, revision: str | None, access: HubAccess = HubAccess(), *, vocabulary: bool = True
+) -> Snapshot:
     """Fetch what a checkpoint is read from, at the commit that `revision` (None: main) names now.
 
     The configuration comes first and is checked, so that a model that cannot be used costs no download of its
@@ -57,8 +59,9 @@ def download(repository: str, revision: str | None, access: HubAccess = HubAcces
 
         weights = next((name for name in WEIGHT_FILES if name in present), None)
         if weights is None:
-            raise BundleError(f"{repository} has no PyTorch weights: none of {', '.join(WEIGHT_FILES)}. "
-                              "Give a model that has")
+            raise BundleError(
+                f"{repository} has no PyTorch weights: none of {', '.join(WEIGHT_FILES)}. Give a model that has"
+            )
         wanted = [*SETTINGS, *(VOCABULARY if vocabulary else ()), weights]
         fetch([name for name in wanted if name in present])
         if weights in (SAFETENSORS_INDEX, BIN_INDEX):
@@ -73,10 +76,18 @@ class _Silent(hub_tqdm):
         super().__init__(*arguments, **{**options, "disable": True})
 
 
-def _fetch(repository: str, revision: huggingface_hub.ResolvedRevision, quiet: bool, offline: bool, names: list[str]) -> Path:
-    return Path(huggingface_hub.snapshot_download(
-        repository, revision=revision, allow_patterns=[glob.escape(name) for name in names], local_files_only=offline,
-        tqdm_class=_Silent if quiet else None))
+def _fetch(
+    repository: str, revision: huggingface_hub.ResolvedRevision, quiet: bool, offline: bool, names: list[str]
+) -> Path:
+    return Path(
+        huggingface_hub.snapshot_download(
+            repository,
+            revision=revision,
+            allow_patterns=[glob.escape(name) for name in names],
+            local_files_only=offline,
+            tqdm_class=_Silent if quiet else None,
+        )
+    )
 
 
 def _files_of(repository: str, revision: huggingface_hub.ResolvedRevision, folder: Path) -> set[str]:
@@ -89,16 +100,25 @@ def _files_of(repository: str, revision: huggingface_hub.ResolvedRevision, folde
 
 def _check_config(repository: str, present: set[str], folder: Path) -> None:
     if "adapter_config.json" in present:
-        raise BundleError(f"{repository} holds adapter_config.json: it is a LoRA adapter, not a model. "
-                          "Give the model it was trained on, and the adapter with --adapter")
+        raise BundleError(
+            f"{repository} holds adapter_config.json: it is a LoRA adapter, not a model. "
+            "Give the model it was trained on, and the adapter with --adapter"
+        )
     if "config.json" not in present:
-        raise BundleError(f"{repository} has no config.json: it is no transformers checkpoint. "
-                          "Give a model that has one")
+        raise BundleError(
+            f"{repository} has no config.json: it is no transformers checkpoint. Give a model that has one"
+        )
     architecture_of(read_json(folder / "config.json"), f"config.json of {repository}")
 
 
-FAILURES = (hub_errors.HFValidationError, hub_errors.HTTPError, hub_errors.RevisionResolutionError,
-            hub_errors.LocalEntryNotFoundError, hub_errors.OfflineModeIsEnabled, hub_errors.XetDownloadError)
+FAILURES = (
+    hub_errors.HFValidationError,
+    hub_errors.HTTPError,
+    hub_errors.RevisionResolutionError,
+    hub_errors.LocalEntryNotFoundError,
+    hub_errors.OfflineModeIsEnabled,
+    hub_errors.XetDownloadError,
+)
 
 
 @contextmanager
@@ -112,29 +132,41 @@ def _explained(repository: str, revision: str, offline: bool) -> Iterator[None]:
 
 def _sentence(error: Exception, repository: str, revision: str, offline: bool) -> str:
     hub, no_folder = constants.ENDPOINT, f"{repository} is no folder here"
-    not_found = (f"{no_folder}, and {hub} has no such model or keeps it private. Check the spelling; for a private "
-                 "model set HF_TOKEN to a token that may read it")
+    not_found = (
+        f"{no_folder}, and {hub} has no such model or keeps it private. Check the spelling; for a private "
+        "model set HF_TOKEN to a token that may read it"
+    )
     if isinstance(error, hub_errors.HFValidationError):
         return f"{no_folder} and no hub id; an id looks like openai-community/gpt2"
     if isinstance(error, hub_errors.GatedRepoError):
-        return (f"{repository} is gated: its owner decides who may download it. Ask for access at {hub}/{repository}, "
-                "then set HF_TOKEN to a token of that account")
+        return (
+            f"{repository} is gated: its owner decides who may download it. Ask for access at {hub}/{repository}, "
+            "then set HF_TOKEN to a token of that account"
+        )
     if isinstance(error, hub_errors.RepositoryNotFoundError):
         return not_found
     if isinstance(error, hub_errors.RevisionNotFoundError):
-        return (f"{repository} has no revision {revision!r}; give one of the branches, tags or commits listed at "
-                f"{hub}/{repository}/commits/main")
+        return (
+            f"{repository} has no revision {revision!r}; give one of the branches, tags or commits listed at "
+            f"{hub}/{repository}/commits/main"
+        )
     if isinstance(error, hub_errors.HfHubHTTPError):
         status = error.response.status_code
         if status == 401 and "Authorization" not in error.response.request.headers:
             return not_found  # a stranger is not told whether a private model exists
         if status in (401, 403):
-            return (f"{hub} refused the token when asked for {repository} (HTTP {status}). Set HF_TOKEN to a valid "
-                    "token that may read it, or unset it for a public model")
+            return (
+                f"{hub} refused the token when asked for {repository} (HTTP {status}). Set HF_TOKEN to a valid "
+                "token that may read it, or unset it for a public model"
+            )
         return f"{hub} answered HTTP {status} when asked for {repository}; try again later"
     if offline:
-        return (f"{repository} at {revision!r} is not complete in the cache {constants.HF_HUB_CACHE}, and offline (by option or by "
-                "HF_HUB_OFFLINE) nothing is downloaded. Go online for it once, or give a checkpoint folder")
+        return (
+            f"{repository} at {revision!r} is not complete in the cache {constants.HF_HUB_CACHE}, and offline (by option or by "
+            "HF_HUB_OFFLINE) nothing is downloaded. Go online for it once, or give a checkpoint folder"
+        )
     cause = error.__cause__ or error
-    return (f"{no_folder}, and {hub} cannot be reached ({type(cause).__name__}: {cause}). Check the network and any "
-            "proxy, or give a checkpoint folder")
+    return (
+        f"{no_folder}, and {hub} cannot be reached ({type(cause).__name__}: {cause}). Check the network and any "
+        "proxy, or give a checkpoint folder"
+    )

@@ -13,8 +13,10 @@ from bundler.errors import BundleError
 _HUB_ID = re.compile(r"([A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*)(?:@([^@\s]+))?", re.ASCII)
 _FILE_SUFFIXES = (".pt", ".pth", ".bin", ".safetensors", ".json", ".task", ".litertlm", ".tflite", ".model")
 # Ids from before the hub's models had owners, and where it sends who still asks for them.
-_WITHOUT_OWNER = {**{name: f"openai-community/{name}" for name in ("gpt2", "gpt2-medium", "gpt2-large", "gpt2-xl")},
-                  "distilgpt2": "distilbert/distilgpt2"}
+_WITHOUT_OWNER = {
+    **{name: f"openai-community/{name}" for name in ("gpt2", "gpt2-medium", "gpt2-large", "gpt2-xl")},
+    "distilgpt2": "distilbert/distilgpt2",
+}
 
 
 @dataclass(frozen=True)
@@ -46,9 +48,13 @@ def split_hub_id(source: str) -> tuple[str, str | None]:
         sentences.append(f"It is not taken for a hub id, because {path.parent} is here.")
     name, _, revision = source.partition("@")
     if full := _WITHOUT_OWNER.get(name):
-        sentences.append(f"The hub's model is {full}{'@' * bool(revision)}{revision}; give that, or a checkpoint folder")
+        sentences.append(
+            f"The hub's model is {full}{'@' * bool(revision)}{revision}; give that, or a checkpoint folder"
+        )
     else:
-        sentences.append("Give a checkpoint folder, a nanoGPT ckpt.pt, or a hub id with its owner, such as openai-community/gpt2")
+        sentences.append(
+            "Give a checkpoint folder, a nanoGPT ckpt.pt, or a hub id with its owner, such as openai-community/gpt2"
+        )
     raise BundleError(" ".join(sentences))
 
 

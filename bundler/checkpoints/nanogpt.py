@@ -18,8 +18,15 @@ from bundler.errors import BundleError
 from tokenizer_tools.errors import brief
 
 # model_args' names to config.json's; dropout shapes training only.
-ARGUMENTS = {"n_layer": "n_layer", "n_head": "n_head", "n_embd": "n_embd", "block_size": "n_positions",
-             "vocab_size": "vocab_size", "bias": None, "dropout": None}
+ARGUMENTS = {
+    "n_layer": "n_layer",
+    "n_head": "n_head",
+    "n_embd": "n_embd",
+    "block_size": "n_positions",
+    "vocab_size": "vocab_size",
+    "bias": None,
+    "dropout": None,
+}
 LAYER_NORM = (".ln_1.weight", ".ln_2.weight", ".ln_f.weight")
 LINEAR = (".attn.c_attn.weight", ".attn.c_proj.weight", ".mlp.c_fc.weight", ".mlp.c_proj.weight")
 
@@ -34,12 +41,16 @@ def read_nanogpt(path: Path) -> tuple[GPT2Architecture, dict[str, StoredTensor]]
     arguments = checkpoint.get("model_args") if isinstance(checkpoint, dict) else None
     state = checkpoint.get("model") if isinstance(checkpoint, dict) else None
     if not isinstance(arguments, dict) or not _is_state(state):
-        raise BundleError(f"{path} is not nanoGPT's: it holds {_contents(checkpoint)}, where a dict with 'model' (tensors) and 'model_args' was "
-                          "expected. For another trainer's GPT-2, load its tensors into transformers' GPT2LMHeadModel and give the folder that "
-                          "save_pretrained writes")
+        raise BundleError(
+            f"{path} is not nanoGPT's: it holds {_contents(checkpoint)}, where a dict with 'model' (tensors) and 'model_args' was "
+            "expected. For another trainer's GPT-2, load its tensors into transformers' GPT2LMHeadModel and give the folder that "
+            "save_pretrained writes"
+        )
     if unknown := [name for name in arguments if name not in ARGUMENTS]:
-        raise BundleError(f"{path}: model_args has {_listed(unknown)}, which nanoGPT's GPT does not know; a changed "
-                          "nanoGPT may compute something else than GPT-2. Convert it to a Hugging Face folder yourself")
+        raise BundleError(
+            f"{path}: model_args has {_listed(unknown)}, which nanoGPT's GPT does not know; a changed "
+            "nanoGPT may compute something else than GPT-2. Convert it to a Hugging Face folder yourself"
+        )
     bias = arguments.get("bias", True)
     if not isinstance(bias, bool):
         raise BundleError(f"{path}: model_args has bias {brief(bias)}; True or False was expected")
@@ -56,7 +67,9 @@ def read_nanogpt(path: Path) -> tuple[GPT2Architecture, dict[str, StoredTensor]]
 
 
 def _is_state(value: object) -> bool:
-    return isinstance(value, dict) and all(isinstance(name, str) and isinstance(tensor, torch.Tensor) for name, tensor in value.items())
+    return isinstance(value, dict) and all(
+        isinstance(name, str) and isinstance(tensor, torch.Tensor) for name, tensor in value.items()
+    )
 
 
 def _contents(checkpoint: object) -> str:
@@ -65,7 +78,11 @@ def _contents(checkpoint: object) -> str:
         return f"a {type(checkpoint).__name__}"
     if not checkpoint:
         return "an empty dict"
-    return f"tensors alone ({_listed(list(checkpoint))})" if _is_state(checkpoint) else f"a dict with {_listed(list(checkpoint))}"
+    return (
+        f"tensors alone ({_listed(list(checkpoint))})"
+        if _is_state(checkpoint)
+        else f"a dict with {_listed(list(checkpoint))}"
+    )
 
 
 def _listed(names: list) -> str:
@@ -81,8 +98,10 @@ def _architecture(arguments: dict, path: Path) -> GPT2Architecture:
         if name not in arguments:
             raise BundleError(f"{path}: model_args lacks {name}; give a ckpt.pt of nanoGPT's train.py")
         if type(arguments[name]) is not int or arguments[name] < 1:
-            raise BundleError(f"{path}: model_args has {name} {brief(arguments[name])}; a positive whole number was "
-                              "expected. Give a ckpt.pt of nanoGPT's train.py")
+            raise BundleError(
+                f"{path}: model_args has {name} {brief(arguments[name])}; a positive whole number was "
+                "expected. Give a ckpt.pt of nanoGPT's train.py"
+            )
         config[field] = arguments[name]
     return architecture_of(config, f"model_args in {path}")
 
@@ -97,8 +116,10 @@ def _add_zero_biases(stored: dict[str, StoredTensor], path: Path) -> None:
         if not name.endswith(LINEAR + LAYER_NORM):
             continue
         if bias in stored:
-            raise BundleError(f"{path} holds {bias} although its model_args say bias=False; nanoGPT writes no such "
-                              "file. Convert it to a Hugging Face folder yourself")
+            raise BundleError(
+                f"{path} holds {bias} although its model_args say bias=False; nanoGPT writes no such "
+                "file. Convert it to a Hugging Face folder yourself"
+            )
         stored[bias] = _zeros(path, tensor.shape[-1:])
 
 

@@ -24,8 +24,9 @@ WRAPPERS = ("module.", "_orig_mod.", "model.", "_forward_module.")
 ROWS_AT_ONCE = 4096
 
 
-def canonical_tensors(stored: dict[str, StoredTensor], architecture: GPT2Architecture,
-                      where: Path) -> tuple[GPT2Architecture, dict[str, StoredTensor]]:
+def canonical_tensors(
+    stored: dict[str, StoredTensor], architecture: GPT2Architecture, where: Path
+) -> tuple[GPT2Architecture, dict[str, StoredTensor]]:
     """The architecture with `tied_head` as the tensors have it, and exactly its tensors, canonically named.
 
     Canonical is without the prefix "transformer.", and without those of WRAPPERS that all names have. `where` names
@@ -37,8 +38,9 @@ def canonical_tensors(stored: dict[str, StoredTensor], architecture: GPT2Archite
         if IGNORED.fullmatch(short):
             continue
         if short in named:
-            raise BundleError(f"{where} holds {short} twice, with and without the prefix \"transformer.\"; "
-                              "save the model again")
+            raise BundleError(
+                f'{where} holds {short} twice, with and without the prefix "transformer."; save the model again'
+            )
         named[short] = tensor
     architecture = replace(architecture, tied_head=_settle_head(named, architecture))
     _check(named, architecture, where)
@@ -46,7 +48,9 @@ def canonical_tensors(stored: dict[str, StoredTensor], architecture: GPT2Archite
 
 
 def _unwrapped(stored: dict[str, StoredTensor]) -> dict[str, StoredTensor]:
-    while prefix := next((prefix for prefix in WRAPPERS if stored and all(name.startswith(prefix) for name in stored)), None):
+    while prefix := next(
+        (prefix for prefix in WRAPPERS if stored and all(name.startswith(prefix) for name in stored)), None
+    ):
         stored = {name.removeprefix(prefix): tensor for name, tensor in stored.items()}
     return stored
 
@@ -78,25 +82,39 @@ def _equal(one: torch.Tensor, other: torch.Tensor) -> bool:
 
 def _check(named: dict[str, StoredTensor], architecture: GPT2Architecture, where: Path) -> None:
     if architecture.layers > len(named):  # an absurd number must not become a list of tensors
-        raise BundleError(f"{where}: the config says {architecture.layers} layers, but the weights hold {len(named)} "
-                          "tensors in all; they do not belong together")
+        raise BundleError(
+            f"{where}: the config says {architecture.layers} layers, but the weights hold {len(named)} "
+            "tensors in all; they do not belong together"
+        )
     shapes = architecture.tensor_shapes()
     if named and not any(name in shapes for name in named):
         prefix = os.path.commonprefix(list(named)).rpartition(".")[0]
-        advice = (f"All begin with {prefix + '.'!r}: where you load the state dict, say {{name.removeprefix({prefix + '.'!r}): tensor for name, tensor in "
-                  "state.items()}, and save that" if prefix else "Give a GPT-2, or save the model with transformers' save_pretrained")
-        raise BundleError(f"{where} holds {_listed(list(named))} of names that no GPT-2 has; wte.weight, h.0.ln_1.weight and so on were expected, "
-                          f"with or without \"transformer.\". {advice}")
+        advice = (
+            f"All begin with {prefix + '.'!r}: where you load the state dict, say {{name.removeprefix({prefix + '.'!r}): tensor for name, tensor in "
+            "state.items()}, and save that"
+            if prefix
+            else "Give a GPT-2, or save the model with transformers' save_pretrained"
+        )
+        raise BundleError(
+            f"{where} holds {_listed(list(named))} of names that no GPT-2 has; wte.weight, h.0.ln_1.weight and so on were expected, "
+            f'with or without "transformer.". {advice}'
+        )
     if missing := [name for name in shapes if name not in named]:
-        raise BundleError(f"{where} lacks {_listed(missing)} of the {len(shapes)} tensors of the GPT-2 its config "
-                          "describes; save or download the whole model again")
+        raise BundleError(
+            f"{where} lacks {_listed(missing)} of the {len(shapes)} tensors of the GPT-2 its config "
+            "describes; save or download the whole model again"
+        )
     if unknown := [name for name in named if name not in shapes]:
-        raise BundleError(f"{where} holds {_listed(unknown)} that the GPT-2 its config describes does not have: it is "
-                          "another model, or the config is another's. Save it as a GPT2LMHeadModel")
+        raise BundleError(
+            f"{where} holds {_listed(unknown)} that the GPT-2 its config describes does not have: it is "
+            "another model, or the config is another's. Save it as a GPT2LMHeadModel"
+        )
     for name, shape in shapes.items():
         if named[name].shape != shape:
-            raise BundleError(f"{where}: {name} has the shape {list(named[name].shape)}, but its config makes it "
-                              f"{list(shape)}; give the config that belongs to these weights")
+            raise BundleError(
+                f"{where}: {name} has the shape {list(named[name].shape)}, but its config makes it "
+                f"{list(shape)}; give the config that belongs to these weights"
+            )
 
 
 def _listed(names: list[str]) -> str:

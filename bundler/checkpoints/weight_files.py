@@ -51,15 +51,26 @@ def find_weights(folder: Path) -> Path | None:
 def shard_names(index: Path) -> dict[str, str]:
     """An index's map from tensor to file name. Raises BundleError unless it names plain files of its own folder."""
     weight_map = read_json(index).get("weight_map")
-    if not isinstance(weight_map, dict) or not weight_map or not all(
-            isinstance(file, str) for file in weight_map.values()):
+    if (
+        not isinstance(weight_map, dict)
+        or not weight_map
+        or not all(isinstance(file, str) for file in weight_map.values())
+    ):
         raise BundleError(f"{index} has no weight_map from tensor to file; download it again")
     check_names(weight_map, index)
     suffix = ".safetensors" if index.name == SAFETENSORS_INDEX else ".bin"
     for file in set(weight_map.values()):
         # A path that leaves the folder would let a downloaded index read any file of this machine.
-        if "/" in file or "\\" in file or not file.endswith(suffix) or len(file) > LONGEST_NAME or not file.isprintable():
-            raise BundleError(f"{index} names the shard {brief(file)}; the name of a {suffix} file beside it was expected")
+        if (
+            "/" in file
+            or "\\" in file
+            or not file.endswith(suffix)
+            or len(file) > LONGEST_NAME
+            or not file.isprintable()
+        ):
+            raise BundleError(
+                f"{index} names the shard {brief(file)}; the name of a {suffix} file beside it was expected"
+            )
     return weight_map
 
 
@@ -74,15 +85,19 @@ def read_weights(path: Path) -> tuple[dict[str, StoredTensor], list[Path]]:
     shards = {}
     for file in sorted(set(weight_map.values())):
         if not (path.parent / file).is_file():
-            raise BundleError(f"{path.parent / file} is missing, though {path.name} names it; "
-                              "download the checkpoint again")
+            raise BundleError(
+                f"{path.parent / file} is missing, though {path.name} names it; download the checkpoint again"
+            )
         shards[file] = _read_file(path.parent / file)
     for name, file in weight_map.items():
         if name not in shards[file]:
-            raise BundleError(f"{path.parent / file} does not hold {name}, though {path.name} says so; "
-                              "download the checkpoint again")
-    return ({name: shards[file][name] for name, file in weight_map.items()},
-            [path, *(path.parent / file for file in shards)])
+            raise BundleError(
+                f"{path.parent / file} does not hold {name}, though {path.name} says so; download the checkpoint again"
+            )
+    return (
+        {name: shards[file][name] for name, file in weight_map.items()},
+        [path, *(path.parent / file for file in shards)],
+    )
 
 
 def _read_file(path: Path) -> dict[str, StoredTensor]:
@@ -95,7 +110,9 @@ def _read_file(path: Path) -> dict[str, StoredTensor]:
         raise BundleError(f"{path} is a Git LFS pointer, not the weights; run `git lfs pull` in that folder")
     if path.suffix == ".safetensors":
         if len(start) >= 8 and LARGEST_HEADER < struct.unpack_from("<Q", start)[0] <= path.stat().st_size:
-            raise BundleError(f"{path} has a header of more than {LARGEST_HEADER:,} bytes, which no GPT-2 needs; download or save it again")
+            raise BundleError(
+                f"{path} has a header of more than {LARGEST_HEADER:,} bytes, which no GPT-2 needs; download or save it again"
+            )
         stored = _read_safetensors(path)
     else:
         stored = _read_bin(path)
@@ -106,8 +123,10 @@ def _read_file(path: Path) -> dict[str, StoredTensor]:
 def check_names(names: Iterable[str], path: Path) -> None:
     """Raise BundleError unless tensors' names are fit to be printed. GPT-2's have 35 characters at most."""
     if strange := next((name for name in names if len(name) > LONGEST_NAME or not name.isprintable()), None):
-        raise BundleError(f"{path} holds a tensor named {brief(strange)}; a printable name of at most {LONGEST_NAME} characters was expected. "
-                          "Download or save it again")
+        raise BundleError(
+            f"{path} holds a tensor named {brief(strange)}; a printable name of at most {LONGEST_NAME} characters was expected. "
+            "Download or save it again"
+        )
 
 
 def _read_safetensors(path: Path) -> dict[str, StoredTensor]:
@@ -115,9 +134,13 @@ def _read_safetensors(path: Path) -> dict[str, StoredTensor]:
         file = safe_open(native_path(path, "safetensors"), framework="pt")
         slices = {name: file.get_slice(name) for name in file.keys()}
     except (SafetensorError, OSError, MemoryError) as error:
-        raise BundleError(f"{path} is not a complete safetensors file ({str(error)[:200]}); download or save it again") from None
-    return {name: StoredTensor(path, tuple(part.get_shape()), _safetensors_reader(file, path, name, part.get_dtype()))
-            for name, part in slices.items()}
+        raise BundleError(
+            f"{path} is not a complete safetensors file ({str(error)[:200]}); download or save it again"
+        ) from None
+    return {
+        name: StoredTensor(path, tuple(part.get_shape()), _safetensors_reader(file, path, name, part.get_dtype()))
+        for name, part in slices.items()
+    }
 
 
 def _safetensors_reader(file, path: Path, name: str, dtype: str) -> Callable[[], torch.Tensor]:
@@ -131,17 +154,23 @@ def _safetensors_reader(file, path: Path, name: str, dtype: str) -> Callable[[],
 
 def _read_bin(path: Path) -> dict[str, StoredTensor]:
     state = load_pickle(path)
-    if not isinstance(state, dict) or not state or not all(
-            isinstance(name, str) and isinstance(tensor, torch.Tensor) for name, tensor in state.items()):
+    if (
+        not isinstance(state, dict)
+        or not state
+        or not all(isinstance(name, str) and isinstance(tensor, torch.Tensor) for name, tensor in state.items())
+    ):
         raise BundleError(f"{path} does not hold named tensors; a state dict saved by transformers was expected")
     return {name: tensor_in_pickle(path, name, tensor) for name, tensor in state.items()}
 
 
 def tensor_in_pickle(path: Path, name: str, tensor: torch.Tensor) -> StoredTensor:
     """A StoredTensor over an unpickled one, which is still mapped from the file."""
+
     def read() -> torch.Tensor:
         if reason := unreadable(tensor):
-            raise BundleError(f"{path} holds {name} as {reason}; a plain tensor was expected. Save the model with save_pretrained")
+            raise BundleError(
+                f"{path} holds {name} as {reason}; a plain tensor was expected. Save the model with save_pretrained"
+            )
         if tensor.dtype not in FLOATS:
             raise BundleError(_not_floats(path, name, str(tensor.dtype).removeprefix("torch.")))
         return tensor.detach()
@@ -161,12 +190,16 @@ def load_pickle(path: Path) -> object:
     except pickle.UnpicklingError as error:
         raise BundleError(
             f"{path} cannot be loaded without running code from it, which is never done ({error}). If you trust it, "
-            "convert it to safetensors: load it with what wrote it, and save the model with save_pretrained") from None
+            "convert it to safetensors: load it with what wrote it, and save the model with save_pretrained"
+        ) from None
     except ValueError as error:
-        raise BundleError(f"{path} is damaged or not written by torch.save ({error}); "
-                          "download or save it again") from None
+        raise BundleError(
+            f"{path} is damaged or not written by torch.save ({error}); download or save it again"
+        ) from None
 
 
 def _not_floats(path: Path, name: str, dtype: str) -> str:
-    return (f"{path} holds {name} as {dtype}; float16, bfloat16, float32 or float64 was expected. "
-            "Give the checkpoint it was quantised from")
+    return (
+        f"{path} holds {name} as {dtype}; float16, bfloat16, float32 or float64 was expected. "
+        "Give the checkpoint it was quantised from"
+    )

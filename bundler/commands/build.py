@@ -32,27 +32,82 @@ def _say_notes(terminal: Terminal, notes: Sequence[str]) -> None:
 @click.argument("model")
 @click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="Folder to write.")
 @click.option("--name", help="Name of the bundle files. [default: the output folder's name]")
-@click.option("--quant", "recipe", default="int8", show_default=True,
-              help="fp32, fp16, int8, int8-weight-only, int4-block32, int4-block128 or int8-static.")
-@click.option("--context", type=int, help="Tokens the KV cache holds. Less takes less memory. [default: the model's positions]")
-@click.option("--prefill", callback=_lengths, metavar="N,...", help="Lengths of prefill chunks, which have to divide the context. [default: a short and a long one]")
+@click.option(
+    "--quant",
+    "recipe",
+    default="int8",
+    show_default=True,
+    help="fp32, fp16, int8, int8-weight-only, int4-block32, int4-block128 or int8-static.",
+)
+@click.option(
+    "--context", type=int, help="Tokens the KV cache holds. Less takes less memory. [default: the model's positions]"
+)
+@click.option(
+    "--prefill",
+    callback=_lengths,
+    metavar="N,...",
+    help="Lengths of prefill chunks, which have to divide the context. [default: a short and a long one]",
+)
 @click.option("--start-token", help="[default: the checkpoint's, else <|endoftext|>]")
-@click.option("--stop-token", "stop_tokens", multiple=True, help="May be given several times. [default: the checkpoint's, else <|endoftext|>]")
-@click.option("--tokenizer", type=click.Path(path_type=Path), help="Folder of the vocabulary, if it is not beside the weights.")
-@click.option("--tokenizer-mode", type=click.Choice(["T", "F"]), default="T", show_default=True,
-              help="T: raw text, for every runtime. F: MediaPipe maps bytes first, fewer alias rows.")
-@click.option("--parse-special/--no-parse-special", default=None,
-              help="Whether special tokens typed in a prompt become these tokens, or stay text. [default: as in transformers, which nearly always parses]")
+@click.option(
+    "--stop-token",
+    "stop_tokens",
+    multiple=True,
+    help="May be given several times. [default: the checkpoint's, else <|endoftext|>]",
+)
+@click.option(
+    "--tokenizer", type=click.Path(path_type=Path), help="Folder of the vocabulary, if it is not beside the weights."
+)
+@click.option(
+    "--tokenizer-mode",
+    type=click.Choice(["T", "F"]),
+    default="T",
+    show_default=True,
+    help="T: raw text, for every runtime. F: MediaPipe maps bytes first, fewer alias rows.",
+)
+@click.option(
+    "--parse-special/--no-parse-special",
+    default=None,
+    help="Whether special tokens typed in a prompt become these tokens, or stay text. [default: as in transformers, which nearly always parses]",
+)
 @click.option("--revision", help="Branch, tag or commit of a hub model.")
-@click.option("--calibration", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="Text for int8-static.")
-@click.option("--lora-ranks", callback=_ranks, metavar="R,...", help="Ranks of adapters the bundles take; 16 or 32 has to be one. [default: the adapters']")
-@click.option("--adapter", "adapters", multiple=True, type=click.Path(exists=True, file_okay=False, path_type=Path),
-              help="PEFT folder to export with the bundles, proven. May be given several times.")
-@click.option("--engine", "engines", multiple=True, type=click.Choice(["litert-lm", "mediapipe"]), default=["litert-lm"], show_default=True,
-              help="Engine that has to write PyTorch's text. May be given twice; mediapipe needs Chromium and npm, and minutes.")
-@click.option("--packer", type=click.Choice(["own", "mediapipe"]), default="own", show_default=True,
-              help="Who writes the .task; mediapipe needs the package mediapipe 0.10.35.")
-@click.option("--app-assets", is_flag=True, help="Add a folder with what a phone needs, and print the adb lines that bring it there.")
+@click.option(
+    "--calibration", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="Text for int8-static."
+)
+@click.option(
+    "--lora-ranks",
+    callback=_ranks,
+    metavar="R,...",
+    help="Ranks of adapters the bundles take; 16 or 32 has to be one. [default: the adapters']",
+)
+@click.option(
+    "--adapter",
+    "adapters",
+    multiple=True,
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="PEFT folder to export with the bundles, proven. May be given several times.",
+)
+@click.option(
+    "--engine",
+    "engines",
+    multiple=True,
+    type=click.Choice(["litert-lm", "mediapipe"]),
+    default=["litert-lm"],
+    show_default=True,
+    help="Engine that has to write PyTorch's text. May be given twice; mediapipe needs Chromium and npm, and minutes.",
+)
+@click.option(
+    "--packer",
+    type=click.Choice(["own", "mediapipe"]),
+    default="own",
+    show_default=True,
+    help="Who writes the .task; mediapipe needs the package mediapipe 0.10.35.",
+)
+@click.option(
+    "--app-assets",
+    is_flag=True,
+    help="Add a folder with what a phone needs, and print the adb lines that bring it there.",
+)
 @click.option("--force", is_flag=True, help="Replace an output that exists.")
 @click.option("--dry-run", is_flag=True, help="Check everything that can be checked without building.")
 @terminal_options
@@ -75,14 +130,25 @@ def command(terminal: Terminal, dry_run: bool, **options) -> None:
     options = BuildOptions(**options | {"engines": tuple(dict.fromkeys(options["engines"]))})
     if dry_run:
         plan = plan_build(options)
-        terminal.say(f"{plan.checkpoint.source.name}: {options.recipe}, context {plan.signatures.context}, "
-                     f"prefill {', '.join(map(str, plan.signatures.prefill))}, would write {options.output}")
+        terminal.say(
+            f"{plan.checkpoint.source.name}: {options.recipe}, context {plan.signatures.context}, "
+            f"prefill {', '.join(map(str, plan.signatures.prefill))}, would write {options.output}"
+        )
         _say_notes(terminal, plan.notes)
-        terminal.result({"name": plan.name, "context": plan.signatures.context, "prefill": list(plan.signatures.prefill), "notes": list(plan.notes)})
+        terminal.result(
+            {
+                "name": plan.name,
+                "context": plan.signatures.context,
+                "prefill": list(plan.signatures.prefill),
+                "notes": list(plan.notes),
+            }
+        )
         return
     manifest = build(options, terminal.stage)
     _say_notes(terminal, manifest["notes"])
-    terminal.say(gate_table(f"{manifest['name']}, {manifest['recipe']}", [Gate(**gate) for gate in manifest["verification"]]))
+    terminal.say(
+        gate_table(f"{manifest['name']}, {manifest['recipe']}", [Gate(**gate) for gate in manifest["verification"]])
+    )
     for container in ("task", "litertlm"):
         terminal.say(f"{options.output}/{manifest['name']}.{container}, {manifest['bytes'][container]:,} bytes")
     if options.app_assets:

@@ -20,7 +20,20 @@ from rich.text import Text
 from tokenizer_tools.printable import printable
 
 # What stands for the characters that we print ourselves, where a terminal's encoding lacks them.
-_PLAIN = {"✓": "ok", "→": "->", "“": '"', "”": '"', "‘": "'", "’": "'", "…": "...", "–": "-", "—": "-", "±": "+-", "×": "x", "·": "-"}
+_PLAIN = {
+    "✓": "ok",
+    "→": "->",
+    "“": '"',
+    "”": '"',
+    "‘": "'",
+    "’": "'",
+    "…": "...",
+    "–": "-",
+    "—": "-",
+    "±": "+-",
+    "×": "x",
+    "·": "-",
+}
 _PLAIN_ERRORS = "task-bundler.plain"  # a handler of encoding errors, as "replace" is
 # Control characters but tab and line ends: what a model writes may be meant for the terminal it is shown in.
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
@@ -29,7 +42,7 @@ _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
 def _plain(error: UnicodeError) -> tuple[str, int]:
     if not isinstance(error, UnicodeEncodeError):
         raise error
-    return "".join(_PLAIN.get(character, "?") for character in error.object[error.start:error.end]), error.end
+    return "".join(_PLAIN.get(character, "?") for character in error.object[error.start : error.end]), error.end
 
 
 codecs.register_error(_PLAIN_ERRORS, _plain)
@@ -51,6 +64,7 @@ def prepare_streams() -> None:
     sys.stdin.reconfigure(errors="strict")  # Python's choice for some locales makes lone surrogates of what is not text
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(errors=_PLAIN_ERRORS)
+
 
 from bundler.checkpoints.hub_id import HubAccess
 
@@ -92,8 +106,12 @@ class Terminal:
     def stage(self, text: str) -> Iterator[None]:
         """Show `text` with a running clock while the block works; leave it as a finished line."""
         unicode = self.console.encoding.startswith("utf")
-        with Progress(SpinnerColumn("dots" if unicode else "line", finished_text=Text("✓", "green")), _text_column(),
-                      TimeElapsedColumn(), console=self.console) as progress:
+        with Progress(
+            SpinnerColumn("dots" if unicode else "line", finished_text=Text("✓", "green")),
+            _text_column(),
+            TimeElapsedColumn(),
+            console=self.console,
+        ) as progress:
             task = progress.add_task(printable(text), total=1)
             yield
             progress.update(task, completed=1)
@@ -101,7 +119,9 @@ class Terminal:
     @contextmanager
     def bar(self, text: str, total: float) -> Iterator[Callable[..., None]]:
         """A progress bar; the block calls the yielded function with `completed=` and, if it likes, `description=`."""
-        with Progress(_text_column(), BarColumn(), TaskProgressColumn(), TimeElapsedColumn(), console=self.console) as progress:
+        with Progress(
+            _text_column(), BarColumn(), TaskProgressColumn(), TimeElapsedColumn(), console=self.console
+        ) as progress:
             task = progress.add_task(printable(text), total=total)
             yield functools.partial(progress.update, task)
 
@@ -122,6 +142,8 @@ def hub_options(command: Callable) -> Callable:
         return command(terminal, *args, hub=access, **kwargs)
 
     return wrapped
+
+
 def _text_column() -> TextColumn:
     return TextColumn("{task.description}", markup=False)
 

@@ -40,8 +40,11 @@ def command(terminal: Terminal, files: tuple[Path, ...]) -> None:
     results = [report.as_dict() for report in reports]
     if results:
         terminal.result(results[0] if list(files) == paths[:1] else results)
-    failed = [f"{printable(str(report.path))}: {', '.join(dict.fromkeys(finding.code for finding in report.errors))}"
-              for report in reports if report.errors]
+    failed = [
+        f"{printable(str(report.path))}: {', '.join(dict.fromkeys(finding.code for finding in report.errors))}"
+        for report in reports
+        if report.errors
+    ]
     if failed:
         raise VerificationError("; ".join([*failed, *unreadable]))
     if unreadable:

@@ -16,5 +16,9 @@ def gate_table(title: str, gates: Sequence[Gate]) -> Table:
     table = Table("check", "", "found", title=Text(printable(title)), title_justify="left")
     for gate in gates:
         times = "".join(f"; {name} {seconds * 1e3:,.0f} ms" for name, seconds in gate.seconds.items())
-        table.add_row(Text(printable(gate.name)), Text("passed", "green") if gate.passed else Text("FAILED", "red"), Text(printable(gate.found + times)))
+        table.add_row(
+            Text(printable(gate.name)),
+            Text("passed", "green") if gate.passed else Text("FAILED", "red"),
+            Text(printable(gate.found + times)),
+        )
     return table

@@ -37,12 +37,26 @@ def command() -> None:
 @click.option("-o", "--output", required=True, type=PATH, help="File to write.")
 @click.option("--rank", type=int, help="One of the bundle's. [default: the one that serves both its files]")
 @click.option("--tokenizer", type=PATH, help="Folder of the vocabulary, if it is not beside the weights.")
-@click.option("--skip-gates", is_flag=True, help="Write it unproven. When the bundle passed with another adapter, and time matters.")
+@click.option(
+    "--skip-gates",
+    is_flag=True,
+    help="Write it unproven. When the bundle passed with another adapter, and time matters.",
+)
 @click.option("--force", is_flag=True, help="Replace an output that exists.")
 @terminal_options
 @hub_options
-def export(terminal: Terminal, adapter: Path, bundle: Path, model: str | None, output: Path, rank: int | None, tokenizer: Path | None,
-           skip_gates: bool, force: bool, hub: HubAccess) -> None:
+def export(
+    terminal: Terminal,
+    adapter: Path,
+    bundle: Path,
+    model: str | None,
+    output: Path,
+    rank: int | None,
+    tokenizer: Path | None,
+    skip_gates: bool,
+    force: bool,
+    hub: HubAccess,
+) -> None:
     """Write the PEFT folder ADAPTER as a file that MediaPipe and LiteRT-LM load beside a finished bundle.
 
     Example: task-bundler lora export lora_weights/samples/pirate --bundle out/sample --against gpt2_training/sample -o pirate.tflite
@@ -51,7 +65,9 @@ def export(terminal: Terminal, adapter: Path, bundle: Path, model: str | None, o
 
     check_output_file(output, force, [adapter, bundle])
     if not skip_gates and not model:
-        raise OptionError("--against is missing: give the checkpoint, so that the adapter can be proven to act; or --skip-gates")
+        raise OptionError(
+            "--against is missing: give the checkpoint, so that the adapter can be proven to act; or --skip-gates"
+        )
     with quiet():
         from bundler.pipeline.export_adapter import check_adapter, open_lora_bundles, prepare_adapter, write_adapter
 
@@ -65,7 +81,15 @@ def export(terminal: Terminal, adapter: Path, bundle: Path, model: str | None, o
         terminal.say(gate_table(file.header.name, gates))
     size = write_adapter(file, output)
     terminal.say(f"{output}: rank {file.header.rank}, {size:,} bytes{'' if gates else ', not verified'}")
-    terminal.result({"file": str(output), "bytes": size, **asdict(file.header), "verified": bool(gates), "gates": [gate.as_dict() for gate in gates]})
+    terminal.result(
+        {
+            "file": str(output),
+            "bytes": size,
+            **asdict(file.header),
+            "verified": bool(gates),
+            "gates": [gate.as_dict() for gate in gates],
+        }
+    )
 
 
 @command.command("merge")
@@ -76,7 +100,9 @@ def export(terminal: Terminal, adapter: Path, bundle: Path, model: str | None, o
 @click.option("--force", is_flag=True, help="Replace an output that exists.")
 @terminal_options
 @hub_options
-def merge(terminal: Terminal, base: str, adapter: Path, output: Path, tokenizer: Path | None, force: bool, hub: HubAccess) -> None:
+def merge(
+    terminal: Terminal, base: str, adapter: Path, output: Path, tokenizer: Path | None, force: bool, hub: HubAccess
+) -> None:
     """Add ADAPTER to the weights of BASE: a finished .task, or a checkpoint (folder or hub id).
 
     Into a .task go PEFT folders and adapter files; no engine needs to know of LoRA to run the result. Into a
@@ -109,18 +135,28 @@ def merge(terminal: Terminal, base: str, adapter: Path, output: Path, tokenizer:
 
 
 def _training_options(function):
-    for option in reversed((
+    for option in reversed(
+        (
             click.option("--steps", default=300, show_default=True),
             click.option("--batch", default=8, show_default=True, help="Sequences in a step."),
             click.option("--context", default=128, show_default=True, help="Tokens of a sequence."),
             click.option("--learning-rate", default=2e-3, show_default=True),
             click.option("--warmup", default=20, show_default=True, help="Steps until the learning rate is reached."),
-            click.option("--dropout", default=0.0, show_default=True, help="Helpful when a small text is read many times."),
-            click.option("--evaluate-every", default=50, show_default=True, help="Steps between held-out losses and saved states."),
+            click.option(
+                "--dropout", default=0.0, show_default=True, help="Helpful when a small text is read many times."
+            ),
+            click.option(
+                "--evaluate-every",
+                default=50,
+                show_default=True,
+                help="Steps between held-out losses and saved states.",
+            ),
             click.option("--seed", default=1, show_default=True),
             click.option("--threads", default=0, show_default=True, help="0 leaves it to PyTorch."),
             click.option("--tokenizer", type=PATH, help="Folder of the vocabulary, if it is not beside the weights."),
-            click.option("--force", is_flag=True, help="Replace an output that exists."))):
+            click.option("--force", is_flag=True, help="Replace an output that exists."),
+        )
+    ):
         function = option(function)
     return function
 
@@ -148,15 +184,31 @@ def _opened(model: str, tokenizer: Path | None, hub: HubAccess):
 @click.option("-o", "--output", required=True, type=PATH, help="PEFT folder to write; its name is the adapter's.")
 @click.option("--rank", default=8, show_default=True, type=click.IntRange(1))
 @click.option("--alpha", type=float, help="Strength: deltas are scaled by alpha / rank. [default: twice the rank]")
-@click.option("--targets", default="attn.c_attn,attn.c_proj", show_default=True, help="Modules. Others than these two cannot be exported.")
+@click.option(
+    "--targets",
+    default="attn.c_attn,attn.c_proj",
+    show_default=True,
+    help="Modules. Others than these two cannot be exported.",
+)
 @click.option("--licence", help="Of the adapter, for its model card: an SPDX name such as apache-2.0.")
 @click.option("--restart", is_flag=True, help="Begin anew, whatever state a stopped training left.")
 @click.option("--rslora", is_flag=True, help="Scale by alpha / sqrt(rank). Helpful for large ranks.")
 @_training_options
 @terminal_options
 @hub_options
-def train(terminal: Terminal, model: str, text: str, output: Path, tokenizer: Path | None, force: bool, targets: str,
-          licence: str | None, restart: bool, hub: HubAccess, **recipe) -> None:
+def train(
+    terminal: Terminal,
+    model: str,
+    text: str,
+    output: Path,
+    tokenizer: Path | None,
+    force: bool,
+    targets: str,
+    licence: str | None,
+    restart: bool,
+    hub: HubAccess,
+    **recipe,
+) -> None:
     """Train an adapter of the checkpoint MODEL on TEXT: a file, a folder, or python-stdlib.
 
     A part is held out, and its perplexity reported before and after. Stopped training goes on from its last
@@ -176,7 +228,11 @@ def train(terminal: Terminal, model: str, text: str, output: Path, tokenizer: Pa
             from lora_weights.train import train_adapter
 
             opened, vocabulary, fingerprint = _opened(model, tokenizer, hub)
-        config, corpus, state = FineTuneConfig(targets=tuple(targets.split(",")), **recipe), read_corpus(text), state_path(output)
+        config, corpus, state = (
+            FineTuneConfig(targets=tuple(targets.split(",")), **recipe),
+            read_corpus(text),
+            state_path(output),
+        )
         if restart:
             state.unlink(missing_ok=True)
         with terminal.bar("training", total=config.steps) as advance:
@@ -185,15 +241,32 @@ def train(terminal: Terminal, model: str, text: str, output: Path, tokenizer: Pa
             def show(step: Step) -> None:
                 if step.held_out is not None:
                     held_out[0] = f", held-out perplexity {math.exp(step.held_out):.2f}"
-                advance(completed=step.step, description=f"loss {step.loss:.3f}, {step.tokens_per_second:,.0f} tokens/s{held_out[0]}")
+                advance(
+                    completed=step.step,
+                    description=f"loss {step.loss:.3f}, {step.tokens_per_second:,.0f} tokens/s{held_out[0]}",
+                )
 
-            record = train_adapter(opened, vocabulary, corpus, folder, config, show, state=state, name=output.name, base=model,
-                                   base_fingerprint=fingerprint, licence=licence, source=text,
-                                   command=" ".join(map(shlex.quote, ["task-bundler", *sys.argv[1:]])))
+            record = train_adapter(
+                opened,
+                vocabulary,
+                corpus,
+                folder,
+                config,
+                show,
+                state=state,
+                name=output.name,
+                base=model,
+                base_fingerprint=fingerprint,
+                licence=licence,
+                source=text,
+                command=" ".join(map(shlex.quote, ["task-bundler", *sys.argv[1:]])),
+            )
     state.unlink(missing_ok=True)
-    terminal.say(f"{output}: {record['trainable_parameters']:,} trained parameters; held-out perplexity "
-                 f"{record['held_out_perplexity_before']:.2f} before, {record['held_out_perplexity']:.2f} "
-                 f"± {record['held_out_perplexity_standard_error']:.2f} after")
+    terminal.say(
+        f"{output}: {record['trainable_parameters']:,} trained parameters; held-out perplexity "
+        f"{record['held_out_perplexity_before']:.2f} before, {record['held_out_perplexity']:.2f} "
+        f"± {record['held_out_perplexity_standard_error']:.2f} after"
+    )
     terminal.result({key: value for key, value in record.items() if key != "curve"})
 
 
@@ -203,12 +276,25 @@ def train(terminal: Terminal, model: str, text: str, output: Path, tokenizer: Pa
 @click.option("-o", "--output", required=True, type=PATH, help="Folder for comparison.md, .json and .svg.")
 @click.option("--ranks", default="1,4,16", show_default=True, callback=_numbers, metavar="R,...")
 @click.option("--full-learning-rate", default=3e-4, show_default=True, help="Of full fine-tuning.")
-@click.option("-p", "--prompt", "prompts", multiple=True, help="Continued by each; may be given several times. [default: \"def \"]")
+@click.option(
+    "-p", "--prompt", "prompts", multiple=True, help='Continued by each; may be given several times. [default: "def "]'
+)
 @_training_options
 @terminal_options
 @hub_options
-def compare(terminal: Terminal, model: str, text: str, output: Path, tokenizer: Path | None, force: bool, ranks: tuple[int, ...],
-            full_learning_rate: float, prompts: tuple[str, ...], hub: HubAccess, **recipe) -> None:
+def compare(
+    terminal: Terminal,
+    model: str,
+    text: str,
+    output: Path,
+    tokenizer: Path | None,
+    force: bool,
+    ranks: tuple[int, ...],
+    full_learning_rate: float,
+    prompts: tuple[str, ...],
+    hub: HubAccess,
+    **recipe,
+) -> None:
     """Fine-tune MODEL on TEXT fully and with LoRA at several ranks, and show what each costs and gives.
 
     Example: task-bundler lora compare gpt2_training/sample out/texts/pirate.txt -o out/comparison
@@ -228,10 +314,24 @@ def compare(terminal: Terminal, model: str, text: str, output: Path, tokenizer: 
         order = ["full fine-tuning", *(f"LoRA, rank {rank}" for rank in ranks)]
         with terminal.bar("training", total=config.steps * len(order)) as advance:
             base, results = compare(
-                opened, vocabulary, read_corpus(text), ranks, config, full_learning_rate, prompts or ("def ",),
-                on_step=lambda name, step: advance(completed=order.index(name) * config.steps + step.step, description=f"{name}, loss {step.loss:.3f}"))
-        record = {"model": model, "text": text, "config": asdict(replace(config, rank=0)), "full_learning_rate": full_learning_rate,
-                  **comparison_record(base, results)}
+                opened,
+                vocabulary,
+                read_corpus(text),
+                ranks,
+                config,
+                full_learning_rate,
+                prompts or ("def ",),
+                on_step=lambda name, step: advance(
+                    completed=order.index(name) * config.steps + step.step, description=f"{name}, loss {step.loss:.3f}"
+                ),
+            )
+        record = {
+            "model": model,
+            "text": text,
+            "config": asdict(replace(config, rank=0)),
+            "full_learning_rate": full_learning_rate,
+            **comparison_record(base, results),
+        }
         (folder / "comparison.json").write_text(json.dumps(record, indent=1) + "\n")
         table = comparison_table(base, results)
         (folder / "comparison.md").write_text(table, encoding="utf-8")

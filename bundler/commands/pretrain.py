@@ -29,9 +29,16 @@ from bundler.system.output_folder import staged_folder
 @click.option("--warmup", default=200, show_default=True, help="Steps until the learning rate is reached.")
 @click.option("--weight-decay", default=0.1, show_default=True)
 @click.option("--dropout", default=0.0, show_default=True, help="Helpful when a small text is read many times.")
-@click.option("--split-spaces", default=0.02, show_default=True, type=click.FloatRange(0, 1),
-              help="Share of words split from the space before them, so that prompts may end in a space.")
-@click.option("--evaluate-every", default=250, show_default=True, help="Steps between held-out losses and saved states.")
+@click.option(
+    "--split-spaces",
+    default=0.02,
+    show_default=True,
+    type=click.FloatRange(0, 1),
+    help="Share of words split from the space before them, so that prompts may end in a space.",
+)
+@click.option(
+    "--evaluate-every", default=250, show_default=True, help="Steps between held-out losses and saved states."
+)
 @click.option("--seed", default=1, show_default=True)
 @click.option("--threads", default=0, show_default=True, help="0 leaves it to PyTorch.")
 @click.option("--bfloat16/--float32", default=True, show_default=True, help="Arithmetic of the forward pass.")
@@ -57,19 +64,34 @@ def command(terminal: Terminal, text: str, output: Path, restart: bool, force: b
 
         config = PretrainConfig(**{field.name: recipe[field.name] for field in fields(PretrainConfig)})
         if config.width % config.heads:
-            raise OptionError(f"--width {config.width} is not divisible by --heads {config.heads}; every head needs the same width")
+            raise OptionError(
+                f"--width {config.width} is not divisible by --heads {config.heads}; every head needs the same width"
+            )
         corpus, state = read_corpus(text), state_path(output)
         if restart:
             state.unlink(missing_ok=True)
         with terminal.bar("training", total=config.steps) as advance:
+
             def show(step: Step) -> None:
                 held_out = f", held-out perplexity {math.exp(step.held_out):.2f}" if step.held_out else ""
-                advance(completed=step.step, description=f"loss {step.loss:.3f}, {step.tokens_per_second:,.0f} tokens/s{held_out}")
+                advance(
+                    completed=step.step,
+                    description=f"loss {step.loss:.3f}, {step.tokens_per_second:,.0f} tokens/s{held_out}",
+                )
 
-            record = pretrain(corpus, folder, config, show, state=state, source=text,
-                              command=" ".join(map(shlex.quote, ["task-bundler", *sys.argv[1:]])))
+            record = pretrain(
+                corpus,
+                folder,
+                config,
+                show,
+                state=state,
+                source=text,
+                command=" ".join(map(shlex.quote, ["task-bundler", *sys.argv[1:]])),
+            )
         write_curve(record, folder / "training.svg")
     state.unlink(missing_ok=True)
-    terminal.say(f"{output}: {record['parameters']:,} parameters, held-out perplexity {record['held_out_perplexity']:.3f} "
-                 f"± {record['held_out_perplexity_standard_error']:.3f}")
+    terminal.say(
+        f"{output}: {record['parameters']:,} parameters, held-out perplexity {record['held_out_perplexity']:.3f} "
+        f"± {record['held_out_perplexity_standard_error']:.3f}"
+    )
     terminal.result({key: value for key, value in record.items() if key != "curve"})

@@ -13,8 +13,10 @@ def read_prompt(given: str | None) -> str:
         try:
             given = sys.stdin.read()
         except UnicodeDecodeError as error:
-            raise BundleError(f"the standard input is no {error.encoding} text (byte {error.object[error.start]:#04x}); expected a text to "
-                              "continue; give one in that encoding") from None
+            raise BundleError(
+                f"the standard input is no {error.encoding} text (byte {error.object[error.start]:#04x}); expected a text to "
+                "continue; give one in that encoding"
+            ) from None
         if not given:
             raise BundleError("the standard input is empty; expected a text to continue; give one with --prompt")
     if "\0" in given:
@@ -22,5 +24,7 @@ def read_prompt(given: str | None) -> str:
     try:
         given.encode()
     except UnicodeEncodeError:
-        raise BundleError("the prompt has bytes that are no text in this terminal's encoding; expected a text to continue; type it again") from None
+        raise BundleError(
+            "the prompt has bytes that are no text in this terminal's encoding; expected a text to continue; type it again"
+        ) from None
     return given

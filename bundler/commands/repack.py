@@ -12,8 +12,11 @@ from bundler.commands.console import Terminal, terminal_options
 @click.command("repack")
 @click.argument("source", type=click.Path(path_type=Path), metavar="IN")
 @click.argument("output", type=click.Path(path_type=Path), metavar="OUT")
-@click.option("--tokenizer", type=click.Path(exists=True, path_type=Path),
-              help="The checkpoint's vocabulary, for a .litertlm with Hugging Face's tokenizer. [default: the .task's SentencePiece model]")
+@click.option(
+    "--tokenizer",
+    type=click.Path(exists=True, path_type=Path),
+    help="The checkpoint's vocabulary, for a .litertlm with Hugging Face's tokenizer. [default: the .task's SentencePiece model]",
+)
 @click.option("--force", is_flag=True, help="Replace an output that exists.")
 @terminal_options
 def command(terminal: Terminal, source: Path, output: Path, tokenizer: Path | None, force: bool) -> None:

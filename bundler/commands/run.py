@@ -18,17 +18,36 @@ from lora_weights.errors import LoraError
 @click.command("run")
 @click.argument("file", type=click.Path(path_type=Path))
 @click.option("-p", "--prompt", help="Text to continue. Without it: an interactive session, or standard input.")
-@click.option("-n", "--max-tokens", default=128, show_default=True, type=click.IntRange(1), help="Tokens to write at most.")
+@click.option(
+    "-n", "--max-tokens", default=128, show_default=True, type=click.IntRange(1), help="Tokens to write at most."
+)
 @click.option("--temperature", default=0.8, show_default=True, help="0 is greedy.")
 @click.option("--top-k", default=40, show_default=True)
 @click.option("--top-p", default=1.0, show_default=True)
 @click.option("--seed", type=int, help="Makes sampling repeatable.")
 @click.option("--context", type=click.IntRange(2), help="Tokens of prompt and output together. [default: the file's]")
-@click.option("--adapter", type=click.Path(path_type=Path), help="Adapter file to use; /adapter FILE swaps in an interactive session.")
-@click.option("--show-tokens", is_flag=True, help="Print the prompt's token ids, as this file's tokenizer gives them, and stop.")
+@click.option(
+    "--adapter",
+    type=click.Path(path_type=Path),
+    help="Adapter file to use; /adapter FILE swaps in an interactive session.",
+)
+@click.option(
+    "--show-tokens", is_flag=True, help="Print the prompt's token ids, as this file's tokenizer gives them, and stop."
+)
 @terminal_options
-def command(terminal: Terminal, file: Path, prompt: str | None, max_tokens: int, temperature: float, top_k: int,
-            top_p: float, seed: int | None, context: int | None, adapter: Path | None, show_tokens: bool) -> None:
+def command(
+    terminal: Terminal,
+    file: Path,
+    prompt: str | None,
+    max_tokens: int,
+    temperature: float,
+    top_k: int,
+    top_p: float,
+    seed: int | None,
+    context: int | None,
+    adapter: Path | None,
+    show_tokens: bool,
+) -> None:
     """Continue a text with a .task or .litertlm FILE in LiteRT-LM, on this machine's CPU, streaming.
 
     Example: task-bundler run out/sample/sample.litertlm -p "def "
@@ -65,16 +84,24 @@ def _complete(terminal: Terminal, engine, prompt: str, max_tokens: int, sampling
     ended = time.perf_counter()
     terminal.write("\n" if first else f"{prompt}\n")
     tokens = len(engine.tokenize(text))
-    figures = {"prompt_tokens": len(engine.tokenize(prompt)) + (engine.start_token_id is not None), "tokens": tokens,
-               "seconds_to_first": round((first or ended) - started, 4),
-               "tokens_per_second": round(max(tokens - 1, 0) / max(ended - (first or ended), 1e-9), 1)}
-    terminal.say(f"{figures['prompt_tokens']} tokens in, {tokens} out; first after {figures['seconds_to_first'] * 1000:.0f} ms, "
-                 f"then {figures['tokens_per_second']:.0f} tokens/s", style="dim")
+    figures = {
+        "prompt_tokens": len(engine.tokenize(prompt)) + (engine.start_token_id is not None),
+        "tokens": tokens,
+        "seconds_to_first": round((first or ended) - started, 4),
+        "tokens_per_second": round(max(tokens - 1, 0) / max(ended - (first or ended), 1e-9), 1),
+    }
+    terminal.say(
+        f"{figures['prompt_tokens']} tokens in, {tokens} out; first after {figures['seconds_to_first'] * 1000:.0f} ms, "
+        f"then {figures['tokens_per_second']:.0f} tokens/s",
+        style="dim",
+    )
     return {"text": text, **figures}
 
 
 def _converse(terminal: Terminal, engine, max_tokens: int, sampling, adapter: Path | None) -> None:
-    terminal.say("Type a text to continue; /adapter FILE swaps the adapter, /adapter alone goes back to the base; an empty line or Ctrl-D ends.")
+    terminal.say(
+        "Type a text to continue; /adapter FILE swaps the adapter, /adapter alone goes back to the base; an empty line or Ctrl-D ends."
+    )
     while True:
         try:
             prompt = input("> ")

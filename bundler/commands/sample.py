@@ -18,7 +18,9 @@ from bundler.commands.prompt import read_prompt
 @click.option("--top-k", default=40, show_default=True, type=click.IntRange(1))
 @click.option("--seed", default=0, show_default=True)
 @terminal_options
-def command(terminal: Terminal, folder: Path, prompt: str, max_tokens: int, temperature: float, top_k: int, seed: int) -> None:
+def command(
+    terminal: Terminal, folder: Path, prompt: str, max_tokens: int, temperature: float, top_k: int, seed: int
+) -> None:
     """Continue a text with a checkpoint FOLDER in PyTorch: what the bundle made from it should write too.
 
     Example: task-bundler sample gpt2_training/sample -p "class Stack:"

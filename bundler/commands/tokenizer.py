@@ -23,22 +23,39 @@ if TYPE_CHECKING:
 def vocabulary_options(function):
     """The ways to name a vocabulary, and how to read it."""
     for option in (
-        click.option("--parse-special/--no-parse-special", default=None,
-                     help="Whether special tokens typed in a text become these tokens, or stay text. [default: as in transformers]"),
-        click.option("--merges", type=click.Path(dir_okay=False), help="merges.txt, or OpenAI's vocab.bpe; with --vocab."),
-        click.option("--vocab", type=click.Path(dir_okay=False), help="vocab.json, or OpenAI's encoder.json; with --merges."),
-        click.option("--tokenizer", "tokenizer_path", type=click.Path(),
-                     help="tokenizer.json, or a checkpoint folder that holds it or vocab.json and merges.txt."),
+        click.option(
+            "--parse-special/--no-parse-special",
+            default=None,
+            help="Whether special tokens typed in a text become these tokens, or stay text. [default: as in transformers]",
+        ),
+        click.option(
+            "--merges", type=click.Path(dir_okay=False), help="merges.txt, or OpenAI's vocab.bpe; with --vocab."
+        ),
+        click.option(
+            "--vocab", type=click.Path(dir_okay=False), help="vocab.json, or OpenAI's encoder.json; with --merges."
+        ),
+        click.option(
+            "--tokenizer",
+            "tokenizer_path",
+            type=click.Path(),
+            help="tokenizer.json, or a checkpoint folder that holds it or vocab.json and merges.txt.",
+        ),
     ):
         function = option(function)
     return function
 
 
-_mode = click.option("--mode", type=click.Choice(["T", "F"]), default="T", show_default=True,
-                     help="T: the model takes raw text, in every runtime. F: text mapped to GPT-2's byte alphabet, for "
-                          "runtimes known to honour the BYTES_TO_UNICODE flag.")
-_fail_over = click.option("--fail-over", type=click.IntRange(min=0), metavar="N",
-                          help="Exit with 3 when more than N tokens are mismatched.")
+_mode = click.option(
+    "--mode",
+    type=click.Choice(["T", "F"]),
+    default="T",
+    show_default=True,
+    help="T: the model takes raw text, in every runtime. F: text mapped to GPT-2's byte alphabet, for "
+    "runtimes known to honour the BYTES_TO_UNICODE flag.",
+)
+_fail_over = click.option(
+    "--fail-over", type=click.IntRange(min=0), metavar="N", help="Exit with 3 when more than N tokens are mismatched."
+)
 
 
 @click.group()
@@ -51,15 +68,30 @@ def command() -> None:
 
 @command.command()
 @vocabulary_options
-@click.option("-o", "--output", type=click.Path(dir_okay=False, path_type=Path), required=True, help="The model to write.")
-@click.option("--aliases", type=click.Path(dir_okay=False, path_type=Path),
-              help="Also write the alias table: a JSON list, entry i is the original of id (vocabulary size + i).")
+@click.option(
+    "-o", "--output", type=click.Path(dir_okay=False, path_type=Path), required=True, help="The model to write."
+)
+@click.option(
+    "--aliases",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Also write the alias table: a JSON list, entry i is the original of id (vocabulary size + i).",
+)
 @_mode
 @_fail_over
 @click.option("--force", is_flag=True, help="Overwrite existing outputs.")
 @terminal_options
-def build(terminal: Terminal, tokenizer_path, vocab, merges, parse_special: bool | None, output: Path, aliases: Path | None, mode: str,
-          fail_over: int | None, force: bool) -> None:
+def build(
+    terminal: Terminal,
+    tokenizer_path,
+    vocab,
+    merges,
+    parse_special: bool | None,
+    output: Path,
+    aliases: Path | None,
+    mode: str,
+    fail_over: int | None,
+    force: bool,
+) -> None:
     """Build the SentencePiece model of a GPT-2 vocabulary and check its ids on a built-in text set.
 
     Any mismatch is a failure (exit 3, nothing written), unless --fail-over allows that many tokens. Ids from the
@@ -87,24 +119,52 @@ def build(terminal: Terminal, tokenizer_path, vocab, merges, parse_special: bool
     _write(output, model.proto)
     if aliases is not None:
         _write(aliases, json.dumps(list(model.alias_of)).encode())
-    terminal.say(f"{output}: {len(model.proto) / 1e6:.2f} MB, {model.vocabulary_size:,} ids and {len(model.alias_of):,} aliases")
-    terminal.result({"output": str(output), "aliases": str(aliases) if aliases else None, "alias_of": list(model.alias_of),
-                     "report": report.to_json()})
+    terminal.say(
+        f"{output}: {len(model.proto) / 1e6:.2f} MB, {model.vocabulary_size:,} ids and {len(model.alias_of):,} aliases"
+    )
+    terminal.result(
+        {
+            "output": str(output),
+            "aliases": str(aliases) if aliases else None,
+            "alias_of": list(model.alias_of),
+            "report": report.to_json(),
+        }
+    )
 
 
 @command.command()
 @vocabulary_options
 @click.argument("files", nargs=-1, type=click.Path())
-@click.option("--generated", type=click.IntRange(min=0), default=2000, show_default=True, metavar="N",
-              help="Strings of each named generator to compare besides; 0 leaves the generators out.")
+@click.option(
+    "--generated",
+    type=click.IntRange(min=0),
+    default=2000,
+    show_default=True,
+    metavar="N",
+    help="Strings of each named generator to compare besides; 0 leaves the generators out.",
+)
 @click.option("--seed", type=int, default=0, show_default=True, help="Seed of the generators.")
-@click.option("--save", type=click.Path(dir_okay=False, path_type=Path), help="Also save the report, as .json or .html.")
+@click.option(
+    "--save", type=click.Path(dir_okay=False, path_type=Path), help="Also save the report, as .json or .html."
+)
 @_mode
 @_fail_over
 @click.option("--force", is_flag=True, help="Overwrite an existing --save file.")
 @terminal_options
-def report(terminal: Terminal, tokenizer_path, vocab, merges, parse_special: bool | None, files: tuple[str, ...], generated: int, seed: int,
-           save: Path | None, mode: str, fail_over: int | None, force: bool) -> None:
+def report(
+    terminal: Terminal,
+    tokenizer_path,
+    vocab,
+    merges,
+    parse_special: bool | None,
+    files: tuple[str, ...],
+    generated: int,
+    seed: int,
+    save: Path | None,
+    mode: str,
+    fail_over: int | None,
+    force: bool,
+) -> None:
     """Compare the rebuilt model's ids with the reference tokenizer's on FILES and on generated strings.
 
     FILES are text files or folders, "-" is the standard input. Each text is compared as a whole (in stretches of
@@ -124,7 +184,9 @@ def report(terminal: Terminal, tokenizer_path, vocab, merges, parse_special: boo
     vocabulary = _read(tokenizer_path, vocab, merges, parse_special)
     missing = next((name for name in files if name != "-" and not Path(name).exists()), None)
     if missing is not None:
-        raise BundleError(f"no file or folder {missing!r}; give text files, folders of them, or - for the standard input")
+        raise BundleError(
+            f"no file or folder {missing!r}; give text files, folders of them, or - for the standard input"
+        )
     with terminal.stage("building the SentencePiece model"):
         model = build_sentencepiece(vocabulary, mode)
     with terminal.stage("comparing ids"):
@@ -137,7 +199,9 @@ def report(terminal: Terminal, tokenizer_path, vocab, merges, parse_special: boo
         _gate(result, fail_over)
 
 
-def _read(tokenizer_path: str | None, vocab: str | None, merges: str | None, parse_special: bool | None) -> "BytePairVocabulary":
+def _read(
+    tokenizer_path: str | None, vocab: str | None, merges: str | None, parse_special: bool | None
+) -> "BytePairVocabulary":
     from tokenizer_tools.bpe import read_vocabulary, read_vocabulary_files
 
     if tokenizer_path and not vocab and not merges:
@@ -149,8 +213,10 @@ def _read(tokenizer_path: str | None, vocab: str | None, merges: str | None, par
 
 def _gate(report: "MismatchReport", allowed: int) -> None:
     if report.mismatched_tokens > allowed:
-        raise VerificationError(f"{report.mismatched_tokens:,} of {report.total('tokens'):,} tokens are not the reference's; "
-                                f"{allowed:,} allowed. Examples are in the table, all of them with --json")
+        raise VerificationError(
+            f"{report.mismatched_tokens:,} of {report.total('tokens'):,} tokens are not the reference's; "
+            f"{allowed:,} allowed. Examples are in the table, all of them with --json"
+        )
 
 
 def _saved(report: "MismatchReport", suffix: str) -> bytes:
@@ -184,7 +250,11 @@ def _print_report(terminal: Terminal, report: "MismatchReport") -> None:
     terminal.say(table)
     for name, counts in report.by_class.items():
         for example in counts.examples:
-            terminal.say(f"  {name}, {example.cause}: {ascii(example.text)} expected {example.expected}, found {example.found}")
+            terminal.say(
+                f"  {name}, {example.cause}: {ascii(example.text)} expected {example.expected}, found {example.found}"
+            )
     speeds = ", ".join(f"{tokenizer} {speed:.1f} MB/s" for tokenizer, speed in report.encode_mb_s.items())
-    terminal.say(f"mode {report.mode}, {report.alias_rows:,} alias rows, {report.model_bytes / 1e6:.2f} MB, "
-                 f"loads in {report.load_ms:.1f} ms, encodes: {speeds}")
+    terminal.say(
+        f"mode {report.mode}, {report.alias_rows:,} alias rows, {report.model_bytes / 1e6:.2f} MB, "
+        f"loads in {report.load_ms:.1f} ms, encodes: {speeds}"
+    )

@@ -36,7 +36,9 @@ def command(terminal: Terminal, file: Path, other: Path | None, prompt: str, por
     from bundler.web.server import ServedBundle, serve, site
 
     files = [path for path in (file, other) if path]
-    bundles = [ServedBundle(path, name, model_context(open_bundle(path).model)) for path, name in zip(files, _names(files))]
+    bundles = [
+        ServedBundle(path, name, model_context(open_bundle(path).model)) for path, name in zip(files, _names(files))
+    ]
     with terminal.stage("Fetching MediaPipe's engine for the web, the first time"):
         packages = install_runtime()
     with serve(site(packages, bundles, prompt), port) as address:

@@ -14,17 +14,42 @@ from bundler.errors import VerificationError
 @click.command("verify")
 @click.argument("file", type=click.Path(path_type=Path))
 @click.option("--against", "model", required=True, help="The checkpoint: a folder, a hub id, or nanoGPT's ckpt.pt.")
-@click.option("--text", "texts", multiple=True, type=click.Path(path_type=Path),
-              help="Text file or folder for perplexity and KL divergence. May be given several times. [default: a few built-in lines]")
-@click.option("--engine", "engines", multiple=True, type=click.Choice(["litert-lm", "mediapipe", "none"]), default=["litert-lm"],
-              show_default=True, help="Engine that has to write PyTorch's text, besides the logits in LiteRT. May be given twice.")
-@click.option("--tokenizer", type=click.Path(path_type=Path), help="Folder of the vocabulary, if it is not beside the weights.")
+@click.option(
+    "--text",
+    "texts",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    help="Text file or folder for perplexity and KL divergence. May be given several times. [default: a few built-in lines]",
+)
+@click.option(
+    "--engine",
+    "engines",
+    multiple=True,
+    type=click.Choice(["litert-lm", "mediapipe", "none"]),
+    default=["litert-lm"],
+    show_default=True,
+    help="Engine that has to write PyTorch's text, besides the logits in LiteRT. May be given twice.",
+)
+@click.option(
+    "--tokenizer", type=click.Path(path_type=Path), help="Folder of the vocabulary, if it is not beside the weights."
+)
 @click.option("--revision", help="Branch, tag or commit of a hub model.")
-@click.option("--quant", "recipe", help="Hold it to this recipe's limits. [default: what the bundle says or looks like]")
+@click.option(
+    "--quant", "recipe", help="Hold it to this recipe's limits. [default: what the bundle says or looks like]"
+)
 @terminal_options
 @hub_options
-def command(terminal: Terminal, file: Path, model: str, texts: tuple[Path, ...], engines: tuple[str, ...], tokenizer: Path | None,
-            revision: str | None, recipe: str | None, hub: HubAccess) -> None:
+def command(
+    terminal: Terminal,
+    file: Path,
+    model: str,
+    texts: tuple[Path, ...],
+    engines: tuple[str, ...],
+    tokenizer: Path | None,
+    revision: str | None,
+    recipe: str | None,
+    hub: HubAccess,
+) -> None:
     """Hold a .task or .litertlm FILE, whoever made it, against the checkpoint it was made from. Exit code 3 if a gate fails.
 
     Example: task-bundler verify out/sample/sample.task --against gpt2_training/sample --text my_texts/
@@ -35,9 +60,21 @@ def command(terminal: Terminal, file: Path, model: str, texts: tuple[Path, ...],
         from bundler.commands.gate_table import gate_table
         from bundler.verification.verify_bundle import verify_bundle
 
-    gates = verify_bundle(file, model, tokenizer=tokenizer, revision=revision, recipe=recipe, texts=texts, hub=hub,
-                          engines=tuple(dict.fromkeys(engine for engine in engines if engine != "none")), stage=terminal.stage, bar=terminal.bar)
+    gates = verify_bundle(
+        file,
+        model,
+        tokenizer=tokenizer,
+        revision=revision,
+        recipe=recipe,
+        texts=texts,
+        hub=hub,
+        engines=tuple(dict.fromkeys(engine for engine in engines if engine != "none")),
+        stage=terminal.stage,
+        bar=terminal.bar,
+    )
     terminal.say(gate_table(str(file), gates))
-    terminal.result({"file": str(file), "passed": all(gate.passed for gate in gates), "gates": [gate.as_dict() for gate in gates]})
+    terminal.result(
+        {"file": str(file), "passed": all(gate.passed for gate in gates), "gates": [gate.as_dict() for gate in gates]}
+    )
     if failed := [gate for gate in gates if not gate.passed]:
         raise VerificationError("; ".join(f"{gate.name}: {gate.found}" for gate in failed))

@@ -64,16 +64,26 @@ def _open_task(path: Path) -> Bundle:
     if any(entry.name == MANIFEST for entry in task.entries):
         manifest = parse_json(task.read_entry(MANIFEST), f"{path}: its entry {MANIFEST}")
     start = parameters.start_token if parameters.start_token is not None else parameters.start_token_id
-    return Bundle(path, task.section(MODEL), task.read_entry(TOKENIZER), None, start,
-                  (*parameters.stop_tokens, *parameters.stop_token_ids), manifest, parameters.bytes_to_unicode,
-                  _noted_aliases(manifest, path))
+    return Bundle(
+        path,
+        task.section(MODEL),
+        task.read_entry(TOKENIZER),
+        None,
+        start,
+        (*parameters.stop_tokens, *parameters.stop_token_ids),
+        manifest,
+        parameters.bytes_to_unicode,
+        _noted_aliases(manifest, path),
+    )
 
 
 def _noted_aliases(manifest: dict, path: Path) -> tuple[int, ...]:
     facts = manifest.get("tokenizer", {})
     aliases = facts.get("alias_of", []) if isinstance(facts, dict) else None
     if not isinstance(aliases, list) or any(type(id_) is not int for id_ in aliases):
-        raise BundleError(f"{path}: its entry {MANIFEST} has no list of token ids as tokenizer.alias_of; build the bundle again")
+        raise BundleError(
+            f"{path}: its entry {MANIFEST} has no list of token ids as tokenizer.alias_of; build the bundle again"
+        )
     return tuple(aliases)
 
 
@@ -94,4 +104,6 @@ def _aliases(file: LitertLmFile) -> tuple[int, ...]:
     try:
         return tuple(int(id_) for id_ in json.loads(noted))
     except (TypeError, ValueError, OverflowError, RecursionError) as error:
-        raise BundleError(f"{file.path}: its {ALIASES} is {str(noted)[:60]!r} ({error}); expected a list of token ids; repack the bundle") from error
+        raise BundleError(
+            f"{file.path}: its {ALIASES} is {str(noted)[:60]!r} ({error}); expected a list of token ids; repack the bundle"
+        ) from error

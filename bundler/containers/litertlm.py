@@ -37,8 +37,19 @@ _METADATA_LIMIT = 1 << 20  # bytes
 _TYPE_NAMES = {number: name for name, number in vars(schema.AnySectionDataType).items() if isinstance(number, int)}
 _VALUE_TYPES = {number: name for name, number in vars(schema.VData).items() if isinstance(number, int)}
 # Types of values in key-value pairs -> the code of their number in a struct. Slots are those of litertlm_header_schema.fbs.
-_NUMBERS = {"Bool": "?", "UInt8": "B", "Int8": "b", "UInt16": "H", "Int16": "h", "UInt32": "I", "Int32": "i", "Float32": "f", "UInt64": "Q",
-            "Int64": "q", "Double": "d"}
+_NUMBERS = {
+    "Bool": "?",
+    "UInt8": "B",
+    "Int8": "b",
+    "UInt16": "H",
+    "Int16": "h",
+    "UInt32": "I",
+    "Int32": "i",
+    "Float32": "f",
+    "UInt64": "Q",
+    "Int64": "q",
+    "Double": "d",
+}
 
 
 @dataclass(frozen=True)
@@ -107,14 +118,23 @@ class LitertLmFile:
     def _required(self, type: str, model_type: str | None = None) -> LitertLmSection:
         section = self.find(type, model_type)
         if section is None:
-            raise BundleError(f"{self.path}: no section {type}{f' of model_type {model_type}' if model_type else ''}, only "
-                              f"{', '.join(section.type for section in self.sections) or 'none at all'}; "
-                              "expected an LLM's .litertlm; check that this is the right file")
+            raise BundleError(
+                f"{self.path}: no section {type}{f' of model_type {model_type}' if model_type else ''}, only "
+                f"{', '.join(section.type for section in self.sections) or 'none at all'}; "
+                "expected an LLM's .litertlm; check that this is the right file"
+            )
         return section
 
 
-def write_litertlm(path: Path, model: Path | bytes | FileSection, metadata: LlmMetadata, *, tokenizer_json: Path | bytes | None = None,
-                   sentencepiece: Path | bytes | None = None, model_metadata: Mapping[str, str] | None = None) -> None:
+def write_litertlm(
+    path: Path,
+    model: Path | bytes | FileSection,
+    metadata: LlmMetadata,
+    *,
+    tokenizer_json: Path | bytes | None = None,
+    sentencepiece: Path | bytes | None = None,
+    model_metadata: Mapping[str, str] | None = None,
+) -> None:
     """Write a `.litertlm` file whose bytes are a function of the arguments alone.
 
     `model` is a TFLite file, or one inside another file, streamed through; give one of `tokenizer_json` (Hugging Face; exact, compressed here) and
@@ -122,15 +142,20 @@ def write_litertlm(path: Path, model: Path | bytes | FileSection, metadata: LlmM
     so two different files never share one; no time is written. Raises BundleError; `path` is then as it was.
     """
     if (tokenizer_json is None) == (sentencepiece is None):
-        raise BundleError(f"{path}: {'no tokenizer' if tokenizer_json is None else 'two tokenizers'} given; "
-                          "a .litertlm holds one; give tokenizer_json or sentencepiece")
+        raise BundleError(
+            f"{path}: {'no tokenizer' if tokenizer_json is None else 'two tokenizers'} given; "
+            "a .litertlm holds one; give tokenizer_json or sentencepiece"
+        )
     if tokenizer_json is not None:
         json = b"".join(_chunks(tokenizer_json))
         tokenizer = (HF_TOKENIZER_SECTION, {}, len(json).to_bytes(8, "little") + zlib.compress(json))
     else:
         tokenizer = (SENTENCEPIECE_SECTION, {}, sentencepiece)
-    planned = [(LLM_METADATA_SECTION, {}, metadata.encode()), tokenizer,
-               (MODEL_SECTION, {"model_type": PREFILL_DECODE, **(model_metadata or {})}, model)]
+    planned = [
+        (LLM_METADATA_SECTION, {}, metadata.encode()),
+        tokenizer,
+        (MODEL_SECTION, {"model_type": PREFILL_DECODE, **(model_metadata or {})}, model),
+    ]
     # The header's length does not depend on the offsets and the id that are known only at the end.
     header_size = len(_header([(type, pairs, 1, 1) for type, pairs, _ in planned], uuid.UUID(int=0)))
     placed, digest = [], hashlib.sha256()
@@ -151,8 +176,16 @@ def write_litertlm(path: Path, model: Path | bytes | FileSection, metadata: LlmM
         assert len(header) == header_size
         stream.seek(0)
         stream.write(core.HEADER_MAGIC_BYTES)
-        stream.write(struct.pack("<4LQ", core.LITERTLM_MAJOR_VERSION, core.LITERTLM_MINOR_VERSION, core.LITERTLM_PATCH_VERSION,
-                                 0, core.HEADER_BEGIN_BYTE_OFFSET + header_size))
+        stream.write(
+            struct.pack(
+                "<4LQ",
+                core.LITERTLM_MAJOR_VERSION,
+                core.LITERTLM_MINOR_VERSION,
+                core.LITERTLM_PATCH_VERSION,
+                0,
+                core.HEADER_BEGIN_BYTE_OFFSET + header_size,
+            )
+        )
         stream.write(header)
 
 
@@ -169,18 +202,24 @@ def read_litertlm(path: Path) -> LitertLmFile:
             stream.seek(0)
             fixed = stream.read(core.HEADER_BEGIN_BYTE_OFFSET)
             if fixed[:8] != core.HEADER_MAGIC_BYTES or len(fixed) < core.HEADER_BEGIN_BYTE_OFFSET:
-                raise BundleError(f"{path}: begins with {fixed[:8]!r}; a .litertlm file begins with {core.HEADER_MAGIC_BYTES!r}; "
-                                  "check that this is the right file")
+                raise BundleError(
+                    f"{path}: begins with {fixed[:8]!r}; a .litertlm file begins with {core.HEADER_MAGIC_BYTES!r}; "
+                    "check that this is the right file"
+                )
             *version, _, header_end = struct.unpack("<4LQ", fixed[8:])
             if version[0] != core.LITERTLM_MAJOR_VERSION:
-                raise BundleError(f"{path}: format version {'.'.join(map(str, version))}; expected "
-                                  f"{core.LITERTLM_MAJOR_VERSION}.x; use a release of task-bundler made for it")
+                raise BundleError(
+                    f"{path}: format version {'.'.join(map(str, version))}; expected "
+                    f"{core.LITERTLM_MAJOR_VERSION}.x; use a release of task-bundler made for it"
+                )
             header_size = header_end - core.HEADER_BEGIN_BYTE_OFFSET
             if not 0 < header_size <= HEADER_LIMIT or header_end > file_size:
                 raise _damaged(path, f"a header said to end at byte {header_end} of {file_size}")
             header = stream.read(header_size)
     except OSError as error:
-        raise BundleError(f"{path}: cannot be read ({error.strerror or error}); expected a .litertlm file; check the path") from error
+        raise BundleError(
+            f"{path}: cannot be read ({error.strerror or error}); expected a .litertlm file; check the path"
+        ) from error
     try:
         system_metadata, sections = parse_header(header)
     except Damaged as damage:
@@ -198,17 +237,28 @@ def read_litertlm(path: Path) -> LitertLmFile:
 def _header(sections: Iterable[tuple[str, Mapping[str, str], int, int]], identity: uuid.UUID) -> bytes:
     root = schema.LiteRTLMMetaDataT(
         systemMetadata=schema.SystemMetadataT(entries=_pairs({"uuid": str(identity)})),
-        sectionMetadata=schema.SectionMetadataT(objects=[
-            schema.SectionObjectT(items=_pairs(pairs), beginOffset=begin, endOffset=end,
-                                  dataType=getattr(schema.AnySectionDataType, type)) for type, pairs, begin, end in sections]))
+        sectionMetadata=schema.SectionMetadataT(
+            objects=[
+                schema.SectionObjectT(
+                    items=_pairs(pairs),
+                    beginOffset=begin,
+                    endOffset=end,
+                    dataType=getattr(schema.AnySectionDataType, type),
+                )
+                for type, pairs, begin, end in sections
+            ]
+        ),
+    )
     builder = flatbuffers.Builder(core.BLOCK_SIZE)
     builder.Finish(root.Pack(builder))
     return bytes(builder.Output())
 
 
 def _pairs(pairs: Mapping[str, str]) -> list[schema.KeyValuePairT]:
-    return [schema.KeyValuePairT(key=key, value=schema.StringValueT(value), valueType=schema.VData.StringValue)
-            for key, value in pairs.items()]
+    return [
+        schema.KeyValuePairT(key=key, value=schema.StringValueT(value), valueType=schema.VData.StringValue)
+        for key, value in pairs.items()
+    ]
 
 
 def parse_header(header: bytes) -> tuple[dict, list[LitertLmSection]]:
@@ -220,7 +270,9 @@ def parse_header(header: bytes) -> tuple[dict, list[LitertLmSection]]:
     sections = []
     for item in listed.tables(0):
         begin, end, type = item.number(1, "Q"), item.number(2, "Q"), item.number(3, "B")
-        sections.append(LitertLmSection(_TYPE_NAMES.get(type, f"type {type}"), begin, end - begin, _read_pairs(item.tables(0))))
+        sections.append(
+            LitertLmSection(_TYPE_NAMES.get(type, f"type {type}"), begin, end - begin, _read_pairs(item.tables(0)))
+        )
     return _read_pairs(system.tables(0)) if system else {}, sections
 
 
@@ -241,4 +293,6 @@ def _chunks(source: Path | bytes | FileSection) -> Iterable[bytes]:
 
 
 def _damaged(path: Path, found: str) -> BundleError:
-    return BundleError(f"{path}: {found}; expected a sound .litertlm file; copy or download it again, or build it again")
+    return BundleError(
+        f"{path}: {found}; expected a sound .litertlm file; copy or download it again, or build it again"
+    )

@@ -43,7 +43,9 @@ class LlmMetadata:
         try:
             if self.start_token is not None:
                 if isinstance(self.start_token, tuple):
-                    raise ValueError(f"start token {self.start_token}: of a sequence the engine puts in the first id only")
+                    raise ValueError(
+                        f"start token {self.start_token}: of a sequence the engine puts in the first id only"
+                    )
                 _fill(message.start_token, self.start_token)
             for token in self.stop_tokens:
                 _fill(message.stop_tokens.add(), token)
@@ -61,8 +63,10 @@ class LlmMetadata:
             if self.chat_template:
                 message.jinja_prompt_template = self.chat_template
         except (ValueError, TypeError, AttributeError) as error:
-            raise BundleError(f"LlmMetadata that cannot be written ({error}); expected token ids that fit int32, text in "
-                              "UTF-8 and a model type of litert-lm-builder; correct the value") from error
+            raise BundleError(
+                f"LlmMetadata that cannot be written ({error}); expected token ids that fit int32, text in "
+                "UTF-8 and a model type of litert-lm-builder; correct the value"
+            ) from error
         # Both are mandatory in the builder's own check; a completion model does neither.
         message.supports_thinking = message.supports_function_calling = False
         return message.SerializeToString(deterministic=True)
@@ -74,18 +78,27 @@ class LlmMetadata:
         try:
             message.ParseFromString(data)
         except DecodeError as error:
-            raise BundleError(f"LlmMetadata cannot be read ({error}); expected a serialized LlmMetadata message; "
-                              "build the .litertlm file again") from error
-        templates = {role: PromptTemplate(getattr(message.prompt_templates, role).prefix, getattr(message.prompt_templates, role).suffix)
-                     for role in ("user", "model", "system")}
+            raise BundleError(
+                f"LlmMetadata cannot be read ({error}); expected a serialized LlmMetadata message; "
+                "build the .litertlm file again"
+            ) from error
+        templates = {
+            role: PromptTemplate(
+                getattr(message.prompt_templates, role).prefix, getattr(message.prompt_templates, role).suffix
+            )
+            for role in ("user", "model", "system")
+        }
         start_token = _token(message.start_token) if message.HasField("start_token") else None
         if isinstance(start_token, tuple):
             start_token = start_token[0] if start_token else None  # as the engine reads it
         return cls(
             start_token=start_token,
-            stop_tokens=tuple(map(_token, message.stop_tokens)), max_num_tokens=message.max_num_tokens,
-            chat_template=message.jinja_prompt_template, model_type=message.llm_model_type.WhichOneof("model_type") or "",
-            **templates)
+            stop_tokens=tuple(map(_token, message.stop_tokens)),
+            max_num_tokens=message.max_num_tokens,
+            chat_template=message.jinja_prompt_template,
+            model_type=message.llm_model_type.WhichOneof("model_type") or "",
+            **templates,
+        )
 
 
 def _fill(union: token_pb2.TokenUnion, token: Token) -> None:

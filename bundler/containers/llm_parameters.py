@@ -65,9 +65,15 @@ class LlmParameters:
         """
         self._check()
         template = self.prompt_template or self._derived_template()
-        single = _text(_SESSION_PREFIX, self.system_prompt) + _text(_PREFIX, template.prefix) + _text(_SUFFIX, template.suffix)
-        roles = b"".join(_message(number, _text(_PREFIX, role.prefix) + _text(_SUFFIX, role.suffix))
-                         for role, number in ((getattr(self, name), number) for name, number in _ROLES.items()))
+        single = (
+            _text(_SESSION_PREFIX, self.system_prompt)
+            + _text(_PREFIX, template.prefix)
+            + _text(_SUFFIX, template.suffix)
+        )
+        roles = b"".join(
+            _message(number, _text(_PREFIX, role.prefix) + _text(_SUFFIX, role.suffix))
+            for role, number in ((getattr(self, name), number) for name, number in _ROLES.items())
+        )
         fields = [
             (_STOP_TOKENS, b"".join(_tagged(_STOP_TOKENS, token.encode()) for token in self.stop_tokens)),
             (_PROMPT_TEMPLATE, _message(_PROMPT_TEMPLATE, single)),
@@ -94,19 +100,32 @@ class LlmParameters:
         for number, wire, value, raw in _fields(data):
             match number, wire:
                 # One of the two: the later one on the wire wins.
-                case (4, 0): start_token, start_token_id = None, _int32(value)
-                case (6, 2): start_token, start_token_id = _decode_text(value, "start_token"), None
-                case (5, 2): stop_tokens.append(_decode_text(value, "stop_tokens"))
-                case (7, 0): normalizations.append(value)
-                case (7, 2): normalizations += _packed(value)
+                case (4, 0):
+                    start_token, start_token_id = None, _int32(value)
+                case (6, 2):
+                    start_token, start_token_id = _decode_text(value, "start_token"), None
+                case (5, 2):
+                    stop_tokens.append(_decode_text(value, "stop_tokens"))
+                case (7, 0):
+                    normalizations.append(value)
+                case (7, 2):
+                    normalizations += _packed(value)
                 # Protobuf merges repeats of a message, which is the same as reading them as one.
-                case (8, 2): single += value
-                case (17, 2): roles += value
-                case (18, 0): stop_token_ids.append(_int32(value))
-                case (18, 2): stop_token_ids += map(_int32, _packed(value))
-                case _: unknown.append((number, raw))
-        unknown += [(_NORMALIZATIONS, _varint(_NORMALIZATIONS << 3 | _VARINT) + _varint(value))
-                    for value in normalizations if value != _BYTES_TO_UNICODE]
+                case (8, 2):
+                    single += value
+                case (17, 2):
+                    roles += value
+                case (18, 0):
+                    stop_token_ids.append(_int32(value))
+                case (18, 2):
+                    stop_token_ids += map(_int32, _packed(value))
+                case _:
+                    unknown.append((number, raw))
+        unknown += [
+            (_NORMALIZATIONS, _varint(_NORMALIZATIONS << 3 | _VARINT) + _varint(value))
+            for value in normalizations
+            if value != _BYTES_TO_UNICODE
+        ]
         bodies = {number: bytearray() for number in _ROLES.values()}
         for number, wire, value, _ in _fields(bytes(roles)):
             if wire == _BYTES and number in bodies:
@@ -114,10 +133,15 @@ class LlmParameters:
         parts = _strings(bytes(single))
         given = PromptTemplate(parts.get(_PREFIX, ""), parts.get(_SUFFIX, ""))
         parameters = dict(
-            start_token=start_token, start_token_id=start_token_id, stop_tokens=tuple(stop_tokens),
-            stop_token_ids=tuple(stop_token_ids), bytes_to_unicode=_BYTES_TO_UNICODE in normalizations,
-            system_prompt=parts.get(_SESSION_PREFIX, ""), unknown=tuple(sorted(unknown, key=lambda field: field[0])),
-            **{name: _template(bytes(bodies[number])) for name, number in _ROLES.items()})
+            start_token=start_token,
+            start_token_id=start_token_id,
+            stop_tokens=tuple(stop_tokens),
+            stop_token_ids=tuple(stop_token_ids),
+            bytes_to_unicode=_BYTES_TO_UNICODE in normalizations,
+            system_prompt=parts.get(_SESSION_PREFIX, ""),
+            unknown=tuple(sorted(unknown, key=lambda field: field[0])),
+            **{name: _template(bytes(bodies[number])) for name, number in _ROLES.items()},
+        )
         derived = cls(**parameters)._derived_template()
         return cls(**parameters, prompt_template=None if given == derived else given)
 
@@ -126,23 +150,33 @@ class LlmParameters:
 
     def _check(self) -> None:
         if self.start_token is not None and self.start_token_id is not None:
-            raise BundleError(f"two start tokens: {self.start_token!r} and id {self.start_token_id}; the metadata holds one; give one")
+            raise BundleError(
+                f"two start tokens: {self.start_token!r} and id {self.start_token_id}; the metadata holds one; give one"
+            )
         if self.start_token == "":
-            raise BundleError("the start token is empty, which aborts the engine; expected a piece of the tokenizer; "
-                              "give one such as <|endoftext|>")
+            raise BundleError(
+                "the start token is empty, which aborts the engine; expected a piece of the tokenizer; "
+                "give one such as <|endoftext|>"
+            )
         if not self.stop_tokens and not self.stop_token_ids or "" in self.stop_tokens:
-            raise BundleError(f"stop tokens {list(self.stop_tokens)}; engines need at least one and none of them empty; "
-                              "give one such as <|endoftext|>")
+            raise BundleError(
+                f"stop tokens {list(self.stop_tokens)}; engines need at least one and none of them empty; "
+                "give one such as <|endoftext|>"
+            )
         texts = [self.start_token or "", *self.stop_tokens, self.system_prompt]
         for template in (self.user, self.model, self.system, self.prompt_template or PromptTemplate()):
             texts += [template.prefix, template.suffix]
         for text in texts:
             # Engines hand these on as C strings: everything after a NUL would be lost in silence.
             if "\0" in text or any("\ud800" <= character <= "\udfff" for character in text):
-                raise BundleError(f"{text!r} in the metadata; expected text without NUL characters or lone surrogates; remove them")
+                raise BundleError(
+                    f"{text!r} in the metadata; expected text without NUL characters or lone surrogates; remove them"
+                )
         for token_id in (*self.stop_token_ids, self.start_token_id or 0):
             if not 0 <= token_id < 1 << 31:
-                raise BundleError(f"token id {token_id} in the metadata; expected an int32 from 0 up; give a piece's id")
+                raise BundleError(
+                    f"token id {token_id} in the metadata; expected an int32 from 0 up; give a piece's id"
+                )
 
 
 def _varint(value: int) -> bytes:
@@ -184,9 +218,11 @@ def _fields(data: bytes) -> Iterator[tuple[int, int, int | bytes, bytes]]:
             if length is None:
                 length, position = _read_varint(data, position)
             if length > len(data) - position:
-                raise BundleError(f"metadata: field {number} at byte {start} claims {length} bytes where {len(data) - position} are left; "
-                                  + _AFTERMATH)
-            value = data[position:position + length]
+                raise BundleError(
+                    f"metadata: field {number} at byte {start} claims {length} bytes where {len(data) - position} are left; "
+                    + _AFTERMATH
+                )
+            value = data[position : position + length]
             position += length
         else:
             raise BundleError(f"metadata: wire type {wire} at byte {start}; {_AFTERMATH}")
@@ -195,7 +231,7 @@ def _fields(data: bytes) -> Iterator[tuple[int, int, int | bytes, bytes]]:
 
 def _read_varint(data: bytes, position: int) -> tuple[int, int]:
     value = 0
-    for index, byte in enumerate(data[position:position + 10]):
+    for index, byte in enumerate(data[position : position + 10]):
         value |= (byte & 0x7F) << 7 * index
         if byte < 0x80:
             return value & (1 << 64) - 1, position + index + 1
@@ -223,7 +259,9 @@ def _decode_text(value: bytes, field: str) -> str:
 
 
 def _strings(data: bytes) -> dict[int, str]:
-    return {number: _decode_text(value, "a prompt template") for number, wire, value, _ in _fields(data) if wire == _BYTES}
+    return {
+        number: _decode_text(value, "a prompt template") for number, wire, value, _ in _fields(data) if wire == _BYTES
+    }
 
 
 def _template(data: bytes) -> PromptTemplate:

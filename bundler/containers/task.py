@@ -57,15 +57,19 @@ class TaskFile:
         for entry in self.entries:
             if entry.name == name:
                 return entry
-        raise BundleError(f"{self.path}: no entry {name}, only {', '.join(entry.name for entry in self.entries) or 'none at all'}; "
-                          "expected a .task bundle of an LLM; check that this is the right file")
+        raise BundleError(
+            f"{self.path}: no entry {name}, only {', '.join(entry.name for entry in self.entries) or 'none at all'}; "
+            "expected a .task bundle of an LLM; check that this is the right file"
+        )
 
     def section(self, name: str) -> FileSection:
         """The entry's bytes in the file. Raises BundleError if they are compressed: engines refuse that, and so do we."""
         entry = self.entry(name)
         if entry.compressed:
-            raise BundleError(f"{self.path}: {name} is compressed; engines map it in place and expect it stored; "
-                              "build the bundle again, or repack it with `zip -0`")
+            raise BundleError(
+                f"{self.path}: {name} is compressed; engines map it in place and expect it stored; "
+                "build the bundle again, or repack it with `zip -0`"
+            )
         return FileSection(self.path, entry.offset, entry.size, name)
 
     def open_entry(self, name: str) -> BinaryIO:
@@ -90,7 +94,9 @@ class TaskFile:
     def parameters(self) -> LlmParameters:
         """The METADATA entry, decoded. Raises BundleError if it is none, damaged or absurdly large."""
         if (size := self.entry(METADATA).size) > _METADATA_LIMIT:
-            raise BundleError(f"{self.path}: METADATA of {size} bytes; expected under a kilobyte; build the bundle again")
+            raise BundleError(
+                f"{self.path}: METADATA of {size} bytes; expected under a kilobyte; build the bundle again"
+            )
         return LlmParameters.decode(self.read_entry(METADATA))
 
     def _checked(self, name: str) -> Iterator[bytes]:
@@ -99,8 +105,10 @@ class TaskFile:
             crc = zlib.crc32(chunk, crc)
             yield chunk
         if crc != expected:
-            raise BundleError(f"{self.path}: {name} is damaged: its bytes have CRC-32 {crc:08x}, the bundle says {expected:08x}; "
-                              "copy or download the file again")
+            raise BundleError(
+                f"{self.path}: {name} is damaged: its bytes have CRC-32 {crc:08x}, the bundle says {expected:08x}; "
+                "copy or download the file again"
+            )
 
 
 def write_task(path: Path, entries: Mapping[str, Path | bytes | FileSection], *, zip64_from: int = ZIP64_FROM) -> None:
@@ -112,9 +120,15 @@ def write_task(path: Path, entries: Mapping[str, Path | bytes | FileSection], *,
     then as it was.
     """
     if list(entries)[:3] != [MODEL, TOKENIZER, METADATA]:
-        raise BundleError(f"{path}: entries {list(entries)}; a .task begins with {MODEL}, {TOKENIZER}, {METADATA}, in this order")
+        raise BundleError(
+            f"{path}: entries {list(entries)}; a .task begins with {MODEL}, {TOKENIZER}, {METADATA}, in this order"
+        )
     for name in entries:
-        if not (name.isascii() and name.replace("_", "a").replace(".", "a").isalnum()) or name.startswith(".") or len(name) > 255:
+        if (
+            not (name.isascii() and name.replace("_", "a").replace(".", "a").isalnum())
+            or name.startswith(".")
+            or len(name) > 255
+        ):
             raise BundleError(f"entry name {name!r}; expected letters, digits, _ and . such as {METADATA}; rename it")
     with replacing(Path(path)) as stream:
         directory = [_write_entry(stream, name, source, zip64_from) for name, source in entries.items()]
@@ -133,11 +147,15 @@ def read_task(path: Path) -> TaskFile:
         with zipfile.ZipFile(path) as archive:
             found, directory_start = archive.infolist(), archive.start_dir
     except OSError as error:
-        raise BundleError(f"{path}: cannot be read ({error.strerror or error}); expected a .task file; check the path") from error
+        raise BundleError(
+            f"{path}: cannot be read ({error.strerror or error}); expected a .task file; check the path"
+        ) from error
     # zipfile lets several kinds of error through on hostile bytes.
     except (zipfile.BadZipFile, struct.error, ValueError, NotImplementedError, OverflowError, MemoryError) as error:
-        raise BundleError(f"{path}: not a readable ZIP ({error}); expected a .task file, which is an uncompressed ZIP; "
-                          "the file may be cut short, so copy or download it again") from error
+        raise BundleError(
+            f"{path}: not a readable ZIP ({error}); expected a .task file, which is an uncompressed ZIP; "
+            "the file may be cut short, so copy or download it again"
+        ) from error
     entries, end = [], 0
     with open(path, "rb") as stream:
         # zipfile stops quietly where a record of the directory swallows those after it.
@@ -145,8 +163,11 @@ def read_task(path: Path) -> TaskFile:
             raise _damaged(path, f"{len(found)} entries where its end record announces {count}")
         for info in sorted(found, key=lambda info: info.header_offset):
             if not end <= info.header_offset < directory_start:
-                raise _damaged(path, f"{info.orig_filename!r} begins at byte {info.header_offset}, outside the bytes {end} to "
-                                     f"{directory_start} that the entries before it and the directory leave")
+                raise _damaged(
+                    path,
+                    f"{info.orig_filename!r} begins at byte {info.header_offset}, outside the bytes {end} to "
+                    f"{directory_start} that the entries before it and the directory leave",
+                )
             entry = _read_entry(path, stream, info)
             end = entry.offset + info.compress_size
             if end > directory_start:
@@ -165,7 +186,7 @@ def write_crc(stream: BinaryIO, name: str, crc: int) -> None:
     """
     with zipfile.ZipFile(stream) as archive:
         header, record = archive.getinfo(name).header_offset, archive.start_dir
-        before = archive.namelist()[:archive.namelist().index(name)]
+        before = archive.namelist()[: archive.namelist().index(name)]
     for _ in before:
         stream.seek(record)
         *_, name_size, extra_size, comment_size, _, _, _, _ = _CENTRAL_HEADER.unpack(stream.read(_CENTRAL_HEADER.size))
@@ -201,8 +222,23 @@ def _write_entry(stream: BinaryIO, name: str, source: Path | bytes | FileSection
 def _local_header(name: str, crc: int, size: int, zip64: bool) -> bytes:
     extra = struct.pack("<2H2Q", 1, 16, size, size) if zip64 else b""
     shown = 0xFFFFFFFF if zip64 else size
-    return _LOCAL_HEADER.pack(_LOCAL, _VERSION64 if zip64 else _VERSION, 0, _STORED, 0, _FIRST_DATE, crc, shown, shown,
-                              len(name), len(extra)) + name.encode() + extra
+    return (
+        _LOCAL_HEADER.pack(
+            _LOCAL,
+            _VERSION64 if zip64 else _VERSION,
+            0,
+            _STORED,
+            0,
+            _FIRST_DATE,
+            crc,
+            shown,
+            shown,
+            len(name),
+            len(extra),
+        )
+        + name.encode()
+        + extra
+    )
 
 
 def _central_header(name: str, crc: int, size: int, offset: int, zip64_from: int) -> bytes:
@@ -210,9 +246,31 @@ def _central_header(name: str, crc: int, size: int, offset: int, zip64_from: int
     extra = struct.pack(f"<2H{len(wide)}Q", 1, 8 * len(wide), *wide) if wide else b""
     version = _VERSION64 if wide else _VERSION
     shown = 0xFFFFFFFF if size >= zip64_from else size
-    return _CENTRAL_HEADER.pack(_CENTRAL, version, _UNIX, version, 0, 0, _STORED, 0, _FIRST_DATE, crc, shown, shown, len(name),
-                                len(extra), 0, 0, 0, _OWNER_READ_WRITE, 0xFFFFFFFF if offset >= zip64_from else offset) \
-        + name.encode() + extra
+    return (
+        _CENTRAL_HEADER.pack(
+            _CENTRAL,
+            version,
+            _UNIX,
+            version,
+            0,
+            0,
+            _STORED,
+            0,
+            _FIRST_DATE,
+            crc,
+            shown,
+            shown,
+            len(name),
+            len(extra),
+            0,
+            0,
+            0,
+            _OWNER_READ_WRITE,
+            0xFFFFFFFF if offset >= zip64_from else offset,
+        )
+        + name.encode()
+        + extra
+    )
 
 
 def _write_directory(stream: BinaryIO, records: list[bytes], zip64_from: int) -> None:
@@ -230,7 +288,7 @@ def _announced_entries(stream: BinaryIO) -> int:
     # The end record is the last thing in a ZIP but for a comment of at most 65535 bytes.
     stream.seek(max(0, stream.seek(0, 2) - 0xFFFF - 22))
     tail = stream.read()
-    return int.from_bytes(tail[(at := tail.rfind(_END)) + 10:at + 12], "little")
+    return int.from_bytes(tail[(at := tail.rfind(_END)) + 10 : at + 12], "little")
 
 
 def _read_entry(path: Path, stream: BinaryIO, info: zipfile.ZipInfo) -> TaskEntry:
@@ -253,8 +311,11 @@ def _read_entry(path: Path, stream: BinaryIO, info: zipfile.ZipInfo) -> TaskEntr
         size, stored = struct.unpack("<2Q", extra[4:20])
     # Bit 3: a streaming writer put sizes and CRC after the data, so the local header holds none.
     if not flags & 0x8 and (crc, stored, size) != (info.CRC, info.compress_size, info.file_size):
-        raise _damaged(path, f"{name} has {size} bytes and CRC {crc:08x} in its local header, "
-                             f"{info.file_size} and {info.CRC:08x} in the directory")
+        raise _damaged(
+            path,
+            f"{name} has {size} bytes and CRC {crc:08x} in its local header, "
+            f"{info.file_size} and {info.CRC:08x} in the directory",
+        )
     compressed = info.compress_type != _STORED
     if not compressed and info.compress_size != info.file_size:
         raise _damaged(path, f"{name} is stored, yet of {info.file_size} bytes takes {info.compress_size}")
@@ -263,5 +324,7 @@ def _read_entry(path: Path, stream: BinaryIO, info: zipfile.ZipInfo) -> TaskEntr
 
 
 def _damaged(path: Path, found: str) -> BundleError:
-    return BundleError(f"{path}: {found}; expected the separate, stored entries of a .task bundle; "
-                       "the file is damaged or was not made by a bundler: copy it again or build it again")
+    return BundleError(
+        f"{path}: {found}; expected the separate, stored entries of a .task bundle; "
+        "the file is damaged or was not made by a bundler: copy it again or build it again"
+    )

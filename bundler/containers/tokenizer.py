@@ -48,7 +48,9 @@ class BundleTokenizer:
     def original(self, ids: Sequence[int]) -> list[int]:
         """Alias ids turned into the tokens they stand for; an id beyond them is -1."""
         last = self.vocabulary + len(self.alias_of)
-        return [id_ if id_ < self.vocabulary else self.alias_of[id_ - self.vocabulary] if id_ < last else -1 for id_ in ids]
+        return [
+            id_ if id_ < self.vocabulary else self.alias_of[id_ - self.vocabulary] if id_ < last else -1 for id_ in ids
+        ]
 
     def decode(self, ids: Sequence[int]) -> str:
         return self.reference.decode(list(ids), skip_special_tokens=False)
@@ -57,11 +59,18 @@ class BundleTokenizer:
 def typed_texts(vocabulary: BytePairVocabulary) -> tuple[str, ...]:
     """Prompts with special and added tokens in them: at the beginning and end, after white space, before a contraction, side by side."""
     tokens = [*vocabulary.special_tokens, *vocabulary.added_words][:_MOST_TYPED]
-    return tuple(f"{token}user\n\n{token}'s {token} it{token}{other}\n{token}" for token, other in zip(tokens, tokens[::-1]))
+    return tuple(
+        f"{token}user\n\n{token}'s {token} it{token}{other}\n{token}" for token, other in zip(tokens, tokens[::-1])
+    )
 
 
-def sentencepiece_tokenizer(reference: Tokenizer, proto: bytes, alias_of: tuple[int, ...], byte_mapped: bool = False,
-                            typed: tuple[str, ...] = ()) -> BundleTokenizer:
+def sentencepiece_tokenizer(
+    reference: Tokenizer,
+    proto: bytes,
+    alias_of: tuple[int, ...],
+    byte_mapped: bool = False,
+    typed: tuple[str, ...] = (),
+) -> BundleTokenizer:
     """The tokenizer of a `.task`; `byte_mapped` if MediaPipe is told to map text to GPT-2's byte alphabet first."""
     from sentencepiece import SentencePieceProcessor
 

@@ -22,7 +22,9 @@ ALIGNMENT = 16  # bytes; the schema's force_align of Buffer.data, which SIMD ker
 # Offsets in a flatbuffer are 32 bits, signed in Python's builder. Larger models keep their data outside of it.
 LARGEST = (1 << 31) - (1 << 24)
 # What the converter puts into a tensor's name and says nothing: where Python found the classes, and the outermost two.
-NOISE = re.compile(rb"bundler\.convert\._Signature/?|bundler\.gpt2\.(ExportableGPT2_model/?)?|torch\.nn\.modules\.\w+\.")
+NOISE = re.compile(
+    rb"bundler\.convert\._Signature/?|bundler\.gpt2\.(ExportableGPT2_model/?)?|torch\.nn\.modules\.\w+\."
+)
 
 
 class SharingBuilder(flatbuffers.Builder):
@@ -37,12 +39,14 @@ class SharingBuilder(flatbuffers.Builder):
 
     def CreateNumpyVector(self, x):
         key = (x.dtype.str, x.size, hashlib.sha256(np.ascontiguousarray(x)).digest())
-        return self._once(key, lambda: self._bytes(x) if x.itemsize == 1 else super(SharingBuilder, self).CreateNumpyVector(x))
+        return self._once(
+            key, lambda: self._bytes(x) if x.itemsize == 1 else super(SharingBuilder, self).CreateNumpyVector(x)
+        )
 
     def _bytes(self, x: np.ndarray) -> int:
         self.StartVector(1, x.size, ALIGNMENT)
         self.head -= x.size
-        self.Bytes[self.head:self.head + x.size] = memoryview(np.ascontiguousarray(x)).cast("B")
+        self.Bytes[self.head : self.head + x.size] = memoryview(np.ascontiguousarray(x)).cast("B")
         self.vectorNumElems = x.size
         return self.EndVector()
 
@@ -71,4 +75,4 @@ def compact_tflite(path: Path) -> None:
         builder.Finish(model.Pack(builder), b"TFL3")
         del model, buffer, tensor  # their arrays lie in the map, which cannot be closed under them
     with replacing(path) as output:
-        output.write(memoryview(builder.Bytes)[builder.Head():])
+        output.write(memoryview(builder.Bytes)[builder.Head() :])

@@ -70,8 +70,11 @@ def choose_signatures(positions: int, context: int | None = None, prefill: tuple
 def _usual_lengths(context: int) -> tuple[int, ...]:
     """The short and the long prefill length nearest to the usual ones; empty if none is within a factor of two."""
     usual = [max(1, min(length, context // 4)) for length in (SHORT, LONG)]
-    pairs = {(short, long): [max(length / aim, aim / length) for length, aim in zip((short, long), usual)]
-             for long in _divisors(context) for short in _divisors(long)}
+    pairs = {
+        (short, long): [max(length / aim, aim / length) for length, aim in zip((short, long), usual)]
+        for long in _divisors(context)
+        for short in _divisors(long)
+    }
     near = [pair for pair, factors in pairs.items() if max(factors) <= 2]
     if is_placeholder(context) or not near:
         return ()
@@ -84,14 +87,22 @@ def _check_lengths(context: int, lengths: list[int]) -> None:
     if not lengths:
         raise OptionError(f"--prefill is empty: a prefill length must be from 1 to the context of {context}")
     if is_placeholder(context):
-        raise OptionError(f"--context {context}: LiteRT-LM takes a prime above 10 for a placeholder and computes with another length; "
-                          f"give {context - 1}")
+        raise OptionError(
+            f"--context {context}: LiteRT-LM takes a prime above 10 for a placeholder and computes with another length; "
+            f"give {context - 1}"
+        )
     for length, whole in zip(lengths[::-1], (context, *lengths[:0:-1])):
         if whole % length or is_placeholder(length):
             name = f"the context of {whole}" if whole == context else f"{whole}, the next longer"
-            why = f"does not divide {name}, so the last chunk of a long prompt would pass the end of the cache and overwrite entries in use" \
-                if whole % length else "is a prime above 10, which LiteRT-LM takes for a placeholder"
-            below, above = max(n for n in _divisors(whole) if n < length), min(n for n in (*_divisors(whole), whole) if n > length)
+            why = (
+                f"does not divide {name}, so the last chunk of a long prompt would pass the end of the cache and overwrite entries in use"
+                if whole % length
+                else "is a prime above 10, which LiteRT-LM takes for a placeholder"
+            )
+            below, above = (
+                max(n for n in _divisors(whole) if n < length),
+                min(n for n in (*_divisors(whole), whole) if n > length),
+            )
             raise OptionError(f"--prefill {length} {why}; the nearest that serve are {below} and {above}")
 
 
@@ -112,8 +123,14 @@ class _Signature(nn.Module):
         super().__init__()
         self.model, self.logits = model, logits
 
-    def forward(self, tokens: Tensor, input_pos: Tensor, kv_cache: dict[str, Tensor], mask: Tensor,
-                lora: dict[str, Tensor] | None = None) -> dict:
+    def forward(
+        self,
+        tokens: Tensor,
+        input_pos: Tensor,
+        kv_cache: dict[str, Tensor],
+        mask: Tensor,
+        lora: dict[str, Tensor] | None = None,
+    ) -> dict:
         return self.model(tokens, input_pos, kv_cache, mask, lora, logits=self.logits)
 
 
@@ -126,17 +143,23 @@ def convert_fp32(model: ExportableGPT2, signatures: Signatures, output: Path) ->
         for suffix, rank in signatures.lora.variants():
             adapter = {} if rank is None else {"lora": model.empty_adapter(rank)}
             for name, length in [*((f"prefill_{n}", n) for n in signatures.prefill), ("decode", 1)]:
-                converter.add_signature(name + suffix, _Signature(model, name == "decode").eval(), sample_kwargs={
-                    "tokens": torch.zeros(1, length, dtype=torch.int32),
-                    "input_pos": torch.arange(length, dtype=torch.int32),
-                    "kv_cache": model.empty_cache(),
-                    "mask": torch.zeros(1, 1, length, signatures.context),
-                    **adapter,
-                })
+                converter.add_signature(
+                    name + suffix,
+                    _Signature(model, name == "decode").eval(),
+                    sample_kwargs={
+                        "tokens": torch.zeros(1, length, dtype=torch.int32),
+                        "input_pos": torch.arange(length, dtype=torch.int32),
+                        "kv_cache": model.empty_cache(),
+                        "mask": torch.zeros(1, 1, length, signatures.context),
+                        **adapter,
+                    },
+                )
         converter.convert(lightweight_conversion=False).export(str(output))
     compact_tflite(output)
 
 
 def convert_checkpoint(source: Path, vocabulary: Path, rows: TokenRows, signatures: Signatures, output: Path) -> None:
     """`convert_fp32` from the checkpoint on: what a build runs in a process of its own."""
-    convert_fp32(load_exportable(open_checkpoint(source, tokenizer=vocabulary), signatures.context, rows), signatures, output)
+    convert_fp32(
+        load_exportable(open_checkpoint(source, tokenizer=vocabulary), signatures.context, rows), signatures, output
+    )

@@ -110,8 +110,15 @@ class Block(nn.Module):
         self.q, self.k, self.v, self.o = (nn.Linear(width, width) for _ in range(4))
         self.c_fc, self.c_proj = nn.Linear(width, inner), nn.Linear(inner, width)
 
-    def forward(self, x: Tensor, start: Tensor, k_cache: Tensor, v_cache: Tensor, mask: Tensor,
-                lora: dict[str, tuple[Tensor, Tensor]] | None = None):
+    def forward(
+        self,
+        x: Tensor,
+        start: Tensor,
+        k_cache: Tensor,
+        v_cache: Tensor,
+        mask: Tensor,
+        lora: dict[str, tuple[Tensor, Tensor]] | None = None,
+    ):
         # litert-torch's operator is a plain index_copy in PyTorch and DYNAMIC_UPDATE_SLICE in TFLite.
         from litert_torch.generative.custom_ops.dynamic_update_slice import dynamic_update_slice
 
@@ -149,8 +156,15 @@ class ExportableGPT2(nn.Module):
         if architecture.tied_head:
             self.head.weight = self.wte.weight
 
-    def forward(self, tokens: Tensor, input_pos: Tensor, kv_cache: dict[str, Tensor], mask: Tensor,
-                lora: dict[str, Tensor] | None = None, logits: bool = True) -> dict:
+    def forward(
+        self,
+        tokens: Tensor,
+        input_pos: Tensor,
+        kv_cache: dict[str, Tensor],
+        mask: Tensor,
+        lora: dict[str, Tensor] | None = None,
+        logits: bool = True,
+    ) -> dict:
         """Run `tokens` int32 [1, N] at positions `input_pos` int32 [N].
 
         `kv_cache` holds k_i and v_i of every layer; `mask` float32 [1, 1, N, context] is added to the
@@ -161,11 +175,17 @@ class ExportableGPT2(nn.Module):
         start = input_pos[0].reshape([])
         cache = {}
         for layer, block in enumerate(self.blocks):
-            factors = None if lora is None else {
-                projection: (lora[lora_name(projection, "a", layer)], lora[lora_name(projection, "b", layer)])
-                for projection in PROJECTIONS}
+            factors = (
+                None
+                if lora is None
+                else {
+                    projection: (lora[lora_name(projection, "a", layer)], lora[lora_name(projection, "b", layer)])
+                    for projection in PROJECTIONS
+                }
+            )
             x, cache[f"k_{layer}"], cache[f"v_{layer}"] = block(
-                x, start, kv_cache[f"k_{layer}"], kv_cache[f"v_{layer}"], mask, factors)
+                x, start, kv_cache[f"k_{layer}"], kv_cache[f"v_{layer}"], mask, factors
+            )
         return {"kv_cache": cache, "logits": self.head(self.ln_f(x))} if logits else {"kv_cache": cache}
 
     def empty_cache(self) -> dict[str, Tensor]:
@@ -184,8 +204,12 @@ class ExportableGPT2(nn.Module):
         """
         width = self.architecture.width
         shapes = {"a": (width, rank), "b": (rank, width)}
-        return {lora_name(projection, factor, layer): torch.zeros(shapes[factor])
-                for layer in range(self.architecture.layers) for projection in PROJECTIONS for factor in "ab"}
+        return {
+            lora_name(projection, factor, layer): torch.zeros(shapes[factor])
+            for layer in range(self.architecture.layers)
+            for projection in PROJECTIONS
+            for factor in "ab"
+        }
 
 
 def lora_name(projection: str, factor: str, layer: int) -> str:
@@ -218,6 +242,7 @@ def load_exportable(checkpoint: Checkpoint, context: int, rows: TokenRows) -> Ex
     with torch.device("meta"):
         model = ExportableGPT2(architecture, context, rows)
     model.requires_grad_(False)
+
     def put(module: nn.Module, weight: Tensor, bias: Tensor | None = None) -> None:
         if module.weight.shape != weight.shape:
             raise AssertionError(f"{tuple(weight.shape)} into {tuple(module.weight.shape)}")

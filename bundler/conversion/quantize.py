@@ -43,7 +43,9 @@ RECIPES = {
     "int8-weight-only": Recipe("int8 weights per channel, float32 arithmetic", 0.05),
     "int4-block32": Recipe("int4 weights with a scale per 32; embedding and head int8", 0.5, block=32),
     "int4-block128": Recipe("int4 weights with a scale per 128; embedding and head int8", 1.0, block=128),
-    "int8-static": Recipe("int8 weights and activations, ranges measured on a text; head dynamic", 0.5, calibrated=True),
+    "int8-static": Recipe(
+        "int8 weights and activations, ranges measured on a text; head dynamic", 0.5, calibrated=True
+    ),
 }
 
 
@@ -51,8 +53,10 @@ def check_recipe(recipe: str, architecture: GPT2Architecture) -> None:
     """Raise OptionError for a recipe whose blocks do not fit the model's widths."""
     block = RECIPES[recipe].block
     if block and (architecture.width % block or architecture.inner % block):
-        raise OptionError(f"--quant {recipe}: its blocks of {block} do not divide the model's width {architecture.width} or inner width "
-                          f"{architecture.inner}; choose int4-block32 if 32 divides them, else int8")
+        raise OptionError(
+            f"--quant {recipe}: its blocks of {block} do not divide the model's width {architecture.width} or inner width "
+            f"{architecture.inner}; choose int4-block32 if 32 divides them, else int8"
+        )
 
 
 def quantize(source: Path, recipe: str, output: Path, calibration: Sequence[Sequence[int]] = ()) -> None:
@@ -61,8 +65,14 @@ def quantize(source: Path, recipe: str, output: Path, calibration: Sequence[Sequ
         from ai_edge_quantizer import quantizer
 
         quantizer_ = quantizer.Quantizer(str(source), _rules(recipe))
-        ranges = quantizer_.calibrate(_calibration_inputs(source, calibration), num_threads=2) if RECIPES[recipe].calibrated else None
-        quantizer_.quantize(ranges, serialize_to_path=str(output), enable_progress_bar=False, enable_progress_report=False)
+        ranges = (
+            quantizer_.calibrate(_calibration_inputs(source, calibration), num_threads=2)
+            if RECIPES[recipe].calibrated
+            else None
+        )
+        quantizer_.quantize(
+            ranges, serialize_to_path=str(output), enable_progress_bar=False, enable_progress_report=False
+        )
     compact_tflite(output)
 
 
@@ -74,8 +84,11 @@ def recipe_of(model: Path) -> str:
         root = schema.Model.GetRootAs(data, 0)
         graph = root.Subgraphs(root.SubgraphsLength() - 1)
         tensors = [graph.Tensors(i) for i in range(graph.TensorsLength())]
-        kinds = {tensor.Type() for tensor in tensors
-                 if tensor.ShapeLength() == 2 and tensor.Shape(0) > 1 and _is_constant(root.Buffers(tensor.Buffer()))}
+        kinds = {
+            tensor.Type()
+            for tensor in tensors
+            if tensor.ShapeLength() == 2 and tensor.Shape(0) > 1 and _is_constant(root.Buffers(tensor.Buffer()))
+        }
         types = schema.TensorType
         # Weights smaller than the embedding tell int4 files, whose embedding is int8, from int8 ones.
         for type_, recipe in ((types.INT4, "int4-block32"), (types.INT8, "int8"), (types.FLOAT16, "fp16")):
@@ -95,12 +108,17 @@ def _rules(recipe: str) -> list[dict]:
     rules = recipe_manager.RecipeManager()
     if recipe == "fp16":
         rules.add_quantization_config(
-            ANYWHERE, op.ALL_SUPPORTED,
+            ANYWHERE,
+            op.ALL_SUPPORTED,
             qtyping.OpQuantizationConfig(
                 weight_tensor_config=qtyping.TensorQuantizationConfig(
-                    num_bits=16, symmetric=True, granularity=blocks.TENSORWISE, dtype=qtyping.TensorDataType.FLOAT),
-                compute_precision=qtyping.ComputePrecision.FLOAT, explicit_dequantize=True),
-            algorithm_manager.AlgorithmName.FLOAT_CASTING)
+                    num_bits=16, symmetric=True, granularity=blocks.TENSORWISE, dtype=qtyping.TensorDataType.FLOAT
+                ),
+                compute_precision=qtyping.ComputePrecision.FLOAT,
+                explicit_dequantize=True,
+            ),
+            algorithm_manager.AlgorithmName.FLOAT_CASTING,
+        )
     elif recipe == "int8":
         rules.add_dynamic_config(ANYWHERE, op.FULLY_CONNECTED, 8)
         rules.add_dynamic_config(ANYWHERE, op.EMBEDDING_LOOKUP, 8)

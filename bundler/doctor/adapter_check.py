@@ -26,8 +26,11 @@ def is_adapter(model: Model) -> bool:
     """A file without a graph that holds LoRA tensors, or says that it does."""
     if any(graph.operators for graph in model.graphs) or model.signatures:
         return False
-    return RANK_METADATA in model.metadata or OWN_METADATA in model.metadata or any(
-        tensor.name.startswith("lora_") for graph in model.graphs for tensor in graph.tensors)
+    return (
+        RANK_METADATA in model.metadata
+        or OWN_METADATA in model.metadata
+        or any(tensor.name.startswith("lora_") for graph in model.graphs for tensor in graph.tensors)
+    )
 
 
 def check_adapter(model: Model, data, size: int) -> tuple[dict[str, Any], list[Finding]]:
@@ -44,7 +47,11 @@ def check_adapter(model: Model, data, size: int) -> tuple[dict[str, Any], list[F
     tensors: dict[str, Tensor] = {}
     for tensor in (tensor for graph in model.graphs for tensor in graph.tensors):
         if tensor.name in tensors or not _NAME.fullmatch(tensor.name):
-            tell("adapter-tensor-extra", "it is there twice" if tensor.name in tensors else "no LoRA input has this name", tensor.name)
+            tell(
+                "adapter-tensor-extra",
+                "it is there twice" if tensor.name in tensors else "no LoRA input has this name",
+                tensor.name,
+            )
         tensors.setdefault(tensor.name, tensor)
     header = _header(model, data, tell)
     ranks = _check_tensors(tensors, header, tell)
@@ -53,10 +60,17 @@ def check_adapter(model: Model, data, size: int) -> tuple[dict[str, Any], list[F
         _check_data(model, tensors, data, tell)
     if size % PAGE:
         tell("adapter-size-no-page-multiple", f"{size} bytes, {size % PAGE} more than a multiple of {PAGE}")
-    facts = {"tensors": len(tensors), "ranks": sorted(ranks), "rank_metadata": model.metadata.get(RANK_METADATA),
-             "layers": len({match[3] for name in tensors if (match := _NAME.fullmatch(name))}),
-             "width": next((tensor.shape[0] for name, tensor in tensors.items() if name.startswith(_FIRST) and len(tensor.shape) == 2), None),
-             "header": header}
+    facts = {
+        "tensors": len(tensors),
+        "ranks": sorted(ranks),
+        "rank_metadata": model.metadata.get(RANK_METADATA),
+        "layers": len({match[3] for name in tensors if (match := _NAME.fullmatch(name))}),
+        "width": next(
+            (tensor.shape[0] for name, tensor in tensors.items() if name.startswith(_FIRST) and len(tensor.shape) == 2),
+            None,
+        ),
+        "header": header,
+    }
     return facts, found
 
 
@@ -66,16 +80,24 @@ def _header(model: Model, data, tell) -> dict[str, Any] | None:
         return None
     index = model.metadata[OWN_METADATA]
     if index >= len(model.inside) or model.inside[index].size > _HEADER_LIMIT:
-        tell("adapter-unreadable", f"its metadata {OWN_METADATA} is in buffer {index}, of which there are {len(model.inside)}, or too long")
+        tell(
+            "adapter-unreadable",
+            f"its metadata {OWN_METADATA} is in buffer {index}, of which there are {len(model.inside)}, or too long",
+        )
         return None
     place = model.inside[index]
     try:
-        fields = json.loads(bytes(data[place.offset:place.offset + place.size]))
-        header = {name: fields.get(name) for name in ("format", "name", "layers", "width", "rank", "alpha", "licence", "base_fingerprint")}
+        fields = json.loads(bytes(data[place.offset : place.offset + place.size]))
+        header = {
+            name: fields.get(name)
+            for name in ("format", "name", "layers", "width", "rank", "alpha", "licence", "base_fingerprint")
+        }
         if header["format"] != FORMAT:
             raise ValueError(f"format {header['format']!r}; expected {FORMAT}")
-        if any(type(header[name]) is not int or not 0 < header[name] < limit
-               for name, limit in (("layers", _MOST_LAYERS), ("width", 1 << 20), ("rank", 1 << 16))):
+        if any(
+            type(header[name]) is not int or not 0 < header[name] < limit
+            for name, limit in (("layers", _MOST_LAYERS), ("width", 1 << 20), ("rank", 1 << 16))
+        ):
             raise ValueError(f"layers {header['layers']!r}, width {header['width']!r}, rank {header['rank']!r}")
         return header
     except (ValueError, AttributeError, RecursionError) as error:
@@ -86,8 +108,17 @@ def _header(model: Model, data, tell) -> dict[str, Any] | None:
 def _check_tensors(tensors: dict[str, Tensor], header: dict[str, Any] | None, tell) -> set[int]:
     """The ranks that the tensors have; one, if all is well."""
     named = {name: match for name in tensors if (match := _NAME.fullmatch(name))}
-    layers = header["layers"] if header else min(_MOST_LAYERS, 1 + max((int(match[3]) for match in named.values()), default=0))
-    expected = [tensor_name(projection, factor, layer) for layer in range(layers) for projection in PROJECTIONS for factor in "ab"]
+    layers = (
+        header["layers"]
+        if header
+        else min(_MOST_LAYERS, 1 + max((int(match[3]) for match in named.values()), default=0))
+    )
+    expected = [
+        tensor_name(projection, factor, layer)
+        for layer in range(layers)
+        for projection in PROJECTIONS
+        for factor in "ab"
+    ]
     if missing := [name for name in expected if name not in tensors]:
         tell("adapter-tensor-missing", f"{len(missing)} of {len(expected)} are not there", missing[0])
     if beyond := sorted(named.keys() - set(expected)):
@@ -97,7 +128,11 @@ def _check_tensors(tensors: dict[str, Tensor], header: dict[str, Any] | None, te
     for name, match in named.items():
         tensor, factor = tensors[name], match[2]
         if tensor.type != "FLOAT32" or len(tensor.shape) != 2:
-            tell("adapter-tensor-misshapen", f"{tensor}; expected float32 {'[width, rank]' if factor == 'a' else '[rank, width]'}", name)
+            tell(
+                "adapter-tensor-misshapen",
+                f"{tensor}; expected float32 {'[width, rank]' if factor == 'a' else '[rank, width]'}",
+                name,
+            )
             continue
         like = shapes.setdefault((match[1], factor), tensor.shape)
         if header:
@@ -112,8 +147,11 @@ def _check_rank(model: Model, ranks: set[int], header: dict[str, Any] | None, te
     said = model.metadata.get(RANK_METADATA)
     if said is None:
         tell("adapter-rank-missing", f"metadata: {', '.join(sorted(model.metadata)[:8]) or 'none'}")
-    wrong = [f"{source} says {rank}" for source, rank in (("the metadata", said), ("the header", header and header["rank"]))
-             if rank is not None and ranks and rank not in ranks]
+    wrong = [
+        f"{source} says {rank}"
+        for source, rank in (("the metadata", said), ("the header", header and header["rank"]))
+        if rank is not None and ranks and rank not in ranks
+    ]
     if wrong:
         tell("adapter-rank-wrong", f"{' and '.join(wrong)}, the tensors have {', '.join(map(str, sorted(ranks)))}")
     elif len(ranks) == 1 and not ranks & set(LITERTLM_RANKS):
@@ -129,11 +167,15 @@ def _check_data(model: Model, tensors: dict[str, Tensor], data, tell) -> None:
             without["MediaPipe"].append(name)
         if outside.offset <= 1 or not outside.size:
             without["LiteRT-LM"].append(name)
-        places = {(place.offset, place.size) for place in (inside, outside) if place.size and (place is inside or place.offset > 1)}
+        places = {
+            (place.offset, place.size)
+            for place in (inside, outside)
+            if place.size and (place is inside or place.offset > 1)
+        }
         if places <= seen:
             continue
         seen |= places
-        copies = [bytes(data[offset:offset + size]) for offset, size in places]
+        copies = [bytes(data[offset : offset + size]) for offset, size in places]
         if copies[1:] not in ([], copies[:1]):
             tell("adapter-copies-differ", "the data in the buffer is not the data at offset and size", name)
         if tensor.type == "FLOAT32" and len(copies[0]) % 4 == 0:
@@ -142,4 +184,8 @@ def _check_data(model: Model, tensors: dict[str, Tensor], data, tell) -> None:
                 tell("adapter-not-finite", f"{wrong} of {values.size} values are NaN or infinite", name)
     for engine, missing in without.items():
         if missing:
-            tell("adapter-layout-ignored", f"{len(missing)} of {len(tensors)} tensors hold nothing that {engine} reads", missing[0])
+            tell(
+                "adapter-layout-ignored",
+                f"{len(missing)} of {len(tensors)} tensors hold nothing that {engine} reads",
+                missing[0],
+            )

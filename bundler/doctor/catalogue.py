@@ -32,17 +32,28 @@ class Entry:
 def catalogue() -> dict[str, Entry]:
     """Every entry by its code, in the order of the page."""
     listed = tomllib.loads(resources.files("bundler.doctor").joinpath("findings.toml").read_text(encoding="utf-8"))
-    return {code: Entry(code, fields["severity"], tuple(fields["files"]), tuple(fields["engines"]), fields["meaning"], fields["mend"],
-                        {name: fields[field] for field, name in ENGINES.items() if field in fields})
-            for code, fields in listed.items()}
+    return {
+        code: Entry(
+            code,
+            fields["severity"],
+            tuple(fields["files"]),
+            tuple(fields["engines"]),
+            fields["meaning"],
+            fields["mend"],
+            {name: fields[field] for field, name in ENGINES.items() if field in fields},
+        )
+        for code, fields in listed.items()
+    }
 
 
 def page() -> str:
     """docs/FINDINGS.md."""
     counts = {severity: sum(entry.severity == severity for entry in catalogue().values()) for severity in SEVERITIES}
-    rows = "".join(f"| `{entry.code}` | {entry.severity} | {', '.join(entry.files)} | {', '.join(entry.engines)} | {entry.meaning} | "
-                   f"{'<br>'.join(f'{engine}: {_cell(said)}' for engine, said in entry.says.items()) or 'not run'} | {entry.mend} |\n"
-                   for entry in catalogue().values())
+    rows = "".join(
+        f"| `{entry.code}` | {entry.severity} | {', '.join(entry.files)} | {', '.join(entry.engines)} | {entry.meaning} | "
+        f"{'<br>'.join(f'{engine}: {_cell(said)}' for engine, said in entry.says.items()) or 'not run'} | {entry.mend} |\n"
+        for entry in catalogue().values()
+    )
     return _PAGE.format(rows=rows, **counts)
 
 

@@ -42,7 +42,9 @@ def examine(path: Path) -> Report:
             stream.seek(max(0, size - _END_LIMIT))
             ending = stream.read()
     except OSError as error:
-        raise BundleError(f"{shown}: cannot be read ({error.strerror or error}); expected a file to look at; check the path") from error
+        raise BundleError(
+            f"{shown}: cannot be read ({error.strerror or error}); expected a file to look at; check the path"
+        ) from error
     report = Report(path, _kind(beginning, ending), size)
     try:
         match report.kind:
@@ -68,9 +70,19 @@ def _compare_name(report: Report) -> None:
     if report.kind == "unknown" or suffix == report.kind:
         return
     if suffix in CONTAINERS or suffix == ".tflite" and report.kind in (*CONTAINERS, "tokenizer"):
-        report.findings.append(Finding("name-of-another-kind", "", f"its name ends in {suffix}, its content is that of a {_NAMES[report.kind]}"))
+        report.findings.append(
+            Finding(
+                "name-of-another-kind", "", f"its name ends in {suffix}, its content is that of a {_NAMES[report.kind]}"
+            )
+        )
     elif report.kind in CONTAINERS:
-        report.findings.append(Finding("name-unknown-to-engine", "", f"its name ends in {suffix or 'nothing'}, its content is that of a {report.kind}"))
+        report.findings.append(
+            Finding(
+                "name-unknown-to-engine",
+                "",
+                f"its name ends in {suffix or 'nothing'}, its content is that of a {report.kind}",
+            )
+        )
 
 
 def _compare_hash(report: Report) -> None:
@@ -86,7 +98,13 @@ def _compare_hash(report: Report) -> None:
             report.facts["sha256"] = digest and digest[0]
         if listed.hashes != {report.facts["sha256"]}:
             expected = " and ".join(digest[:16] for digest in sorted(listed.hashes))
-            report.findings.append(Finding("sha256sums-differ", sums, f"the file has SHA-256 {str(report.facts['sha256'])[:16]}…, {expected}… is listed"))
+            report.findings.append(
+                Finding(
+                    "sha256sums-differ",
+                    sums,
+                    f"the file has SHA-256 {str(report.facts['sha256'])[:16]}…, {expected}… is listed",
+                )
+            )
         else:
             report.facts["listed_in"] = sums
 
@@ -114,7 +132,9 @@ def _examine_tflite(report: Report) -> None:
         except Damaged as damage:
             if _ADAPTER_NAMES in bytes(data[:_NAMES_WITHIN]):
                 report.kind = "adapter"
-            report.findings.append(Finding("adapter-unreadable" if report.kind == "adapter" else "model-unreadable", "", str(damage)))
+            report.findings.append(
+                Finding("adapter-unreadable" if report.kind == "adapter" else "model-unreadable", "", str(damage))
+            )
             return
         if is_adapter(model):
             report.kind = "adapter"

@@ -33,15 +33,21 @@ def examine_litertlm(report: Report) -> None:
     _describe(report, header)
     by_type = {(section.type, section.model_type): section for section in reversed(header.sections) if section.section}
     tokens = _tokens(report, by_type.get((LLM_METADATA_SECTION, "")))
-    place, tokenizer = _tokenizer(report, by_type.get((HF_TOKENIZER_SECTION, "")), by_type.get((SENTENCEPIECE_SECTION, "")))
+    place, tokenizer = _tokenizer(
+        report, by_type.get((HF_TOKENIZER_SECTION, "")), by_type.get((SENTENCEPIECE_SECTION, ""))
+    )
     if tokens is not None:
-        report.findings += check_tokens(tokens, tokenizer, LLM_METADATA_SECTION) + check_byte_mapping(tokens, tokenizer, place)
+        report.findings += check_tokens(tokens, tokenizer, LLM_METADATA_SECTION) + check_byte_mapping(
+            tokens, tokenizer, place
+        )
     section = by_type.get((MODEL_SECTION, PREFILL_DECODE))
     model = examine_model(report, section.section) if section else None
     if model is None:
         return
     if tokenizer is not None:
-        report.findings += check_vocabulary(tokenizer, model.embedding.rows, model.shape.width, model.embedding.bias, place)
+        report.findings += check_vocabulary(
+            tokenizer, model.embedding.rows, model.shape.width, model.embedding.bias, place
+        )
     if tokens is not None:
         report.findings += check_max_tokens(tokens, model.shape.context, LLM_METADATA_SECTION)
 
@@ -50,10 +56,20 @@ def _describe(report: Report, header: LitertlmHeader) -> None:
     digests, listed = Digests(report.size), []
     for section in header.sections:
         digest = digests.of(section.section) if section.section else None
-        listed.append({"name": section.name, "offset": section.offset, "bytes": section.size, "pairs": section.pairs, "sha256": digest and digest[0]})
+        listed.append(
+            {
+                "name": section.name,
+                "offset": section.offset,
+                "bytes": section.size,
+                "pairs": section.pairs,
+                "sha256": digest and digest[0],
+            }
+        )
     report.facts["version"] = ".".join(map(str, header.version))
     report.facts["entries"] = listed
-    fingerprint = next((section.pairs[BASE_FINGERPRINT] for section in header.sections if BASE_FINGERPRINT in section.pairs), None)
+    fingerprint = next(
+        (section.pairs[BASE_FINGERPRINT] for section in header.sections if BASE_FINGERPRINT in section.pairs), None
+    )
     maker = "task-bundler" if fingerprint else "litert-lm-builder, or one that packs like it"
     report.facts["provenance"] = {"maker": maker, "base_fingerprint": fingerprint, "pairs": header.pairs}
 
@@ -62,7 +78,9 @@ def _tokens(report: Report, section: SurveyedSection | None) -> PromptTokens | N
     if section is None:
         return None
     if section.size > METADATA_LIMIT:
-        report.findings.append(Finding("metadata-unreadable", LLM_METADATA_SECTION, f"{section.size} bytes; expected less than a kilobyte"))
+        report.findings.append(
+            Finding("metadata-unreadable", LLM_METADATA_SECTION, f"{section.size} bytes; expected less than a kilobyte")
+        )
         return None
     try:
         tokens = of_metadata(LlmMetadata.decode(section.section.read()))
@@ -73,14 +91,18 @@ def _tokens(report: Report, section: SurveyedSection | None) -> PromptTokens | N
     return tokens
 
 
-def _tokenizer(report: Report, hugging_face: SurveyedSection | None, sentencepiece: SurveyedSection | None) -> tuple[str, TokenizerFacts | None]:
+def _tokenizer(
+    report: Report, hugging_face: SurveyedSection | None, sentencepiece: SurveyedSection | None
+) -> tuple[str, TokenizerFacts | None]:
     """(which section, its facts); of the two kinds the engine takes what it finds, a file has one."""
     section = hugging_face or sentencepiece
     if section is None:
         return "", None
     limit = JSON_LIMIT if section is hugging_face else SENTENCEPIECE_LIMIT
     if section.size > limit:
-        report.findings.append(Finding("tokenizer-unreadable", section.type, f"{section.size} bytes; expected at most {limit}"))
+        report.findings.append(
+            Finding("tokenizer-unreadable", section.type, f"{section.size} bytes; expected at most {limit}")
+        )
         return section.type, None
     data = section.section.read()
     if section is not hugging_face:

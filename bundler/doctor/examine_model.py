@@ -45,16 +45,24 @@ def examine_model(report: Report, section: FileSection) -> LanguageModel | None:
 def describe_model(report: Report, model: Model, data, where: str) -> LanguageModel | None:
     """`examine_model` of a model that was read."""
     report.findings += [Finding("model-unreadable", where, defect) for defect in (*model.damage, *model.missized)]
-    report.facts["model"] = {"description": model.description, "metadata": sorted(model.metadata)[:32], "signatures": signature_table(model)}
+    report.facts["model"] = {
+        "description": model.description,
+        "metadata": sorted(model.metadata)[:32],
+        "signatures": signature_table(model),
+    }
     if is_web_only(model):
-        report.findings.append(Finding("model-web-only", where, f"no operators, and the metadata {', '.join(sorted(model.metadata)[:8])}"))
+        report.findings.append(
+            Finding("model-web-only", where, f"no operators, and the metadata {', '.join(sorted(model.metadata)[:8])}")
+        )
         return None
     if model.damage:
         return None  # what goes through the graphs relies on their indices
     shape, found = check_signatures(model)
     lora, lora_found = check_lora(model, report.kind)
     embedding = embedding_of(model, data)
-    report.findings += found + lora_found + check_operators(model, report.kind) + check_finite(model, data) + check_scales(model, data)
+    report.findings += (
+        found + lora_found + check_operators(model, report.kind) + check_finite(model, data) + check_scales(model, data)
+    )
     report.facts["model"] |= _facts(model, shape, lora, embedding)
     return LanguageModel(shape, embedding, lora)
 
@@ -64,12 +72,20 @@ def is_web_only(model: Model) -> bool:
     if any(graph.operators for graph in model.graphs):
         return False
     return any(name in model.metadata for name in _WEB_METADATA) or any(
-        tensor.name.startswith(_WEB_TENSORS) for graph in model.graphs for tensor in graph.tensors)
+        tensor.name.startswith(_WEB_TENSORS) for graph in model.graphs for tensor in graph.tensors
+    )
 
 
 def _facts(model: Model, shape: LlmShape, lora: LoraInputs, embedding: Embedding) -> dict[str, Any]:
     return {
-        "layers": shape.layers, "width": embedding.width, "prefill_lengths": list(shape.prefill), "logits_width": shape.width, "embedding_rows": embedding.rows,
+        "layers": shape.layers,
+        "width": embedding.width,
+        "prefill_lengths": list(shape.prefill),
+        "logits_width": shape.width,
+        "embedding_rows": embedding.rows,
         "context": {"cache": shape.context, "LiteRT-LM": shape.litertlm_context},
-        "mask_input": shape.mask, "lora": {"LiteRT-LM layout, rank": lora.plain, "MediaPipe layout, ranks": list(lora.extra)},
-        "weights": weight_table(model), "operators": operator_counts(model)}
+        "mask_input": shape.mask,
+        "lora": {"LiteRT-LM layout, rank": lora.plain, "MediaPipe layout, ranks": list(lora.extra)},
+        "weights": weight_table(model),
+        "operators": operator_counts(model),
+    }

@@ -32,18 +32,31 @@ def examine_task(report: Report) -> None:
     tokens = _tokens(report, sections.get(METADATA))
     tokenizer_bytes, tokenizer = _tokenizer(report, sections.get(TOKENIZER))
     if tokens is not None:
-        report.findings += check_tokens(tokens, tokenizer, METADATA, text_stops_only=True) + check_byte_mapping(tokens, tokenizer, METADATA)
+        report.findings += check_tokens(tokens, tokenizer, METADATA, text_stops_only=True) + check_byte_mapping(
+            tokens, tokenizer, METADATA
+        )
     model = examine_model(report, sections[MODEL]) if MODEL in sections else None
     if tokenizer is not None and model is not None:
-        report.findings += check_vocabulary(tokenizer, model.embedding.rows, model.shape.width, model.embedding.bias, TOKENIZER)
+        report.findings += check_vocabulary(
+            tokenizer, model.embedding.rows, model.shape.width, model.embedding.bias, TOKENIZER
+        )
     manifest = _manifest(report, sections.get(MANIFEST))
     if manifest is None:
         return
     shape = model.shape if model else None
     if shape and shape.context and type(said := manifest.get("context")) is int and said > shape.context:
-        report.findings.append(Finding("max-tokens-over-context", MANIFEST, f"it says {said} tokens, the cache holds {shape.context}"))
-    report.findings += check_manifest(manifest, tokenizer_bytes, tokens, shape, model.embedding.rows if model else None,
-                                      model.lora.extra if model else (), sections[MODEL].size if MODEL in sections else 0)
+        report.findings.append(
+            Finding("max-tokens-over-context", MANIFEST, f"it says {said} tokens, the cache holds {shape.context}")
+        )
+    report.findings += check_manifest(
+        manifest,
+        tokenizer_bytes,
+        tokens,
+        shape,
+        model.embedding.rows if model else None,
+        model.lora.extra if model else (),
+        sections[MODEL].size if MODEL in sections else 0,
+    )
 
 
 def _digested(report: Report, entries: list[SurveyedEntry]) -> dict[str, FileSection]:
@@ -52,11 +65,25 @@ def _digested(report: Report, entries: list[SurveyedEntry]) -> dict[str, FileSec
     for entry in entries:
         digest = digests.of(entry.section) if entry.section else None
         if digest and digest[1] != entry.crc:
-            report.findings.append(Finding("entry-checksum-wrong", entry.name, f"its bytes have CRC-32 {digest[1]:08x}, the bundle says {entry.crc:08x}"))
+            report.findings.append(
+                Finding(
+                    "entry-checksum-wrong",
+                    entry.name,
+                    f"its bytes have CRC-32 {digest[1]:08x}, the bundle says {entry.crc:08x}",
+                )
+            )
         if entry.section:
             sections[entry.name] = entry.section
-        listed.append({"name": entry.name, "offset": entry.offset, "bytes": entry.size, "aligned": entry.aligned,
-                       "stored": not entry.method, "sha256": digest and digest[0]})
+        listed.append(
+            {
+                "name": entry.name,
+                "offset": entry.offset,
+                "bytes": entry.size,
+                "aligned": entry.aligned,
+                "stored": not entry.method,
+                "sha256": digest and digest[0],
+            }
+        )
     report.facts["entries"] = listed
     report.facts["provenance"] = _packer(entries)
     return sections
@@ -69,7 +96,9 @@ def _packer(entries: list[SurveyedEntry]) -> dict[str, Any]:
         return {"maker": "unknown"}
     date, time = max(dates)
     try:
-        written = datetime(1980 + (date >> 9), date >> 5 & 15, date & 31, time >> 11, time >> 5 & 63, time % 32 * 2).isoformat(" ")
+        written = datetime(
+            1980 + (date >> 9), date >> 5 & 15, date & 31, time >> 11, time >> 5 & 63, time % 32 * 2
+        ).isoformat(" ")
     except ValueError:
         written = None
     return {"maker": "MediaPipe's bundler, or one that packs like it" if aligned else "a ZIP tool", "packed": written}
@@ -79,7 +108,9 @@ def _tokens(report: Report, section: FileSection | None) -> PromptTokens | None:
     if section is None:
         return None
     if section.size > METADATA_LIMIT:
-        report.findings.append(Finding("metadata-unreadable", METADATA, f"{section.size} bytes; expected less than a kilobyte"))
+        report.findings.append(
+            Finding("metadata-unreadable", METADATA, f"{section.size} bytes; expected less than a kilobyte")
+        )
         return None
     try:
         tokens = of_parameters(LlmParameters.decode(section.read()))
@@ -94,7 +125,9 @@ def _tokenizer(report: Report, section: FileSection | None) -> tuple[bytes | Non
     if section is None:
         return None, None
     if section.size > SENTENCEPIECE_LIMIT:
-        report.findings.append(Finding("tokenizer-unreadable", TOKENIZER, f"{section.size} bytes; expected at most {SENTENCEPIECE_LIMIT}"))
+        report.findings.append(
+            Finding("tokenizer-unreadable", TOKENIZER, f"{section.size} bytes; expected at most {SENTENCEPIECE_LIMIT}")
+        )
         return None, None
     data = section.read()
     return data, take_sentencepiece(report, data, TOKENIZER)
@@ -115,7 +148,9 @@ def _manifest(report: Report, section: FileSection | None) -> dict[str, Any] | N
     if section is None:
         return None
     if section.size > MANIFEST_LIMIT:
-        report.findings.append(Finding("manifest-unreadable", MANIFEST, f"{section.size} bytes; expected at most {MANIFEST_LIMIT}"))
+        report.findings.append(
+            Finding("manifest-unreadable", MANIFEST, f"{section.size} bytes; expected at most {MANIFEST_LIMIT}")
+        )
         return None
     manifest = read_manifest(section.read())
     if isinstance(manifest, Finding):

@@ -63,7 +63,9 @@ def survey_litertlm(path: Path, size: int) -> tuple[LitertlmHeader | None, list[
         if not 0 < length <= HEADER_LIMIT:
             return None, [Finding("container-header-unreadable", "", f"the header is said to end at byte {end}")]
         if end > size:
-            return None, [Finding("file-truncated", "", f"{size} bytes, and the header alone is said to end at byte {end}")]
+            return None, [
+                Finding("file-truncated", "", f"{size} bytes, and the header alone is said to end at byte {end}")
+            ]
         header = stream.read(length)
     try:
         pairs, listed = parse_header(header)
@@ -79,20 +81,44 @@ def _section(path: Path, listed: LitertLmSection, size: int) -> SurveyedSection:
     begin, end = listed.offset, listed.offset + listed.size
     model_type = str(listed.metadata.get("model_type", "")) if listed.type == MODEL_SECTION else ""
     inside = core.HEADER_BEGIN_BYTE_OFFSET <= begin <= end <= size
-    return SurveyedSection(listed.type, model_type, begin, listed.size, listed.metadata,
-                           FileSection(path, begin, listed.size, listed.type) if inside else None)
+    return SurveyedSection(
+        listed.type,
+        model_type,
+        begin,
+        listed.size,
+        listed.metadata,
+        FileSection(path, begin, listed.size, listed.type) if inside else None,
+    )
 
 
 def _findings(sections: tuple[SurveyedSection, ...], header_end: int, size: int) -> list[Finding]:
     found, seen, end, last = [], set(), header_end, "the header"
     for section in sorted(sections, key=lambda section: section.offset):
         if section.section is None:
-            found.append(Finding("section-outside-file", section.name, f"bytes {section.offset} to {section.offset + section.size} of {size}"))
+            found.append(
+                Finding(
+                    "section-outside-file",
+                    section.name,
+                    f"bytes {section.offset} to {section.offset + section.size} of {size}",
+                )
+            )
             continue
         if section.offset < end:
-            found.append(Finding("section-overlap", section.name, f"begins at byte {section.offset}, inside {last}, which ends at {end}"))
+            found.append(
+                Finding(
+                    "section-overlap",
+                    section.name,
+                    f"begins at byte {section.offset}, inside {last}, which ends at {end}",
+                )
+            )
         elif section.offset % core.BLOCK_SIZE:
-            found.append(Finding("section-misaligned", section.name, f"begins at byte {section.offset}, no multiple of {core.BLOCK_SIZE}"))
+            found.append(
+                Finding(
+                    "section-misaligned",
+                    section.name,
+                    f"begins at byte {section.offset}, no multiple of {core.BLOCK_SIZE}",
+                )
+            )
         if section.name in seen:
             found.append(Finding("section-duplicated", section.name, "there are two of them"))
         seen.add(section.name)
@@ -104,7 +130,11 @@ def _findings(sections: tuple[SurveyedSection, ...], header_end: int, size: int)
     model_types = {section.model_type for section in sections if section.type == MODEL_SECTION}
     if PREFILL_DECODE not in model_types:
         if ARTISAN in model_types:
-            found.append(Finding("model-web-only", f"{MODEL_SECTION} {ARTISAN}", "the only model that writes text is of this type"))
+            found.append(
+                Finding(
+                    "model-web-only", f"{MODEL_SECTION} {ARTISAN}", "the only model that writes text is of this type"
+                )
+            )
         else:
             found.append(Finding("section-missing", f"{MODEL_SECTION} {PREFILL_DECODE}", _only(seen)))
     return found

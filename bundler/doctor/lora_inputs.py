@@ -35,9 +35,21 @@ def check_lora(model: Model, kind: str) -> tuple[LoraInputs, list[Finding]]:
     inputs = LoraInputs(plain, tuple(sorted(extra)))
     found += _counterparts(model) + _shadowed(model)
     if kind == ".litertlm" and inputs.extra and plain is None:
-        found.append(Finding("lora-layout-ignored", "", f"signatures decode_lora_r{inputs.extra[0]}, which are MediaPipe's layout, in a .litertlm"))
+        found.append(
+            Finding(
+                "lora-layout-ignored",
+                "",
+                f"signatures decode_lora_r{inputs.extra[0]}, which are MediaPipe's layout, in a .litertlm",
+            )
+        )
     if kind == ".task" and plain is not None:
-        found.append(Finding("lora-layout-ignored", DECODE, f"it takes LoRA inputs of rank {plain} itself, which is LiteRT-LM's layout, in a .task"))
+        found.append(
+            Finding(
+                "lora-layout-ignored",
+                DECODE,
+                f"it takes LoRA inputs of rank {plain} itself, which is LiteRT-LM's layout, in a .task",
+            )
+        )
     if kind == ".litertlm" and plain is not None and plain not in LITERTLM_RANKS:
         found.append(Finding("lora-rank-unsupported", DECODE, f"LoRA inputs of rank {plain}"))
     return inputs, found
@@ -49,12 +61,19 @@ def takes_lora(signature: Signature) -> bool:
 
 def _ranks(model: Model, signature: Signature) -> tuple[set[int], list[str]]:
     """The ranks of the signature's LoRA inputs (one, if they are in order), and what is not in order."""
-    inputs: dict[str, Tensor] = {name: tensor for name, tensor in model.inputs(signature).items() if name.startswith("lora_")}
+    inputs: dict[str, Tensor] = {
+        name: tensor for name, tensor in model.inputs(signature).items() if name.startswith("lora_")
+    }
     if not inputs:
         variant = _VARIANT.search(signature.key)
         return set(), [f"its name says LoRA of rank {variant[1]}, and it has no such inputs"] if variant else []
     layers = sum(1 for name in signature.inputs if (match := CACHE.fullmatch(name)) and match[1] == "k")
-    expected = {tensor_name(projection, factor, layer) for layer in range(layers) for projection in PROJECTIONS for factor in "ab"}
+    expected = {
+        tensor_name(projection, factor, layer)
+        for layer in range(layers)
+        for projection in PROJECTIONS
+        for factor in "ab"
+    }
     wrong = []
     if missing := sorted(expected - inputs.keys()):
         wrong.append(f"it lacks {len(missing)} of {len(expected)} LoRA inputs, first {missing[0]}")
@@ -75,11 +94,26 @@ def _ranks(model: Model, signature: Signature) -> tuple[set[int], list[str]]:
 
 def _counterparts(model: Model) -> list[Finding]:
     """Prefill and decode must take the same adapters: otherwise a prompt is read without the one that answers it."""
-    prefill, decode = (({_suffix(signature): takes_lora(signature) for signature in language_signatures(model) if signature.key.startswith(name)})
-                       for name in (PREFILL, DECODE))
-    return [Finding("lora-inputs-incomplete", f"{DECODE}{suffix}", f"LoRA inputs here: {decode.get(suffix, 'no such signature')}, "
-                                                                   f"in {PREFILL}…{suffix}: {prefill.get(suffix, 'no such signature')}")
-            for suffix in sorted(prefill.keys() | decode.keys()) if prefill and decode and prefill.get(suffix) != decode.get(suffix)]
+    prefill, decode = (
+        (
+            {
+                _suffix(signature): takes_lora(signature)
+                for signature in language_signatures(model)
+                if signature.key.startswith(name)
+            }
+        )
+        for name in (PREFILL, DECODE)
+    )
+    return [
+        Finding(
+            "lora-inputs-incomplete",
+            f"{DECODE}{suffix}",
+            f"LoRA inputs here: {decode.get(suffix, 'no such signature')}, "
+            f"in {PREFILL}…{suffix}: {prefill.get(suffix, 'no such signature')}",
+        )
+        for suffix in sorted(prefill.keys() | decode.keys())
+        if prefill and decode and prefill.get(suffix) != decode.get(suffix)
+    ]
 
 
 def _suffix(signature: Signature) -> str:
@@ -96,5 +130,12 @@ def _shadowed(model: Model) -> list[Finding]:
     for signature in model.signatures:
         if signature.key.startswith(PREFILL) and (positions := first(model.inputs(signature), POSITIONS)) is not None:
             last[positions.shape[-1:]] = signature
-    return [Finding("lora-signature-shadows-base", signature.key, f"it is the last of the prefill signatures of {list(length)} tokens")
-            for length, signature in last.items() if takes_lora(signature)]
+    return [
+        Finding(
+            "lora-signature-shadows-base",
+            signature.key,
+            f"it is the last of the prefill signatures of {list(length)} tokens",
+        )
+        for length, signature in last.items()
+        if takes_lora(signature)
+    ]

@@ -10,12 +10,14 @@ from bundler.tflite.model import Model, OperatorKind
 
 # What TFLite's open GPU delegate takes (delegates/gpu/common/model_builder.cc, NewOperationParser), and three that the GPU engines of
 # LiteRT-LM and MediaPipe take beyond it: lookups, cache updates and composites.
-GPU = frozenset("""ABS ADD ADD_N AVERAGE_POOL_2D BATCH_MATMUL CAST CONCATENATION CONV_2D COS CUMSUM DENSIFY DEPTHWISE_CONV_2D DEPTH_TO_SPACE
+GPU = frozenset(
+    """ABS ADD ADD_N AVERAGE_POOL_2D BATCH_MATMUL CAST CONCATENATION CONV_2D COS CUMSUM DENSIFY DEPTHWISE_CONV_2D DEPTH_TO_SPACE
 DEQUANTIZE DIV EQUAL ELU EXP FLOOR FLOOR_DIV FLOOR_MOD FULLY_CONNECTED GATHER GELU GREATER GREATER_EQUAL HARD_SWISH LESS LESS_EQUAL LOGISTIC LOG
 LOGICAL_AND LSTM MAXIMUM MAX_POOL_2D MEAN MINIMUM MIRROR_PAD MUL NEG NOT_EQUAL ONE_HOT PACK PAD PADV2 POW REDUCE_MAX REDUCE_MIN REDUCE_PROD
 QUANTIZE RELU RELU6 RELU_0_TO_1 RELU_N1_TO_1 LEAKY_RELU PRELU RESHAPE RESIZE_BILINEAR RESIZE_NEAREST_NEIGHBOR RSQRT SELECT SELECT_V2 SIGN SIN
 SLICE SOFTMAX SPACE_TO_DEPTH SPLIT SPLIT_V SQRT SQUARE SQUARED_DIFFERENCE STRIDED_SLICE SUB SUM TANH TILE TRANSPOSE TRANSPOSE_CONV UNPACK
-EMBEDDING_LOOKUP DYNAMIC_UPDATE_SLICE STABLEHLO_COMPOSITE""".split())
+EMBEDDING_LOOKUP DYNAMIC_UPDATE_SLICE STABLEHLO_COMPOSITE""".split()
+)
 # Newest version -> the operators of which LiteRT knows the versions up to it (ai-edge-litert 2.3.0, asked operator by operator, and LiteRT-LM
 # 0.18.1 knows them all); no others.
 _NEWEST = {
@@ -58,13 +60,20 @@ def check_operators(model: Model, kind: str) -> list[Finding]:
     """`kind` is that of the file: what MediaPipe's GPU cannot look tokens up in concerns a .task alone."""
     found, counts = [], operator_counts(model)
     custom = sorted({operator.name for graph in model.graphs for operator in graph.operators if operator.custom})
-    if unknown := [_unknown(kind) for kind in model.operator_kinds if not kind.custom and not
-                   OLDEST.get(kind.name, 1) <= kind.version <= NEWEST.get(kind.name, 0)]:
+    if unknown := [
+        _unknown(kind)
+        for kind in model.operator_kinds
+        if not kind.custom and not OLDEST.get(kind.name, 1) <= kind.version <= NEWEST.get(kind.name, 0)
+    ]:
         found.append(Finding("operator-unknown", "", ", ".join(unknown[:8])))
     if foreign := [name for name in custom if not name.startswith(_GENAI)]:
         found.append(Finding("operator-not-built-in", "", f"custom operators {', '.join(foreign[:8])}"))
-    if unsupported := [name for name in counts if name not in GPU and name not in custom and not name.startswith(_GENAI)]:
-        found.append(Finding("gpu-operators-unsupported", "", ", ".join(f"{counts[name]} {name}" for name in unsupported[:8])))
+    if unsupported := [
+        name for name in counts if name not in GPU and name not in custom and not name.startswith(_GENAI)
+    ]:
+        found.append(
+            Finding("gpu-operators-unsupported", "", ", ".join(f"{counts[name]} {name}" for name in unsupported[:8]))
+        )
     if kind == ".task" and (tables := _tables_off_the_gpu(model)):
         found.append(Finding("embedding-not-on-gpu", "", ", ".join(tables)))
     return found
@@ -72,7 +81,11 @@ def check_operators(model: Model, kind: str) -> list[Finding]:
 
 def _unknown(kind: OperatorKind) -> str:
     newest = NEWEST.get(kind.name)
-    return f"{kind.name}, which there is none of" if newest is None else f"version {kind.version} of {kind.name}, the newest is {newest}"
+    return (
+        f"{kind.name}, which there is none of"
+        if newest is None
+        else f"version {kind.version} of {kind.name}, the newest is {newest}"
+    )
 
 
 def _tables_off_the_gpu(model: Model) -> list[str]:

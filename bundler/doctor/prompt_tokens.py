@@ -27,25 +27,43 @@ class PromptTokens:
 def of_parameters(parameters: LlmParameters) -> PromptTokens:
     """Of a `.task`."""
     start = parameters.start_token if parameters.start_token is not None else parameters.start_token_id
-    shown = {"start_token": start, "stop_tokens": [*parameters.stop_tokens, *parameters.stop_token_ids], "byte_mapping": parameters.bytes_to_unicode,
-             "system_prompt": parameters.system_prompt, "templates": _templates(parameters), "unknown_fields": [number for number, _ in parameters.unknown]}
-    return PromptTokens(start, (*parameters.stop_tokens, *parameters.stop_token_ids), parameters.bytes_to_unicode, 0, shown)
+    shown = {
+        "start_token": start,
+        "stop_tokens": [*parameters.stop_tokens, *parameters.stop_token_ids],
+        "byte_mapping": parameters.bytes_to_unicode,
+        "system_prompt": parameters.system_prompt,
+        "templates": _templates(parameters),
+        "unknown_fields": [number for number, _ in parameters.unknown],
+    }
+    return PromptTokens(
+        start, (*parameters.stop_tokens, *parameters.stop_token_ids), parameters.bytes_to_unicode, 0, shown
+    )
 
 
 def of_metadata(metadata: LlmMetadata) -> PromptTokens:
     """Of a `.litertlm`."""
-    shown = {"start_token": metadata.start_token, "stop_tokens": [list(token) if isinstance(token, tuple) else token for token in metadata.stop_tokens],
-             "max_num_tokens": metadata.max_num_tokens, "model_type": metadata.model_type, "templates": _templates(metadata),
-             "chat_template_characters": len(metadata.chat_template)}
+    shown = {
+        "start_token": metadata.start_token,
+        "stop_tokens": [list(token) if isinstance(token, tuple) else token for token in metadata.stop_tokens],
+        "max_num_tokens": metadata.max_num_tokens,
+        "model_type": metadata.model_type,
+        "templates": _templates(metadata),
+        "chat_template_characters": len(metadata.chat_template),
+    }
     return PromptTokens(metadata.start_token, metadata.stop_tokens, False, metadata.max_num_tokens, shown)
 
 
 def _templates(metadata: LlmParameters | LlmMetadata) -> dict[str, list[str]]:
-    return {role: [template.prefix, template.suffix] for role in ("user", "model", "system")
-            if (template := getattr(metadata, role)).prefix or template.suffix}
+    return {
+        role: [template.prefix, template.suffix]
+        for role in ("user", "model", "system")
+        if (template := getattr(metadata, role)).prefix or template.suffix
+    }
 
 
-def check_tokens(tokens: PromptTokens, tokenizer: TokenizerFacts | None, where: str, text_stops_only: bool = False) -> list[Finding]:
+def check_tokens(
+    tokens: PromptTokens, tokenizer: TokenizerFacts | None, where: str, text_stops_only: bool = False
+) -> list[Finding]:
     """`text_stops_only`: MediaPipe reads stop tokens as text only. Without a tokenizer only what needs none is checked."""
     found = []
 
@@ -91,7 +109,11 @@ def check_max_tokens(tokens: PromptTokens, context: int | None, where: str) -> l
     if context is None:
         return []
     text = f"max_num_tokens is {most}, the cache holds {context}"
-    return [Finding("max-tokens-over-context", where, text) if most > context else Finding("max-tokens-under-context", where, text)]
+    return [
+        Finding("max-tokens-over-context", where, text)
+        if most > context
+        else Finding("max-tokens-under-context", where, text)
+    ]
 
 
 def check_byte_mapping(tokens: PromptTokens, tokenizer: TokenizerFacts | None, where: str) -> list[Finding]:
@@ -99,13 +121,26 @@ def check_byte_mapping(tokens: PromptTokens, tokenizer: TokenizerFacts | None, w
     if tokenizer is None or tokenizer.kind != "SentencePiece":
         return []
     if tokenizer.byte_mapped and not tokens.byte_mapping:
-        return [Finding("byte-mapping-off", where, f"pieces like {_example(tokenizer)!r}, and no byte mapping asked for")]
+        return [
+            Finding("byte-mapping-off", where, f"pieces like {_example(tokenizer)!r}, and no byte mapping asked for")
+        ]
     if tokens.byte_mapping and not tokenizer.byte_mapped:
-        return [Finding("byte-mapping-unwanted", where, "a byte mapping, though the pieces are not in GPT-2's byte alphabet")]
+        return [
+            Finding(
+                "byte-mapping-unwanted", where, "a byte mapping, though the pieces are not in GPT-2's byte alphabet"
+            )
+        ]
     if tokens.byte_mapping:
         return [Finding("byte-mapping-ignored", where, f"pieces like {_example(tokenizer)!r}, and a byte mapping")]
     return []
 
 
 def _example(tokenizer: TokenizerFacts) -> str:
-    return next((piece.decode("utf-8", "replace") for piece in tokenizer.ids if piece.startswith("Ġ".encode()) and len(piece) > 2), "Ġ")
+    return next(
+        (
+            piece.decode("utf-8", "replace")
+            for piece in tokenizer.ids
+            if piece.startswith("Ġ".encode()) and len(piece) > 2
+        ),
+        "Ġ",
+    )

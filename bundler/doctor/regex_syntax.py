@@ -13,12 +13,17 @@ import regex
 
 _LONGEST = 1 << 12  # characters; the longest known pattern has some hundred
 _LETTERS, _LETTERS_IN_CLASS = frozenset("abdefhnrstvwzABDGHKNORSWZpPxuUkg"), frozenset("abdefhknrstvwzABDGHKRSWpPxuU")
-_CODE_POINT = {"x": re.compile(r"x(?:([0-9A-Fa-f]{2})|\{([0-9A-Fa-f]{1,8})\})"), "u": re.compile(r"u(?:([0-9A-Fa-f]{4})|\{([0-9A-Fa-f]{1,8})\})"),
-               "U": re.compile(r"U(?:([0-9A-Fa-f]{8})|\{([0-9A-Fa-f]{1,8})\})")}
+_CODE_POINT = {
+    "x": re.compile(r"x(?:([0-9A-Fa-f]{2})|\{([0-9A-Fa-f]{1,8})\})"),
+    "u": re.compile(r"u(?:([0-9A-Fa-f]{4})|\{([0-9A-Fa-f]{1,8})\})"),
+    "U": re.compile(r"U(?:([0-9A-Fa-f]{8})|\{([0-9A-Fa-f]{1,8})\})"),
+}
 _PROPERTY = re.compile(r"[pP](?:([A-Za-z])|\{\^?([^{}]{1,60})\})")
 _PLAIN_NAME = re.compile(r"[A-Za-z][A-Za-z_ ]*")
 # What may follow "(?": flags, an assertion, a name, a condition; an assertion cannot be repeated.
-_GROUP = re.compile(r"(?:[imsxuRU]+-?|-[imsxuRU])[imsxuRU]*[:)]|:|(?P<assertion><?[=!])|[>~(]|P?<[^<>!=]{1,60}>|'[^']{1,60}'|P[=>][^)]{1,60}\)")
+_GROUP = re.compile(
+    r"(?:[imsxuRU]+-?|-[imsxuRU])[imsxuRU]*[:)]|:|(?P<assertion><?[=!])|[>~(]|P?<[^<>!=]{1,60}>|'[^']{1,60}'|P[=>][^)]{1,60}\)"
+)
 _COUNT = re.compile(r"\{(\d*)(,?)(\d*)\}")
 _LARGEST_COUNT = (1 << 32) - 1
 _LAZY_POSSESSIVE = re.compile(r"\??\+?")
@@ -83,35 +88,35 @@ class _Pattern:
 
     def _escape(self, letters: frozenset[str]) -> None:
         start = self.at - 1
-        character = self.text[self.at:self.at + 1]
+        character = self.text[self.at : self.at + 1]
         if not character:
             raise _Refused("a backslash at the end")
         self.at += 1
         if character in _CODE_POINT:
             match = _CODE_POINT[character].match(self.text, start + 1)
             if match is None or 0xD800 <= (number := int(match[1] or match[2], 16)) < 0xE000 or number > 0x10FFFF:
-                raise _Refused(f"the code point {self.text[start:start + 8]!r} at {start}")
+                raise _Refused(f"the code point {self.text[start : start + 8]!r} at {start}")
             self.at = match.end()
         elif character in "pP":
             match = _PROPERTY.match(self.text, start + 1)
             if match is None or not _is_property(match[1] or match[2]):
-                raise _Refused(f"the property {self.text[start:start + 40]!r} at {start}")
+                raise _Refused(f"the property {self.text[start : start + 40]!r} at {start}")
             self.at = match.end()
         elif character.isascii() and character.isalpha() and character not in letters:
-            raise _Refused(f"the escape {self.text[start:start + 2]!r} at {start}")
-        elif character in "0123456789" and letters is _LETTERS and not self.text[self.at:self.at + 1].isdigit():
+            raise _Refused(f"the escape {self.text[start : start + 2]!r} at {start}")
+        elif character in "0123456789" and letters is _LETTERS and not self.text[self.at : self.at + 1].isdigit():
             if character == "0":
                 raise _Refused(f"a reference to group 0 at {start}")
             self.references = max(self.references, int(character))
 
     def _group(self, start: int) -> tuple[bool, bool]:
         """(whether the group can be repeated, whether it is open now)."""
-        if self.text[self.at:self.at + 1] != "?":
+        if self.text[self.at : self.at + 1] != "?":
             self.groups += 1
             return True, True
         match = _GROUP.match(self.text, self.at + 1)
         if match is None:
-            raise _Refused(f"a group {self.text[start:start + 8]!r} at {start}")
+            raise _Refused(f"a group {self.text[start : start + 8]!r} at {start}")
         # The condition of (?(1)…) is itself in parentheses, which are read next.
         self.at = match.end() - match[0].endswith("(")
         self.groups += match[0].endswith((">", "'")) and match[0] != ">"
@@ -120,9 +125,9 @@ class _Pattern:
     def _class(self, start: int) -> None:
         """A class in brackets, which may hold others."""
         depth, first = 1, True
-        self.at += self.text[self.at:self.at + 1] == "^"
+        self.at += self.text[self.at : self.at + 1] == "^"
         while depth:
-            character = self.text[self.at:self.at + 1]
+            character = self.text[self.at : self.at + 1]
             if not character:
                 raise _Refused(f"a bracket at {start} that nothing closes")
             self.at += 1
@@ -130,7 +135,7 @@ class _Pattern:
                 self._escape(_LETTERS_IN_CLASS)
             elif character == "[":
                 depth += 1
-                self.at += self.text[self.at:self.at + 1] == "^"
+                self.at += self.text[self.at : self.at + 1] == "^"
                 first = True
                 continue
             elif character == "]" and not first:

@@ -42,8 +42,16 @@ class Finding:
 
     def as_dict(self) -> dict[str, Any]:
         entry = self.entry
-        return {"code": self.code, "severity": entry.severity, "where": self.where, "found": self.found, "meaning": entry.meaning,
-                "engines": list(entry.engines), "says": entry.says, "mend": entry.mend}
+        return {
+            "code": self.code,
+            "severity": entry.severity,
+            "where": self.where,
+            "found": self.found,
+            "meaning": entry.meaning,
+            "engines": list(entry.engines),
+            "says": entry.says,
+            "mend": entry.mend,
+        }
 
 
 @dataclass
@@ -77,10 +85,17 @@ class Report:
 
     def as_dict(self) -> dict[str, Any]:
         """One JSON object: file, kind, bytes, the facts, and findings with everything the catalogue says about them."""
-        return {"file": str(self.path), "kind": self.kind, "bytes": self.size, **_plain(self.facts),
-                "findings": [finding.as_dict() for finding in self.findings],
-                "more": self.more,
-                "counts": {severity: sum(finding.severity == severity for finding in self.findings) for severity in SEVERITIES}}
+        return {
+            "file": str(self.path),
+            "kind": self.kind,
+            "bytes": self.size,
+            **_plain(self.facts),
+            "findings": [finding.as_dict() for finding in self.findings],
+            "more": self.more,
+            "counts": {
+                severity: sum(finding.severity == severity for finding in self.findings) for severity in SEVERITIES
+            },
+        }
 
 
 def _plain(value: Any, depth: int = 8) -> Any:

@@ -68,9 +68,17 @@ def read_sentencepiece(data: bytes, where: str = "") -> TokenizerFacts | Finding
     facts.findings += [Finding("tokenizer-unreadable", where, defect) for defect in _refusals(model, pieces)]
     unknown = [index for index, (_, type) in enumerate(pieces) if type == _UNKNOWN]
     if len(unknown) != 1:
-        facts.findings.append(Finding("unknown-piece-missing", where, f"{len(unknown)} pieces of type UNKNOWN among {len(pieces)}; expected one"))
+        facts.findings.append(
+            Finding(
+                "unknown-piece-missing",
+                where,
+                f"{len(unknown)} pieces of type UNKNOWN among {len(pieces)}; expected one",
+            )
+        )
     elif pieces[unknown[0]][0] in _END_NAMES or unknown[0] == _declared(model.trainer_spec, "eos_id"):
-        facts.findings.append(Finding("unknown-piece-ends-text", where, f"the unknown piece is {unknown[0]}, {pieces[unknown[0]][0]!r}"))
+        facts.findings.append(
+            Finding("unknown-piece-ends-text", where, f"the unknown piece is {unknown[0]}, {pieces[unknown[0]][0]!r}")
+        )
     return facts
 
 
@@ -80,26 +88,49 @@ def _declared(trainer, name: str) -> int | None:
 
 def _facts(model, pieces: list[tuple[bytes, int]]) -> TokenizerFacts:
     types = Counter(TYPES.get(type, str(type)) for _, type in pieces)
-    mapped = sum(_MAPPED_SPACE in piece for piece, _ in pieces) > sum(b" " in piece or "▁".encode() in piece for piece, _ in pieces)
+    mapped = sum(_MAPPED_SPACE in piece for piece, _ in pieces) > sum(
+        b" " in piece or "▁".encode() in piece for piece, _ in pieces
+    )
     mapped = mapped and replacement(model.normalizer_spec.precompiled_charsmap, b" ") != _MAPPED_SPACE
     aliases = _aliases(model, pieces)
     first_alias = len(pieces) - aliases if aliases else None
     unknown = next((index for index, (_, type) in enumerate(pieces) if type == _UNKNOWN), None)
     normalizer = model.normalizer_spec
     shown = {
-        "kind": "SentencePiece", "algorithm": _ALGORITHMS.get(model.trainer_spec.model_type, "?"), "pieces": len(pieces), "types": dict(types),
+        "kind": "SentencePiece",
+        "algorithm": _ALGORITHMS.get(model.trainer_spec.model_type, "?"),
+        "pieces": len(pieces),
+        "types": dict(types),
         "unknown": None if unknown is None else {"id": unknown, "piece": _shown(pieces[unknown][0])},
         "control": {_shown(piece): index for index, (piece, type) in enumerate(pieces) if type == _CONTROL}
-        if types["CONTROL"] <= 32 else f"{types['CONTROL']} pieces",
-        "byte_alphabet": mapped, "byte_fallback": model.trainer_spec.byte_fallback, "alias_ids": aliases,
-        "character_map_bytes": len(normalizer.precompiled_charsmap), "dummy_prefix": normalizer.add_dummy_prefix,
-        "escapes_spaces": normalizer.escape_whitespaces, "normalizer": _shown(normalizer.name)}
+        if types["CONTROL"] <= 32
+        else f"{types['CONTROL']} pieces",
+        "byte_alphabet": mapped,
+        "byte_fallback": model.trainer_spec.byte_fallback,
+        "alias_ids": aliases,
+        "character_map_bytes": len(normalizer.precompiled_charsmap),
+        "dummy_prefix": normalizer.add_dummy_prefix,
+        "escapes_spaces": normalizer.escape_whitespaces,
+        "normalizer": _shown(normalizer.name),
+    }
     ids = {piece: index for index, (piece, _) in reversed(list(enumerate(pieces)))}
     # Our models replace a special token's text by a character of its own, the piece of another id.
-    untyped = frozenset(index for index, (piece, type) in enumerate(pieces)
-                        if type in (_CONTROL, _UNUSED) and replacement(normalizer.precompiled_charsmap, piece) not in ids)
-    return TokenizerFacts("SentencePiece", len(pieces), ids, shown, mapped, first_alias, unknown,
-                          frozenset(index for index, (_, type) in enumerate(pieces) if type == _USER_DEFINED), untyped)
+    untyped = frozenset(
+        index
+        for index, (piece, type) in enumerate(pieces)
+        if type in (_CONTROL, _UNUSED) and replacement(normalizer.precompiled_charsmap, piece) not in ids
+    )
+    return TokenizerFacts(
+        "SentencePiece",
+        len(pieces),
+        ids,
+        shown,
+        mapped,
+        first_alias,
+        unknown,
+        frozenset(index for index, (_, type) in enumerate(pieces) if type == _USER_DEFINED),
+        untyped,
+    )
 
 
 def _shown(piece: bytes) -> str:
@@ -193,7 +224,7 @@ def replacement(blob: bytes, key: bytes) -> bytes | None:
         return None
 
     def unit(position: int) -> int:
-        return int.from_bytes(blob[4 + 4 * position:8 + 4 * position], "little") if 4 * position < size else 0
+        return int.from_bytes(blob[4 + 4 * position : 8 + 4 * position], "little") if 4 * position < size else 0
 
     position = 0
     for byte in key:

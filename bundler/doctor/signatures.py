@@ -62,16 +62,30 @@ def check_signatures(model: Model) -> tuple[LlmShape, list[Finding]]:
     if signatures and not shape.mask:
         found.append(Finding("mask-inside-graph", "", f"no input {' or '.join(MASKS)}"))
     if None not in (shape.context, shape.litertlm_context) and shape.context != shape.litertlm_context:
-        found.append(Finding("context-misread", DECODE, f"the cache holds {shape.context} tokens, LiteRT-LM reads {shape.litertlm_context}"))
+        found.append(
+            Finding(
+                "context-misread",
+                DECODE,
+                f"the cache holds {shape.context} tokens, LiteRT-LM reads {shape.litertlm_context}",
+            )
+        )
     for signature in prefills:
         length = _length(model, signature)
         if shape.context and length and length > shape.context:
-            found.append(Finding("prefill-over-context", signature.key, f"{length} tokens at once, a cache of {shape.context}"))
+            found.append(
+                Finding("prefill-over-context", signature.key, f"{length} tokens at once, a cache of {shape.context}")
+            )
     if shape.context and (first_token := overrun(shape.context, shape.prefill)):
         refused = overrun(shape.context, shape.prefill, fills=True)
-        found.append(Finding("prefill-past-cache", "", f"a cache of {shape.context} and prefill of {', '.join(map(str, shape.prefill))}: prompts of "
-                                                       f"{first_token} to {shape.context - 1} tokens in MediaPipe, "
-                                                       f"{f'{refused} to {shape.context - 1}' if refused else 'none'} in LiteRT-LM"))
+        found.append(
+            Finding(
+                "prefill-past-cache",
+                "",
+                f"a cache of {shape.context} and prefill of {', '.join(map(str, shape.prefill))}: prompts of "
+                f"{first_token} to {shape.context - 1} tokens in MediaPipe, "
+                f"{f'{refused} to {shape.context - 1}' if refused else 'none'} in LiteRT-LM",
+            )
+        )
     if shape.width and shape.width % 4:
         found.append(Finding("logits-width-not-multiple-of-4", DECODE, f"logits of width {shape.width}"))
     return shape, found
@@ -81,17 +95,27 @@ def _inputs_and_outputs(model: Model, signature: Signature) -> list[Finding]:
     found, inputs = [], signature.inputs
     for names in (TOKENS, POSITIONS):
         if first(inputs, names) is None and not (names is TOKENS and first(inputs, EMBEDDINGS) is not None):
-            found.append(Finding("signature-input-missing", signature.key, f"no input {' or '.join(names)}, only {_listed(inputs)}"))
+            found.append(
+                Finding(
+                    "signature-input-missing", signature.key, f"no input {' or '.join(names)}, only {_listed(inputs)}"
+                )
+            )
     if not any(CACHE.fullmatch(name) for name in inputs):
         found.append(Finding("signature-input-missing", signature.key, f"no kv_cache inputs, only {_listed(inputs)}"))
     known = {*TOKENS, *POSITIONS, *MASKS, *EMBEDDINGS}
     if unknown := [name for name in inputs if name not in known and not _KNOWN.fullmatch(name)]:
-        found.append(Finding("signature-input-missing", signature.key, f"inputs that no engine fills: {_listed(unknown)}"))
+        found.append(
+            Finding("signature-input-missing", signature.key, f"inputs that no engine fills: {_listed(unknown)}")
+        )
     if signature.key.startswith(DECODE) and LOGITS not in signature.outputs:
-        found.append(Finding("signature-output-missing", signature.key, f"no output {LOGITS}, only {_listed(signature.outputs)}"))
+        found.append(
+            Finding("signature-output-missing", signature.key, f"no output {LOGITS}, only {_listed(signature.outputs)}")
+        )
     caches = {name for name in inputs if CACHE.fullmatch(name)}
     if lost := sorted(caches - set(signature.outputs)):
-        found.append(Finding("signature-output-missing", signature.key, f"{_listed(lost)} goes in and does not come out"))
+        found.append(
+            Finding("signature-output-missing", signature.key, f"{_listed(lost)} goes in and does not come out")
+        )
     return found
 
 
@@ -101,11 +125,22 @@ def _left_out(model: Model, signatures: list[Signature]) -> list[Finding]:
     caches = sorted({name for signature in signatures for name in signature.inputs if CACHE.fullmatch(name)})
     for signature in signatures:
         graph = model.graphs[signature.graph]
-        for code, named, end in (("signature-input-missing", signature.inputs, graph.inputs), ("signature-output-missing", signature.outputs, graph.outputs)):
+        for code, named, end in (
+            ("signature-input-missing", signature.inputs, graph.inputs),
+            ("signature-output-missing", signature.outputs, graph.outputs),
+        ):
             if len(named) != len(end):
-                found.append(Finding(code, signature.key, f"{len(named)} {code.split('-')[1]}s, of which its graph has {len(end)}"))
-        if any(map(CACHE.fullmatch, signature.inputs)) and (missing := [name for name in caches if name not in signature.inputs]):
-            found.append(Finding("signature-input-missing", signature.key, f"no {_listed(missing)}, which other signatures take"))
+                found.append(
+                    Finding(
+                        code, signature.key, f"{len(named)} {code.split('-')[1]}s, of which its graph has {len(end)}"
+                    )
+                )
+        if any(map(CACHE.fullmatch, signature.inputs)) and (
+            missing := [name for name in caches if name not in signature.inputs]
+        ):
+            found.append(
+                Finding("signature-input-missing", signature.key, f"no {_listed(missing)}, which other signatures take")
+            )
     return found
 
 
@@ -145,7 +180,10 @@ def _shapes(model: Model, signature: Signature) -> list[Finding]:
     def expect(name: str, tensor: Tensor | None, types: tuple[str, ...], *shapes: tuple[int | None, ...]) -> None:
         if tensor is None:
             return
-        fits = any(len(shape) == len(tensor.shape) and all(want in (None, size) for want, size in zip(shape, tensor.shape)) for shape in shapes)
+        fits = any(
+            len(shape) == len(tensor.shape) and all(want in (None, size) for want, size in zip(shape, tensor.shape))
+            for shape in shapes
+        )
         if tensor.type not in types or not fits:
             wanted = " or ".join(str([size or "…" for size in shape]) for shape in shapes)
             wrong.append(f"{name} is {tensor}; expected {types[0].lower()} {wanted}")
@@ -171,18 +209,34 @@ def _caches(model: Model, signatures: list[Signature]) -> list[Finding]:
                     continue
                 known, where = shapes.setdefault(name, (tensor, f"{end} {signature.key}"))
                 if (known.shape, known.type) != (tensor.shape, tensor.type):
-                    found.append(Finding("cache-shapes-inconsistent", signature.key,
-                                         f"{name} goes {end} it as {tensor}, and {where} as {known}"))
-    layers = {kind: {int(match[2]) for name in shapes if (match := CACHE.fullmatch(name)) and match[1] == kind} for kind in "kv"}
+                    found.append(
+                        Finding(
+                            "cache-shapes-inconsistent",
+                            signature.key,
+                            f"{name} goes {end} it as {tensor}, and {where} as {known}",
+                        )
+                    )
+    layers = {
+        kind: {int(match[2]) for name in shapes if (match := CACHE.fullmatch(name)) and match[1] == kind}
+        for kind in "kv"
+    }
     if layers["k"] != layers["v"] or layers["k"] != set(range(len(layers["k"]))):
-        found.append(Finding("cache-shapes-inconsistent", "", f"keys of {len(layers['k'])} layers and values of {len(layers['v'])}, or numbers left out"))
+        found.append(
+            Finding(
+                "cache-shapes-inconsistent",
+                "",
+                f"keys of {len(layers['k'])} layers and values of {len(layers['v'])}, or numbers left out",
+            )
+        )
     return found
 
 
 def _shape(model: Model, decode: Signature | None, prefills: list[Signature]) -> LlmShape:
     lengths = tuple(sorted({length for signature in prefills if (length := _length(model, signature)) is not None}))
     if decode is None:
-        return LlmShape(lengths, 0, None, None, any(first(signature.inputs, MASKS) is not None for signature in prefills), None)
+        return LlmShape(
+            lengths, 0, None, None, any(first(signature.inputs, MASKS) is not None for signature in prefills), None
+        )
     inputs, outputs = model.inputs(decode), model.outputs(decode)
     mask, keys = first(inputs, MASKS), inputs.get(_FIRST_KEYS)
     read = mask.shape[3] if mask is not None and len(mask.shape) == 4 else None
@@ -219,8 +273,15 @@ def _written_along(graph: Graph, cache: int) -> int | None:
 
 def signature_table(model: Model) -> list[dict[str, Any]]:
     """For people and JSON: each signature's inputs and outputs as text, numbered ones together."""
-    return [{"name": signature.key, "graph": signature.graph, "inputs": _grouped(model.inputs(signature)),
-             "outputs": _grouped(model.outputs(signature))} for signature in model.signatures]
+    return [
+        {
+            "name": signature.key,
+            "graph": signature.graph,
+            "inputs": _grouped(model.inputs(signature)),
+            "outputs": _grouped(model.outputs(signature)),
+        }
+        for signature in model.signatures
+    ]
 
 
 def _grouped(tensors: dict[str, Tensor]) -> dict[str, str]:
@@ -231,5 +292,7 @@ def _grouped(tensors: dict[str, Tensor]) -> dict[str, str]:
             groups.setdefault((match[1], str(tensor)), []).append(int(match[2]))
         else:
             plain[name] = str(tensor)
-    return plain | {f"{stem}{min(numbers)}" + (f"…{max(numbers)} ({len(numbers)})" if len(numbers) > 1 else ""): text
-                    for (stem, text), numbers in groups.items()}
+    return plain | {
+        f"{stem}{min(numbers)}" + (f"…{max(numbers)} ({len(numbers)})" if len(numbers) > 1 else ""): text
+        for (stem, text), numbers in groups.items()
+    }

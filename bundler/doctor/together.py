@@ -28,10 +28,14 @@ def known_files(folder: Path) -> list[Path]:
             listed += sorted(inner for inner in path.iterdir() if not inner.name.startswith("."))
         found = [path for path in listed if path.is_file() and _is_known(path)]
     except OSError as error:
-        raise BundleError(f"{printable(str(folder))}: cannot be listed ({error.strerror or error}); expected a folder; check the path") from error
+        raise BundleError(
+            f"{printable(str(folder))}: cannot be listed ({error.strerror or error}); expected a folder; check the path"
+        ) from error
     if not found:
-        raise BundleError(f"{printable(str(folder))}: no file that the doctor knows; expected .task, .litertlm, .tflite or SentencePiece files in it "
-                          "or in a folder in it; check the path")
+        raise BundleError(
+            f"{printable(str(folder))}: no file that the doctor knows; expected .task, .litertlm, .tflite or SentencePiece files in it "
+            "or in a folder in it; check the path"
+        )
     return found
 
 
@@ -43,20 +47,33 @@ def _is_known(path: Path) -> bool:
             beginning = stream.read(len(_LITERTLM))
     except OSError:  # of another name, and not to be read: nothing that was meant
         return False
-    return beginning == _LITERTLM or beginning[AT] == IDENTIFIER or path.suffix in _TOKENIZERS and beginning.startswith(_PIECE)
+    return (
+        beginning == _LITERTLM
+        or beginning[AT] == IDENTIFIER
+        or path.suffix in _TOKENIZERS
+        and beginning.startswith(_PIECE)
+    )
 
 
 def check_together(reports: Sequence[Report]) -> None:
     """Add to the reports what is wrong between them. An adapter or tokenizer has to fit one of the bundles, not all."""
-    bundles = [report for report in reports if report.kind in (".task", ".litertlm") and "context" in report.facts.get("model", {})]
+    bundles = [
+        report
+        for report in reports
+        if report.kind in (".task", ".litertlm") and "context" in report.facts.get("model", {})
+    ]
     for report in reports:
         if report.kind == "adapter" and report.facts.get("adapter"):
             report.findings += _adapter(report, bundles)
         elif report.kind == "tokenizer":
             report.findings += _tokenizer(report, bundles)
         elif report.kind == ".litertlm" and report in bundles:
-            report.findings += [finding for task in bundles if task.kind == ".task" and task.path.with_suffix(".litertlm") == report.path
-                                for finding in _containers(report, task)]
+            report.findings += [
+                finding
+                for task in bundles
+                if task.kind == ".task" and task.path.with_suffix(".litertlm") == report.path
+                for finding in _containers(report, task)
+            ]
         report.sort()
 
 
@@ -70,10 +87,18 @@ def _adapter(report: Report, bundles: list[Report]) -> list[Finding]:
         plain, extra = bundle.facts["model"]["lora"].values()  # the ranks of LiteRT-LM's layout and of MediaPipe's
         ranks = extra if bundle.kind == ".task" else [] if plain is None else [plain]
         if bundle.kind == ".litertlm" and not ranks:
-            found.append(Finding("bundle-takes-no-adapters", "", f"{bundle.path.name} has no LoRA inputs in LiteRT-LM's layout"))
+            found.append(
+                Finding("bundle-takes-no-adapters", "", f"{bundle.path.name} has no LoRA inputs in LiteRT-LM's layout")
+            )
         elif ranks and not set(adapter["ranks"]) <= set(ranks):
-            found.append(Finding("adapter-rank-unlike-bundle", "", f"rank {', '.join(map(str, adapter['ranks']))}, {bundle.path.name} takes "
-                                                                   f"{', '.join(map(str, ranks))}"))
+            found.append(
+                Finding(
+                    "adapter-rank-unlike-bundle",
+                    "",
+                    f"rank {', '.join(map(str, adapter['ranks']))}, {bundle.path.name} takes "
+                    f"{', '.join(map(str, ranks))}",
+                )
+            )
     return found
 
 
@@ -94,12 +119,22 @@ def _other_base(fingerprint: Any, bundle: Report) -> str:
 
 
 def _tokenizer(report: Report, bundles: list[Report]) -> list[Finding]:
-    inside = {bundle.path.name: digest for bundle in bundles if (digest := _entry_hash(bundle, TOKENIZER) or _entry_hash(bundle, SENTENCEPIECE_SECTION))}
+    inside = {
+        bundle.path.name: digest
+        for bundle in bundles
+        if (digest := _entry_hash(bundle, TOKENIZER) or _entry_hash(bundle, SENTENCEPIECE_SECTION))
+    }
     digest = report.facts.get("sha256")
     if not inside or digest is None or digest in inside.values():
         return []
-    return [Finding("tokenizer-of-another-bundle", "", f"SHA-256 {digest[:_SHOWN]}…, "
-                    + ", ".join(f"that in {name} {other[:_SHOWN]}…" for name, other in list(inside.items())[:8]))]
+    return [
+        Finding(
+            "tokenizer-of-another-bundle",
+            "",
+            f"SHA-256 {digest[:_SHOWN]}…, "
+            + ", ".join(f"that in {name} {other[:_SHOWN]}…" for name, other in list(inside.items())[:8]),
+        )
+    ]
 
 
 def _entry_hash(bundle: Report, prefix: str) -> str | None:
@@ -109,13 +144,21 @@ def _entry_hash(bundle: Report, prefix: str) -> str | None:
 def _containers(litertlm: Report, task: Report) -> list[Finding]:
     """A .litertlm and the .task of its name beside it."""
     model, other = litertlm.facts["model"], task.facts["model"]
-    wrong = [f"{name.replace('_', ' ')} {model[name]} and {other[name]}" for name in ("layers", "width", "logits_width") if model[name] != other[name]]
+    wrong = [
+        f"{name.replace('_', ' ')} {model[name]} and {other[name]}"
+        for name in ("layers", "width", "logits_width")
+        if model[name] != other[name]
+    ]
     if model["context"]["cache"] != other["context"]["cache"]:
         wrong.append(f"context {model['context']['cache']} and {other['context']['cache']}")
     fingerprint = litertlm.facts["provenance"].get("base_fingerprint")
     if differs := _other_base(fingerprint, task):
         wrong.append(differs)
     # Without LoRA inputs, which differ between the containers, a build writes one model into both.
-    elif fingerprint and not any((*model["lora"].values(), *other["lora"].values())) and _entry_hash(litertlm, "TFLiteModel") != _entry_hash(task, MODEL):
+    elif (
+        fingerprint
+        and not any((*model["lora"].values(), *other["lora"].values()))
+        and _entry_hash(litertlm, "TFLiteModel") != _entry_hash(task, MODEL)
+    ):
         wrong.append("the models are not the same bytes")
     return [Finding("containers-of-two-builds", "", f"beside {task.path.name}: {'; '.join(wrong)}")] if wrong else []

@@ -15,27 +15,42 @@ from bundler.doctor.tokenizer_facts import TokenizerFacts
 from tokenizer_tools.vocabulary import SYMBOL_BYTES
 
 LIMIT = 1 << 26  # bytes, packed and unfolded; the largest known ones have half of that
-_MOST_VALUES = 4_000_000  # values in the JSON: as many take half a gigabyte and a second; the largest known have two million
+_MOST_VALUES = (
+    4_000_000  # values in the JSON: as many take half a gigabyte and a second; the largest known have two million
+)
 _MODELS = ("BPE", "Unigram", "WordPiece", "WordLevel")
 # What the library knows (tokenizers 0.23.3), and refuses everything else: fields of the file, types of its components, flags.
 _COMPONENTS = {
     "normalizer": "BertNormalizer ByteLevel Lowercase NFC NFD NFKC NFKD Nmt Precompiled Prepend Replace Sequence Strip StripAccents",
     "pre_tokenizer": "BertPreTokenizer ByteLevel CharDelimiterSplit Digits FixedLength Metaspace Punctuation Sequence Split UnicodeScripts Whitespace "
-                     "WhitespaceSplit",
+    "WhitespaceSplit",
     "post_processor": "BertProcessing ByteLevel RobertaProcessing Sequence TemplateProcessing",
-    "decoder": "BPEDecoder ByteFallback ByteLevel CTC Fuse Metaspace Replace Sequence Strip WordPiece"}
+    "decoder": "BPEDecoder ByteFallback ByteLevel CTC Fuse Metaspace Replace Sequence Strip WordPiece",
+}
 # A component of type Sequence -> the field with its parts.
-_PARTS = {"normalizer": "normalizers", "pre_tokenizer": "pretokenizers", "post_processor": "processors", "decoder": "decoders"}
+_PARTS = {
+    "normalizer": "normalizers",
+    "pre_tokenizer": "pretokenizers",
+    "post_processor": "processors",
+    "decoder": "decoders",
+}
 _MOST_PARTS = 100  # of all components; known files have eight
 _FIELDS = {"version", "truncation", "padding", "added_tokens", "model", *_COMPONENTS}
-_ADDED_FLAGS, _BYTE_LEVEL_FLAGS = ("single_word", "lstrip", "rstrip", "normalized", "special"), ("add_prefix_space", "trim_offsets")
+_ADDED_FLAGS, _BYTE_LEVEL_FLAGS = (
+    ("single_word", "lstrip", "rstrip", "normalized", "special"),
+    ("add_prefix_space", "trim_offsets"),
+)
 
 
 def unfold(section: bytes, where: str) -> bytes | Finding:
     """The JSON in a HF_Tokenizer_Zlib section: eight bytes of size, then zlib's format; never more than LIMIT."""
     size, unfolder = int.from_bytes(section[:8], "little"), zlib.decompressobj()
     if size > LIMIT:
-        return Finding("tokenizer-unreadable", where, f"{len(section)} bytes that claim to unfold to {size}; expected at most {LIMIT}")
+        return Finding(
+            "tokenizer-unreadable",
+            where,
+            f"{len(section)} bytes that claim to unfold to {size}; expected at most {LIMIT}",
+        )
     try:
         text = unfolder.decompress(section[8:], size + 1)  # one byte more shows a wrong size
     except zlib.error as error:
@@ -64,11 +79,19 @@ def _facts(tokenizer: dict[str, Any], where: str) -> TokenizerFacts:
     if kind not in _MODELS:
         raise ValueError(f"model of type {kind!r}; expected one of {', '.join(_MODELS)}")
     if kind == "Unigram":
-        vocabulary = {_expect(entry[0], str, "a piece"): index for index, entry in enumerate(_expect(model.get("vocab"), list, "model.vocab"))}
+        vocabulary = {
+            _expect(entry[0], str, "a piece"): index
+            for index, entry in enumerate(_expect(model.get("vocab"), list, "model.vocab"))
+        }
     else:
         vocabulary = _expect(model.get("vocab"), dict, "model.vocab")
-    added = {_expect(entry["content"], str, "an added token"): entry["id"] for entry in _expect(tokenizer.get("added_tokens") or [], list, "added_tokens")}
-    if bad := [index for index in (*vocabulary.values(), *added.values()) if type(index) is not int or not 0 <= index < 1 << 32]:
+    added = {
+        _expect(entry["content"], str, "an added token"): entry["id"]
+        for entry in _expect(tokenizer.get("added_tokens") or [], list, "added_tokens")
+    }
+    if bad := [
+        index for index in (*vocabulary.values(), *added.values()) if type(index) is not int or not 0 <= index < 1 << 32
+    ]:
         raise ValueError(f"the id {bad[0]!r}")
     merges = _expect(model.get("merges"), list, "model.merges") if kind == "BPE" else []
     _check_merges(merges, vocabulary)
@@ -80,17 +103,35 @@ def _facts(tokenizer: dict[str, Any], where: str) -> TokenizerFacts:
         ids[_token_bytes(token) if byte_level and token not in added else token.encode("utf-8", "replace")] = index
     size = max((*vocabulary.values(), *added.values())) + 1
     special = sorted(token for token, index in added.items())
-    shown = {"kind": "Hugging Face", "algorithm": kind, "pieces": len(set(vocabulary.values()) | set(added.values())), "merges": len(merges),
-             "added_tokens": {token: added[token] for token in special[:32]}, "byte_alphabet": byte_level,
-             "normalizer": _type(tokenizer.get("normalizer")), "pre_tokenizer": _type(tokenizer.get("pre_tokenizer"))}
-    found = [Finding("tokenizer-regex-refused", where, f"{pattern[:100]!r}: {wrong}")
-             for part in parts if (wrong := refusal(pattern := _regex(part)))]
+    shown = {
+        "kind": "Hugging Face",
+        "algorithm": kind,
+        "pieces": len(set(vocabulary.values()) | set(added.values())),
+        "merges": len(merges),
+        "added_tokens": {token: added[token] for token in special[:32]},
+        "byte_alphabet": byte_level,
+        "normalizer": _type(tokenizer.get("normalizer")),
+        "pre_tokenizer": _type(tokenizer.get("pre_tokenizer")),
+    }
+    found = [
+        Finding("tokenizer-regex-refused", where, f"{pattern[:100]!r}: {wrong}")
+        for part in parts
+        if (wrong := refusal(pattern := _regex(part)))
+    ]
     decoders = {part["type"] for name, part in parts if name == "decoder"}
     for name, part in parts:
         # A Metaspace is undone in several ways, GPT-2's byte alphabet in one.
-        if name != "decoder" and (part["type"] == "ByteLevel" and "ByteLevel" not in decoders or part["type"] == "Metaspace" and not decoders):
-            found.append(Finding("tokenizer-decoder-missing", where, f"a {name} of type {part['type']}, and "
-                                                                     f"{'decoders ' + ', '.join(sorted(decoders)) if decoders else 'no decoder'}"))
+        if name != "decoder" and (
+            part["type"] == "ByteLevel" and "ByteLevel" not in decoders or part["type"] == "Metaspace" and not decoders
+        ):
+            found.append(
+                Finding(
+                    "tokenizer-decoder-missing",
+                    where,
+                    f"a {name} of type {part['type']}, and "
+                    f"{'decoders ' + ', '.join(sorted(decoders)) if decoders else 'no decoder'}",
+                )
+            )
     return TokenizerFacts("Hugging Face", size, ids, shown, findings=found)
 
 
@@ -131,7 +172,11 @@ def _check_components(tokenizer: dict[str, Any]) -> list[tuple[str, dict[str, An
 
 def _check_pattern(name: str, part: dict[str, Any]) -> None:
     pattern = _expect(part.get("pattern"), dict, f"{name}.pattern")
-    if len(pattern) != 1 or not pattern.keys() <= {"String", "Regex"} or not all(isinstance(text, str) for text in pattern.values()):
+    if (
+        len(pattern) != 1
+        or not pattern.keys() <= {"String", "Regex"}
+        or not all(isinstance(text, str) for text in pattern.values())
+    ):
         raise ValueError(f"a {name} with the pattern {str(pattern)[:80]!r}; expected a String or a Regex")
 
 
@@ -163,8 +208,15 @@ def _type(part: Any) -> str:
     """The type of a component and of those it is a sequence of."""
     if not isinstance(part, dict):
         return ""
-    parts = next((part[name] for name in ("pretokenizers", "normalizers", "decoders") if isinstance(part.get(name), list)), [])
-    return " ".join([str(part.get("type", ""))[:40], *(str(inner.get("type", ""))[:40] for inner in parts[:8] if isinstance(inner, dict))])
+    parts = next(
+        (part[name] for name in ("pretokenizers", "normalizers", "decoders") if isinstance(part.get(name), list)), []
+    )
+    return " ".join(
+        [
+            str(part.get("type", ""))[:40],
+            *(str(inner.get("type", ""))[:40] for inner in parts[:8] if isinstance(inner, dict)),
+        ]
+    )
 
 
 def _token_bytes(token: str) -> bytes:

@@ -33,7 +33,9 @@ def weight_table(model: Model) -> dict[str, dict[str, Any]]:
     """Kind -> `bytes`, `tensors`, and `types`: how many bytes are stored as what. Every buffer counts once."""
     kinds: dict[int, tuple[str, Tensor]] = {}
     # Signatures may share a graph.
-    for number, logits in {signature.graph: signature.outputs.get(LOGITS) for signature in language_signatures(model)}.items():
+    for number, logits in {
+        signature.graph: signature.outputs.get(LOGITS) for signature in language_signatures(model)
+    }.items():
         graph = model.graphs[number]
         for index, kind in kinds_of_constants(model, graph, logits).items():
             tensor = graph.tensors[index]
@@ -45,7 +47,9 @@ def weight_table(model: Model) -> dict[str, dict[str, Any]]:
                 kinds.setdefault(tensor.buffer, ("other", tensor))
     table = {kind: {"bytes": 0, "tensors": 0, "types": defaultdict(int)} for kind in KINDS}
     # Buffers that are stored once and used by many tensors have one place.
-    for buffer, kind, tensor in {model.buffers[index]: (model.buffers[index], kind, tensor) for index, (kind, tensor) in kinds.items()}.values():
+    for buffer, kind, tensor in {
+        model.buffers[index]: (model.buffers[index], kind, tensor) for index, (kind, tensor) in kinds.items()
+    }.values():
         table[kind]["bytes"] += buffer.size
         table[kind]["tensors"] += 1
         table[kind]["types"][scheme(tensor)] += buffer.size
@@ -79,10 +83,15 @@ def embedding_of(model: Model, data) -> Embedding:
 
 def _values(buffer: Buffer, tensor: Tensor, data) -> np.ndarray | None:
     """float32, flat; None for what is neither floats nor integers with scales."""
-    raw = bytes(data[buffer.offset:buffer.offset + buffer.size])
+    raw = bytes(data[buffer.offset : buffer.offset + buffer.size])
     if tensor.type in _FLOATS and len(raw) == tensor.bytes:
         return np.frombuffer(raw, _FLOATS[tensor.type]).astype(np.float32)
-    if tensor.type == "INT32" and len(raw) == tensor.bytes and tensor.quantization and tensor.quantization.scales.size in (1, tensor.values):
+    if (
+        tensor.type == "INT32"
+        and len(raw) == tensor.bytes
+        and tensor.quantization
+        and tensor.quantization.scales.size in (1, tensor.values)
+    ):
         return np.frombuffer(raw, "<i4") * tensor.quantization.scales
     return None
 
@@ -97,7 +106,12 @@ def check_finite(model: Model, data) -> list[Finding]:
                 if not np.isfinite(tensor.quantization.scales).all():
                     found.append(Finding("weights-not-finite", tensor.name, "a scale is NaN or infinite"))
             buffer = model.buffers[tensor.buffer]
-            if tensor.type in _FLOATS and buffer.size and buffer not in seen and buffer.size % np.dtype(_FLOATS[tensor.type]).itemsize == 0:
+            if (
+                tensor.type in _FLOATS
+                and buffer.size
+                and buffer not in seen
+                and buffer.size % np.dtype(_FLOATS[tensor.type]).itemsize == 0
+            ):
                 seen.add(buffer)
                 if wrong := _not_finite(tensor, buffer, data):
                     found.append(Finding("weights-not-finite", tensor.name, wrong))
@@ -108,7 +122,13 @@ def check_scales(model: Model, data) -> list[Finding]:
     """The scales of the matrices that layers multiply by are above zero. Every set of scales is looked at once."""
     found, seen = [], set()
     for graph in model.graphs:
-        for index in (index for operator in graph.operators if operator.name in _MULTIPLYING for index in operator.inputs if index >= 0):
+        for index in (
+            index
+            for operator in graph.operators
+            if operator.name in _MULTIPLYING
+            for index in operator.inputs
+            if index >= 0
+        ):
             tensor = graph.tensors[index]
             if tensor.quantization is None or not model.buffers[tensor.buffer].size:
                 continue
@@ -123,7 +143,13 @@ def check_scales(model: Model, data) -> list[Finding]:
             # NaN is among them. XNNPACK takes no subnormal numbers either.
             wrong = scales[~(scales >= np.finfo(np.float32).tiny)]
             if wrong.size:
-                found.append(Finding("scale-not-positive", tensor.name, f"{wrong.size} of {scales.size} scales, the first is {wrong[0]:.3g}"))
+                found.append(
+                    Finding(
+                        "scale-not-positive",
+                        tensor.name,
+                        f"{wrong.size} of {scales.size} scales, the first is {wrong[0]:.3g}",
+                    )
+                )
     return found
 
 
@@ -132,7 +158,9 @@ def _not_finite(tensor: Tensor, buffer: Buffer, data) -> str:
     nans = infinite = 0
     only_mask = True  # nothing but zeros beside the infinite values
     for start in range(buffer.offset, buffer.offset + buffer.size, _CHUNK * form.itemsize):
-        part = np.frombuffer(bytes(data[start:min(start + _CHUNK * form.itemsize, buffer.offset + buffer.size)]), form)
+        part = np.frombuffer(
+            bytes(data[start : min(start + _CHUNK * form.itemsize, buffer.offset + buffer.size)]), form
+        )
         finite = np.isfinite(part)
         if not finite.all():
             here = int(np.isnan(part).sum())

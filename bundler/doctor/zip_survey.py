@@ -19,7 +19,10 @@ _LOCAL_HEADER, _CENTRAL_HEADER = struct.Struct("<4s5H3L2H"), struct.Struct("<4s6
 _END_RECORD, _END64_RECORD, _LOCATOR = struct.Struct("<4s4H2LH"), struct.Struct("<4sQ2H2L4Q"), struct.Struct("<4sLQL")
 _WIDE = 0xFFFFFFFF  # in a 32-bit field: "see the ZIP64 field"
 _DIRECTORY_LIMIT, _MOST_ENTRIES = 1 << 20, 1 << 12  # bytes and entries; four entries take 250 bytes
-_BOMB_RATIO, _BOMB_SIZE = 100, 1 << 24  # a directory may claim this many times its stored bytes, if it is not small anyway
+_BOMB_RATIO, _BOMB_SIZE = (
+    100,
+    1 << 24,
+)  # a directory may claim this many times its stored bytes, if it is not small anyway
 _ENCRYPTED, _STREAMED = 0x1, 0x8  # flags
 _VERSION = 63  # of the ZIP format, in tenths
 
@@ -95,17 +98,47 @@ def _directory(stream: BinaryIO, size: int) -> tuple[int, int, int, list[Finding
     # Python's zipfile, and so MediaPipe's bundler, writes the ZIP64 record from 2 GiB on, where the true numbers still fit the end record
     # too. minizip, with which both engines read, goes by the ZIP64 record wherever there is one.
     if (wide := _end64(stream, end, size)) is not None:
-        if any(number not in (full, true) for number, full, true in zip((count, length, start), (0xFFFF, _WIDE, _WIDE), wide)):
-            return 0, 0, 0, [Finding("zip-directory-damaged", "", f"the end record says {count} entries in {length} bytes at byte {start}, its "
-                                                                   f"ZIP64 record {wide[0]} in {wide[1]} at {wide[2]}")]
+        if any(
+            number not in (full, true)
+            for number, full, true in zip((count, length, start), (0xFFFF, _WIDE, _WIDE), wide)
+        ):
+            return (
+                0,
+                0,
+                0,
+                [
+                    Finding(
+                        "zip-directory-damaged",
+                        "",
+                        f"the end record says {count} entries in {length} bytes at byte {start}, its "
+                        f"ZIP64 record {wide[0]} in {wide[1]} at {wide[2]}",
+                    )
+                ],
+            )
         count, length, start, end = wide
         here = count
     elif _WIDE in (length, start) or count == 0xFFFF:
-        return 0, 0, 0, [Finding("zip-directory-damaged", "", "the end record asks for a ZIP64 record that is not there")]
+        return (
+            0,
+            0,
+            0,
+            [Finding("zip-directory-damaged", "", "the end record asks for a ZIP64 record that is not there")],
+        )
     base = end - length - start
     if disk or first_disk or here != count or base < 0 or length > _DIRECTORY_LIMIT or count > _MOST_ENTRIES:
-        return 0, 0, 0, [Finding("zip-directory-damaged", "", f"the end record says {count} entries in {length} bytes at byte {start}, "
-                                                               f"and stands at byte {end} of {size}")]
+        return (
+            0,
+            0,
+            0,
+            [
+                Finding(
+                    "zip-directory-damaged",
+                    "",
+                    f"the end record says {count} entries in {length} bytes at byte {start}, "
+                    f"and stands at byte {end} of {size}",
+                )
+            ],
+        )
     return base + start, count, base, []
 
 
@@ -127,19 +160,52 @@ def _end_of(stream: BinaryIO, start: int, size: int) -> int:
 
 def _records(data: bytes, count: int, base: int) -> tuple[list[_Record], list[Finding]]:
     records, at = [], 0
-    while data[at:at + 4] == _CENTRAL and len(data) - at >= _CENTRAL_HEADER.size:
-        (_, _, needed, flags, method, time, date, crc, stored, size, name_size, extra_size, comment_size, _, _, _, header) = \
-            _CENTRAL_HEADER.unpack_from(data, at)
-        name = data[at + 46:at + 46 + name_size]
-        extra = data[at + 46 + name_size:at + 46 + name_size + extra_size]
+    while data[at : at + 4] == _CENTRAL and len(data) - at >= _CENTRAL_HEADER.size:
+        (
+            _,
+            _,
+            needed,
+            flags,
+            method,
+            time,
+            date,
+            crc,
+            stored,
+            size,
+            name_size,
+            extra_size,
+            comment_size,
+            _,
+            _,
+            _,
+            header,
+        ) = _CENTRAL_HEADER.unpack_from(data, at)
+        name = data[at + 46 : at + 46 + name_size]
+        extra = data[at + 46 + name_size : at + 46 + name_size + extra_size]
         if len(extra) < extra_size:
             break
         size, stored, header = _widened(extra, size, stored, header)
-        records.append(_Record(name.decode("utf-8" if flags & 0x800 else "cp437", "replace"), name, needed, flags, method, (date, time), crc, stored,
-                               size, base + header))
+        records.append(
+            _Record(
+                name.decode("utf-8" if flags & 0x800 else "cp437", "replace"),
+                name,
+                needed,
+                flags,
+                method,
+                (date, time),
+                crc,
+                stored,
+                size,
+                base + header,
+            )
+        )
         at += 46 + name_size + extra_size + comment_size
     if len(records) != count:
-        return records, [Finding("zip-directory-damaged", "", f"{len(records)} readable records where the end record announces {count}")]
+        return records, [
+            Finding(
+                "zip-directory-damaged", "", f"{len(records)} readable records where the end record announces {count}"
+            )
+        ]
     return records, []
 
 
@@ -155,7 +221,9 @@ def _widened(extra: bytes, size: int, stored: int, header: int) -> tuple[int, in
     return size, stored, header
 
 
-def _entry(stream: BinaryIO, path: Path, record: _Record, directory: int, size: int) -> tuple[SurveyedEntry, list[Finding]]:
+def _entry(
+    stream: BinaryIO, path: Path, record: _Record, directory: int, size: int
+) -> tuple[SurveyedEntry, list[Finding]]:
     name, found = record.name, []
 
     def tell(code: str, text: str) -> None:
@@ -164,7 +232,10 @@ def _entry(stream: BinaryIO, path: Path, record: _Record, directory: int, size: 
     if not name or name in (".", "..") or any(character in "/\\:" or not character.isprintable() for character in name):
         tell("entry-name-path", f"an entry named {name!r}")
     if record.needed & 0xFF > _VERSION:
-        tell("entry-header-mismatch", f"it asks for a reader of ZIP {(record.needed & 0xFF) / 10}; the newest is {_VERSION / 10}")
+        tell(
+            "entry-header-mismatch",
+            f"it asks for a reader of ZIP {(record.needed & 0xFF) / 10}; the newest is {_VERSION / 10}",
+        )
     if record.flags & _ENCRYPTED:
         tell("entry-encrypted", "the entry is encrypted")
     if record.method:
@@ -184,13 +255,18 @@ def _entry(stream: BinaryIO, path: Path, record: _Record, directory: int, size: 
         elif offset + record.stored > size:
             tell("entry-outside-file", f"{record.stored} bytes at byte {offset} of {size}")
         elif offset + record.stored > directory:
-            tell("entry-overlap", f"ends at byte {offset + record.stored}, inside the directory that begins at {directory}")
+            tell(
+                "entry-overlap",
+                f"ends at byte {offset + record.stored}, inside the directory that begins at {directory}",
+            )
         else:
             sound = record.size == record.stored and not record.method and not record.flags & _ENCRYPTED
     if name == MODEL and sound and offset % ALIGNMENT:
         tell("entry-misaligned", f"begins at byte {offset}, no multiple of {ALIGNMENT}")
     section = FileSection(path, offset, record.size, name) if sound else None
-    return SurveyedEntry(name, offset, record.size, record.stored, record.crc, record.method, record.written, section), found
+    return SurveyedEntry(
+        name, offset, record.size, record.stored, record.crc, record.method, record.written, section
+    ), found
 
 
 def _local_header(stream: BinaryIO, record: _Record) -> tuple[int, str]:
@@ -205,10 +281,15 @@ def _local_header(stream: BinaryIO, record: _Record) -> tuple[int, str]:
     if name != record.raw_name or len(extra) < extra_size:
         return offset, f"the local header names {name!r}"
     if method != record.method or (flags ^ record.flags) & _ENCRYPTED:
-        return offset, f"the local header says compression {method} and flags {flags:#x}, the directory {record.method} and {record.flags:#x}"
+        return (
+            offset,
+            f"the local header says compression {method} and flags {flags:#x}, the directory {record.method} and {record.flags:#x}",
+        )
     # A streaming writer put sizes and CRC after the data, so the local header holds none.
     if not flags & _STREAMED and (crc, stored, size) != (record.crc, record.stored, record.size):
-        return offset, (f"the local header says {size} bytes and CRC {crc:08x}, the directory {record.size} and {record.crc:08x}")
+        return offset, (
+            f"the local header says {size} bytes and CRC {crc:08x}, the directory {record.size} and {record.crc:08x}"
+        )
     return offset, ""
 
 
@@ -219,7 +300,11 @@ def _against_each_other(entries: list[tuple[_Record, SurveyedEntry]], directory:
             findings.append(Finding("entry-duplicated", entry.name, "there are two entries of this name"))
         seen.add(entry.name)
         if record.header < end:
-            findings.append(Finding("entry-overlap", entry.name, f"begins at byte {record.header}, inside {last}, which ends at {end}"))
+            findings.append(
+                Finding(
+                    "entry-overlap", entry.name, f"begins at byte {record.header}, inside {last}, which ends at {end}"
+                )
+            )
         # What is said to end beyond the file has a finding of its own, and covers nothing.
         if directory >= entry.offset + record.stored > end:
             end, last = entry.offset + record.stored, entry.name

@@ -76,7 +76,9 @@ class Sampling:
 class LiteRtLmEngine:
     """An open engine. Use `open_engine`, which closes it. `open_native` opens LiteRT-LM's own."""
 
-    def __init__(self, open_native: Callable[[], litert_lm.Engine], path: Path, layout: LoraLayout, zero_adapter: Path | None) -> None:
+    def __init__(
+        self, open_native: Callable[[], litert_lm.Engine], path: Path, layout: LoraLayout, zero_adapter: Path | None
+    ) -> None:
         self._open_native, self._path, self._zero = open_native, path, zero_adapter
         self.layout = layout
         self._engine = open_native()
@@ -102,18 +104,33 @@ class LiteRtLmEngine:
         """Raise BundleError or LoraError unless the adapter file at `path` acts on this model in this engine."""
         if self.layout.plain is None:
             ranks = ", ".join(map(str, self.layout.extra))
-            found = f"signatures for rank {ranks} in MediaPipe's layout, which LiteRT-LM ignores without a word" if ranks else "no LoRA inputs"
-            raise BundleError(f"{self._path} has {found}; expected the .litertlm of a build with --lora-ranks. Or merge the adapter: "
-                              "task-bundler lora merge")
+            found = (
+                f"signatures for rank {ranks} in MediaPipe's layout, which LiteRT-LM ignores without a word"
+                if ranks
+                else "no LoRA inputs"
+            )
+            raise BundleError(
+                f"{self._path} has {found}; expected the .litertlm of a build with --lora-ranks. Or merge the adapter: "
+                "task-bundler lora merge"
+            )
         header = read_adapter_file(path).header
         if header.rank != self.layout.plain:
-            raise BundleError(f"{path} has rank {header.rank}, but {self._path} takes rank {self.layout.plain}; export the adapter for it")
+            raise BundleError(
+                f"{path} has rank {header.rank}, but {self._path} takes rank {self.layout.plain}; export the adapter for it"
+            )
         section = read_litertlm(self._path).find(MODEL_SECTION, PREFILL_DECODE)
         fingerprint = section.metadata.get(BASE_FINGERPRINT)
-        check_base(header.name, header.layers, header.width, header.base_fingerprint,
-                   Base(self.layout.layers, self.layout.width, header.query_scale, fingerprint))
+        check_base(
+            header.name,
+            header.layers,
+            header.width,
+            header.base_fingerprint,
+            Base(self.layout.layers, self.layout.width, header.query_scale, fingerprint),
+        )
 
-    def generate(self, prompt: str, max_tokens: int, sampling: Sampling = Sampling(), adapter: Path | None = None) -> Iterator[str]:
+    def generate(
+        self, prompt: str, max_tokens: int, sampling: Sampling = Sampling(), adapter: Path | None = None
+    ) -> Iterator[str]:
         """Stream the continuation of `prompt`, piece by piece, in a session of its own, with `adapter` if one is given.
 
         The prompt is given as it is (no template); the engine puts the file's start token before it. The adapter
@@ -142,15 +159,23 @@ class LiteRtLmEngine:
             with quiet(messages):
                 session.run_prefill([prompt])
         except RuntimeError as error:
-            raise BundleError(f"{self._path}: LiteRT-LM refuses a prompt of {len(self.tokenize(prompt))} tokens: {error}{_tail(messages)}"
-                              "\n  Give a shorter prompt, or a bundle with a longer context") from error
+            raise BundleError(
+                f"{self._path}: LiteRT-LM refuses a prompt of {len(self.tokenize(prompt))} tokens: {error}{_tail(messages)}"
+                "\n  Give a shorter prompt, or a bundle with a longer context"
+            ) from error
 
     @contextmanager
-    def _session(self, prompt: str, max_tokens: int, sampling: Sampling, adapter: Path | None) -> Iterator[litert_lm.Session]:
+    def _session(
+        self, prompt: str, max_tokens: int, sampling: Sampling, adapter: Path | None
+    ) -> Iterator[litert_lm.Session]:
         """A session that has read `prompt` and nothing before: one that was kept, or a new one."""
         adapter = adapter or self._zero
         # What is drawn from a seed begins anew with a session, not when one is rewound.
-        key = (_identity(adapter), max_tokens, sampling) if adapter and (sampling.greedy or sampling.seed is None) else None
+        key = (
+            (_identity(adapter), max_tokens, sampling)
+            if adapter and (sampling.greedy or sampling.seed is None)
+            else None
+        )
         session = self._kept.pop(key, None)
         read = session is not None and _reads_again(session, prompt)
         if session is None or not read:
@@ -190,13 +215,22 @@ class LiteRtLmEngine:
             self._begun = 0
         self._begun += adapter is not None
         config = litert_lm.SamplerConfig(
-            top_k=1 if sampling.greedy else sampling.top_k, top_p=1.0 if sampling.greedy else sampling.top_p,
-            temperature=1.0 if sampling.greedy else sampling.temperature, seed=sampling.seed)
+            top_k=1 if sampling.greedy else sampling.top_k,
+            top_p=1.0 if sampling.greedy else sampling.top_p,
+            temperature=1.0 if sampling.greedy else sampling.temperature,
+            seed=sampling.seed,
+        )
         try:
-            return self._engine.create_session(apply_prompt_template=False, sampler_config=config, max_output_tokens=max_tokens,
-                                               lora_config=adapter and litert_lm.LoraConfig(lora_path=native_path(adapter, "LiteRT-LM")))
+            return self._engine.create_session(
+                apply_prompt_template=False,
+                sampler_config=config,
+                max_output_tokens=max_tokens,
+                lora_config=adapter and litert_lm.LoraConfig(lora_path=native_path(adapter, "LiteRT-LM")),
+            )
         except RuntimeError as error:
-            raise BundleError(f"{self._path}: LiteRT-LM begins no session with {adapter or 'the base'}: {error}") from error
+            raise BundleError(
+                f"{self._path}: LiteRT-LM begins no session with {adapter or 'the base'}: {error}"
+            ) from error
 
     def close(self) -> None:
         """Close the sessions, then the engine: it ends the process when they are closed the other way round."""
@@ -207,7 +241,9 @@ class LiteRtLmEngine:
         with quiet():
             self._engine.close()
 
-    def complete(self, prompt: str, max_tokens: int, sampling: Sampling = Sampling(), adapter: Path | None = None) -> str:
+    def complete(
+        self, prompt: str, max_tokens: int, sampling: Sampling = Sampling(), adapter: Path | None = None
+    ) -> str:
         return "".join(self.generate(prompt, max_tokens, sampling, adapter))
 
 
@@ -227,8 +263,10 @@ def open_engine(path: Path, max_tokens: int | None = None, threads: int | None =
     with temporary_folder("cache") as cache:
         layout = read_lora_layout(open_bundle(path).model)
         if layout.shadowed:
-            raise BundleError(f"{path}: {layout.shadowed[0]} stands before its variants with LoRA inputs, so LiteRT-LM would run those, with "
-                              "undefined memory for an adapter; build the bundle again")
+            raise BundleError(
+                f"{path}: {layout.shadowed[0]} stands before its variants with LoRA inputs, so LiteRT-LM would run those, with "
+                "undefined memory for an adapter; build the bundle again"
+            )
         ranks = zero = None
         if layout.plain is not None:
             ranks, zero = litert_lm.LoraRankConfig(lora_rank=layout.plain), cache / "zero.tflite"
@@ -239,8 +277,13 @@ def open_engine(path: Path, max_tokens: int | None = None, threads: int | None =
             messages: list[str] = []
             try:
                 with quiet(messages):
-                    return litert_lm.Engine(native_path(path, "LiteRT-LM"), backend=litert_lm.Backend.CPU(thread_count=threads or os.cpu_count()),
-                                            max_num_tokens=max_tokens, cache_dir=_cache_place(cache, path), lora_rank_config=ranks)
+                    return litert_lm.Engine(
+                        native_path(path, "LiteRT-LM"),
+                        backend=litert_lm.Backend.CPU(thread_count=threads or os.cpu_count()),
+                        max_num_tokens=max_tokens,
+                        cache_dir=_cache_place(cache, path),
+                        lora_rank_config=ranks,
+                    )
             except RuntimeError as error:
                 raise BundleError(f"{path}: LiteRT-LM refuses this file: {error}{_tail(messages)}") from error
 
@@ -299,5 +342,9 @@ def _trim_heap() -> None:
 
 def _tail(messages: list[str]) -> str:
     """The last lines that say something; the engine adds places in its own source to every error."""
-    said = [line for line in messages if line.strip() and not line.startswith(("third_party/", "=== Source", "WARNING: Logging before"))]
+    said = [
+        line
+        for line in messages
+        if line.strip() and not line.startswith(("third_party/", "=== Source", "WARNING: Logging before"))
+    ]
     return "".join(f"\n  {line}" for line in said[-4:])

@@ -24,7 +24,9 @@ from bundler.web.server import ServedBundle, bundle_url, serve, site
 
 DEFAULT_CONTEXT = 512  # what the engine takes by itself; for files whose context cannot be read
 OPEN_SECONDS = 300  # a GPT-2 of 124M parameters takes some ten seconds
-STEP_SECONDS = 600  # the longest silence while it writes: GPT-2 124M reads a prompt in half a minute, larger ones take longer
+STEP_SECONDS = (
+    600  # the longest silence while it writes: GPT-2 124M reads a prompt in half a minute, larger ones take longer
+)
 
 
 class EngineRefusal(BundleError):
@@ -90,7 +92,9 @@ def read_placement(console: list[str]) -> Placement:
             on_gpu += 1
         elif "not supported by GPU delegate" in line:
             reasons = []
-        elif match := re.search(r"(\d+|No) operations? will run on the GPU, and \D*(\d+) operations? will run on the CPU", line):
+        elif match := re.search(
+            r"(\d+|No) operations? will run on the GPU, and \D*(\d+) operations? will run on the CPU", line
+        ):
             total = int(match[2]) + (0 if match[1] == "No" else int(match[1]))
             on_cpu.append(f"{match[2]} of {total} operations: {', '.join(reasons)}")
         else:
@@ -110,8 +114,15 @@ def missing_tools() -> str | None:
 
 
 @contextmanager
-def open_mediapipe(path: Path, max_tokens: int | None = None, *, top_k: int = 1, temperature: float = 1.0, seed: int = 1,
-                   force_float32: bool = True) -> Iterator[MediaPipeEngine]:
+def open_mediapipe(
+    path: Path,
+    max_tokens: int | None = None,
+    *,
+    top_k: int = 1,
+    temperature: float = 1.0,
+    seed: int = 1,
+    force_float32: bool = True,
+) -> Iterator[MediaPipeEngine]:
     """Open a .task file in MediaPipe's engine; `max_tokens` counts prompt, start token and output, None takes the file's context.
 
     Greedy unless `top_k` is larger than 1. `force_float32` computes in float32 where the engine would take float16 if the
@@ -124,10 +135,23 @@ def open_mediapipe(path: Path, max_tokens: int | None = None, *, top_k: int = 1,
         raise BundleError(f"{path}: no such file; give a .task file")
     max_tokens = max_tokens or _context(path) or DEFAULT_CONTEXT
     packages = install_runtime()
-    with serve(site(packages, [ServedBundle(path, path.stem)])) as address, drive(packages, f"{address}engine.html") as driver:
+    with (
+        serve(site(packages, [ServedBundle(path, path.stem)])) as address,
+        drive(packages, f"{address}engine.html") as driver,
+    ):
         try:
-            milliseconds = driver.ask("open", OPEN_SECONDS, url=bundle_url(0), options={
-                "maxTokens": max_tokens, "topK": top_k, "temperature": temperature, "randomSeed": seed, "forceF32": force_float32})
+            milliseconds = driver.ask(
+                "open",
+                OPEN_SECONDS,
+                url=bundle_url(0),
+                options={
+                    "maxTokens": max_tokens,
+                    "topK": top_k,
+                    "temperature": temperature,
+                    "randomSeed": seed,
+                    "forceF32": force_float32,
+                },
+            )
         except BundleError as error:
             raise EngineRefusal(f"{path}: MediaPipe refuses this file: {error}") from error
         yield MediaPipeEngine(driver, path, max_tokens, milliseconds / 1000)

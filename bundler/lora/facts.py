@@ -29,8 +29,12 @@ def weights_fingerprint(checkpoint: Checkpoint) -> str:
 def base_of(checkpoint: Checkpoint) -> Base:
     """What adapters have to fit, from the checkpoint."""
     architecture = checkpoint.architecture
-    return Base(architecture.layers, architecture.width,
-                tuple(query_scale(architecture, layer) for layer in range(architecture.layers)), weights_fingerprint(checkpoint))
+    return Base(
+        architecture.layers,
+        architecture.width,
+        tuple(query_scale(architecture, layer) for layer in range(architecture.layers)),
+        weights_fingerprint(checkpoint),
+    )
 
 
 def lora_facts(checkpoint: Checkpoint, base: Base, model: Path, recipe: str, ranks: tuple[int, ...]) -> dict:
@@ -38,8 +42,15 @@ def lora_facts(checkpoint: Checkpoint, base: Base, model: Path, recipe: str, ran
 
     A model into which nothing can be merged has `unmergeable`, the reason, in the place of `tensors`.
     """
-    facts = {"format": FORMAT, "base_fingerprint": base.fingerprint, "layers": base.layers, "width": base.width,
-             "query_scale": list(base.query_scale), "ranks": list(ranks), "merged_adapter": UNMERGED}
+    facts = {
+        "format": FORMAT,
+        "base_fingerprint": base.fingerprint,
+        "layers": base.layers,
+        "width": base.width,
+        "query_scale": list(base.query_scale),
+        "ranks": list(ranks),
+        "merged_adapter": UNMERGED,
+    }
     if RECIPES[recipe].calibrated:
         return {**facts, "unmergeable": f"{recipe} ties biases to the scales of the weights; build with another recipe"}
 

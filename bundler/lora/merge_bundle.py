@@ -62,14 +62,18 @@ def adapter_for_merging(path: Path, base: Base) -> AdapterFile:
     if not path.is_dir():
         return read_adapter_file(path)
     adapter = read_peft(path, base.layers)
-    return adapter_file(adapter, base, min((rank for rank in LITERTLM_RANKS if rank >= adapter.rank), default=adapter.rank))
+    return adapter_file(
+        adapter, base, min((rank for rank in LITERTLM_RANKS if rank >= adapter.rank), default=adapter.rank)
+    )
 
 
 def _name_adapter(stream: BinaryIO, manifest: FileSection, identity: str) -> None:
     stream.seek(manifest.offset)
     text = stream.read(manifest.size)
     if text.count(_MARK + UNMERGED.encode()) != 1:
-        raise BundleError(f"{manifest.path}: its manifest does not name merged_adapter once, as {UNMERGED[:8]}…; build the bundle again")
+        raise BundleError(
+            f"{manifest.path}: its manifest does not name merged_adapter once, as {UNMERGED[:8]}…; build the bundle again"
+        )
     stream.seek(manifest.offset + text.index(_MARK) + len(_MARK))
     stream.write(identity.encode())
 

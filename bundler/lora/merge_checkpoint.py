@@ -13,8 +13,9 @@ from lora_weights.merge_checkpoint import logits_apart, merge_into_checkpoint, s
 from tokenizer_tools.auto_tokenizer import TOKENIZER_FILES
 
 
-def merge_checkpoint_folder(base: str, adapter: Path, output: Path, *, tokenizer: Path | None = None,
-                            hub: HubAccess = HubAccess()) -> None:
+def merge_checkpoint_folder(
+    base: str, adapter: Path, output: Path, *, tokenizer: Path | None = None, hub: HubAccess = HubAccess()
+) -> None:
     """Write the merged model (float32 safetensors) with the base's vocabulary into the folder `output`.
 
     Raises BundleError, LoraError, or VerificationError if what was written is not what was merged.
@@ -29,5 +30,7 @@ def merge_checkpoint_folder(base: str, adapter: Path, output: Path, *, tokenizer
             shutil.copyfile(folder / name, output / name)
     del merged  # a model at a time
     if (difference := logits_apart(sample_logits(open_checkpoint(output).reference_model()), logits)) is not None:
-        raise VerificationError(f"the merged checkpoint, read again, gives logits up to {difference:.2g} away from those before transformers "
-                                f"{version('transformers')} saved it; nothing was written. Install the version that task-bundler is pinned to")
+        raise VerificationError(
+            f"the merged checkpoint, read again, gives logits up to {difference:.2g} away from those before transformers "
+            f"{version('transformers')} saved it; nothing was written. Install the version that task-bundler is pinned to"
+        )

@@ -38,13 +38,17 @@ class LoraPlan:
         return replace(signatures, lora=LoraInputs(plain=self.rank))
 
 
-def plan_lora(ranks: tuple[int, ...], folders: tuple[Path, ...], recipe: str, checkpoint: Checkpoint) -> LoraPlan | None:
+def plan_lora(
+    ranks: tuple[int, ...], folders: tuple[Path, ...], recipe: str, checkpoint: Checkpoint
+) -> LoraPlan | None:
     """Decide, and refuse, before the work begins; None if nothing was asked for. Raises OptionError or LoraError."""
     if not ranks and not folders:
         return None
     if RECIPES[recipe].calibrated:
-        raise OptionError(f"--quant {recipe} with LoRA: its activation ranges are measured without an adapter, and would cut one off; "
-                          "choose another recipe, or merge the adapter into the checkpoint first: task-bundler lora merge")
+        raise OptionError(
+            f"--quant {recipe} with LoRA: its activation ranges are measured without an adapter, and would cut one off; "
+            "choose another recipe, or merge the adapter into the checkpoint first: task-bundler lora merge"
+        )
     architecture = checkpoint.architecture
     adapters = tuple(read_peft(folder, architecture.layers) for folder in folders)
     shape = Base(architecture.layers, architecture.width, (1.0,) * architecture.layers)
@@ -52,7 +56,9 @@ def plan_lora(ranks: tuple[int, ...], folders: tuple[Path, ...], recipe: str, ch
         check_base(adapter.name, adapter.layers, adapter.width, None, shape)
     names = [ZERO, *(adapter.name for adapter in adapters)]
     if twice := next((name for name in names if names.count(name) > 1), None):
-        raise OptionError(f"two adapters would be named {twice} (the adapter of zeros is called {ZERO}); rename a folder")
+        raise OptionError(
+            f"two adapters would be named {twice} (the adapter of zeros is called {ZERO}); rename a folder"
+        )
     needed = max((adapter.rank for adapter in adapters), default=1)
     if not ranks:
         ranks = tuple(rank for rank in LITERTLM_RANKS if rank >= needed)[:1]
@@ -62,10 +68,14 @@ def plan_lora(ranks: tuple[int, ...], folders: tuple[Path, ...], recipe: str, ch
         raise OptionError(f"--lora-ranks {min(ranks)}: expected whole numbers from 1")
     if not usable:
         found = f"--lora-ranks {','.join(map(str, ranks))}" if ranks else f"an adapter of rank {needed}"
-        raise OptionError(f"{found}: LiteRT-LM takes rank {' or '.join(map(str, LITERTLM_RANKS))} only; name one of them (smaller adapters "
-                          "are padded, which is exact). A larger adapter can be merged: task-bundler lora merge")
+        raise OptionError(
+            f"{found}: LiteRT-LM takes rank {' or '.join(map(str, LITERTLM_RANKS))} only; name one of them (smaller adapters "
+            "are padded, which is exact). A larger adapter can be merged: task-bundler lora merge"
+        )
     if needed > max(usable):
-        raise OptionError(f"an adapter of rank {needed} does not fit --lora-ranks {','.join(map(str, ranks))}; ask for a rank of {needed} or more")
+        raise OptionError(
+            f"an adapter of rank {needed} does not fit --lora-ranks {','.join(map(str, ranks))}; ask for a rank of {needed} or more"
+        )
     return LoraPlan(tuple(sorted(set(ranks))), max(usable), folders, adapters)
 
 
@@ -77,13 +87,31 @@ def export_adapters(plan: LoraPlan, base: Base, folder: Path) -> list[dict]:
         data = encode_adapter(file)
         path = folder / f"{file.header.name}.tflite"
         path.write_bytes(data)
-        facts.append({"name": file.header.name, "file": f"{folder.name}/{path.name}", "rank": plan.rank, "alpha": file.header.alpha,
-                      "licence": file.header.licence, "bytes": len(data)})
+        facts.append(
+            {
+                "name": file.header.name,
+                "file": f"{folder.name}/{path.name}",
+                "rank": plan.rank,
+                "alpha": file.header.alpha,
+                "licence": file.header.licence,
+                "bytes": len(data),
+            }
+        )
     return facts
 
 
-def verify_lora(plan: LoraPlan, subject: Subject, checkpoint: Checkpoint, base: Base, litertlm_model: Path, fp32: Sequence[Path],
-                task: Path, litertlm: Path, own_packer: bool, stage: Stage) -> list[Gate]:
+def verify_lora(
+    plan: LoraPlan,
+    subject: Subject,
+    checkpoint: Checkpoint,
+    base: Base,
+    litertlm_model: Path,
+    fp32: Sequence[Path],
+    task: Path,
+    litertlm: Path,
+    own_packer: bool,
+    stage: Stage,
+) -> list[Gate]:
     """The LoRA gates on a build: on the models as they were converted, if they were quantised since, and on the bundles.
 
     `subject` is the build's own. `fp32` are the two models before quantisation. MediaPipe's packer writes no manifest,
@@ -97,8 +125,15 @@ def verify_lora(plan: LoraPlan, subject: Subject, checkpoint: Checkpoint, base: 
     if fp32[0] not in models:
         converted = LoraSubject(fp32[0], _variants(plan, *fp32, " in fp32"), None, None, "fp32", *shared)
         gates += lora_gates(converted, checkpoint, plan.folders, stage)
-    finished = LoraSubject(subject.model, _variants(plan, *models), task if own_packer else None, litertlm, subject.recipe, *shared,
-                           engine_reads_task=not subject.byte_mapped)
+    finished = LoraSubject(
+        subject.model,
+        _variants(plan, *models),
+        task if own_packer else None,
+        litertlm,
+        subject.recipe,
+        *shared,
+        engine_reads_task=not subject.byte_mapped,
+    )
     return gates + lora_gates(finished, checkpoint, plan.folders, stage)
 
 
@@ -108,5 +143,7 @@ def _variants(plan: LoraPlan, task_model: Path, litertlm_model: Path, label: str
 
     needed = max((adapter.rank for adapter in plan.adapters), default=1)
     ranks = sorted((rank for rank in plan.ranks if rank >= needed), key=lambda rank: (rank != plan.rank, rank))
-    return (*(Variant(f".task{label}, rank {rank}", task_model, rank) for rank in ranks),
-            Variant(f".litertlm{label}", litertlm_model, plan.rank, plain=True))
+    return (
+        *(Variant(f".task{label}, rank {rank}", task_model, rank) for rank in ranks),
+        Variant(f".litertlm{label}", litertlm_model, plan.rank, plain=True),
+    )

@@ -21,21 +21,33 @@ def write_app_assets(folder: Path, manifest: dict) -> None:
     """
     assets = folder / FOLDER
     assets.mkdir()
-    adapters = [facts for facts in manifest.get("adapters", []) if facts["name"] != "zero"]  # the app writes that one itself
+    adapters = [
+        facts for facts in manifest.get("adapters", []) if facts["name"] != "zero"
+    ]  # the app writes that one itself
     # In a .litertlm with LoRA inputs the app swaps adapters without a copy; without them it is the .task over again.
     containers = ("task", "litertlm") if manifest["lora"].get("ranks") else ("task",)
-    sources = [*(folder / f"{manifest['name']}.{container}" for container in containers), *(folder / facts["file"] for facts in adapters)]
+    sources = [
+        *(folder / f"{manifest['name']}.{container}" for container in containers),
+        *(folder / facts["file"] for facts in adapters),
+    ]
     sums = {}
     for source in sources:
         _link(source, assets / source.name)
         with open(source, "rb") as file:
             sums[source.name] = hashlib.file_digest(file, "sha256").hexdigest()
-    facts = {"format": manifest["format"], "bundles": [source.name for source in sources[:len(containers)]], "base_fingerprint": manifest["lora"]["base_fingerprint"],
-             "context": manifest["context"], "files": sums,
-             "adapters": [{**facts, "file": Path(facts["file"]).name} for facts in adapters]}
+    facts = {
+        "format": manifest["format"],
+        "bundles": [source.name for source in sources[: len(containers)]],
+        "base_fingerprint": manifest["lora"]["base_fingerprint"],
+        "context": manifest["context"],
+        "files": sums,
+        "adapters": [{**facts, "file": Path(facts["file"]).name} for facts in adapters],
+    }
     (assets / "manifest.json").write_text(json.dumps(facts, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     sums["manifest.json"] = hashlib.sha256((assets / "manifest.json").read_bytes()).hexdigest()
-    (assets / "SHA256SUMS").write_text("".join(f"{digest}  {name}\n" for name, digest in sums.items()), encoding="utf-8")
+    (assets / "SHA256SUMS").write_text(
+        "".join(f"{digest}  {name}\n" for name, digest in sums.items()), encoding="utf-8"
+    )
 
 
 def adb_lines(output: Path) -> list[str]:

@@ -47,41 +47,79 @@ def build(options: BuildOptions, stage: Stage = silent) -> dict:
     with staged_folder(options.output, options.force, options.inputs()) as folder:
         with stage("Rebuilding the tokenizer"):
             pieces = build_sentencepiece(plan.vocabulary, mode=options.tokenizer_mode)
-            tokenizer = sentencepiece_tokenizer(reference_tokenizer(plan.vocabulary), pieces.proto, pieces.alias_of, pieces.mode == "F",
-                                                typed_texts(plan.vocabulary))
+            tokenizer = sentencepiece_tokenizer(
+                reference_tokenizer(plan.vocabulary),
+                pieces.proto,
+                pieces.alias_of,
+                pieces.mode == "F",
+                typed_texts(plan.vocabulary),
+            )
         with stage("Comparing its ids with the reference tokenizer's"):
             tokens = compare(plan.vocabulary, pieces, generated=GENERATED_STRINGS, built_in=True)
             _refuse_mismatches(tokens)
         rows = TokenRows(len(plan.vocabulary), pieces.alias_of)
         # With LoRA there are two models, because the two engines want its inputs in different places.
-        model, litertlm_model = folder / f"{plan.name}.tflite", folder / f"{plan.name}.{'lora.' if plan.lora else ''}tflite"
+        model, litertlm_model = (
+            folder / f"{plan.name}.tflite",
+            folder / f"{plan.name}.{'lora.' if plan.lora else ''}tflite",
+        )
         signatures = plan.lora.task(plan.signatures) if plan.lora else plan.signatures
         fp32 = [_convert(plan, options, rows, signatures, tokenizer, model, stage)]
         if plan.lora:
-            fp32.append(_convert(plan, options, rows, plan.lora.litertlm(plan.signatures), tokenizer, litertlm_model, stage))
+            fp32.append(
+                _convert(plan, options, rows, plan.lora.litertlm(plan.signatures), tokenizer, litertlm_model, stage)
+            )
         with stage("Packing .task and .litertlm"):
             base = base_of(plan.checkpoint)
-            facts = {**bundle_manifest(plan, options.recipe, pieces, rows),
-                     "lora": lora_facts(plan.checkpoint, base, model, options.recipe, plan.lora.ranks if plan.lora else ())}
+            facts = {
+                **bundle_manifest(plan, options.recipe, pieces, rows),
+                "lora": lora_facts(plan.checkpoint, base, model, options.recipe, plan.lora.ranks if plan.lora else ()),
+            }
             task, litertlm = _pack(plan, options, pieces, facts, model, litertlm_model, folder)
             adapters = export_adapters(plan.lora, base, folder / "adapters") if plan.lora else []
         gates = [token_gate(tokens)]
         with stage("Examining the files"):
-            gates += [doctor_gate(path) for path in (task, litertlm, folder / TOKENIZER_FILE, *(folder / facts["file"] for facts in adapters))]
+            gates += [
+                doctor_gate(path)
+                for path in (task, litertlm, folder / TOKENIZER_FILE, *(folder / facts["file"] for facts in adapters))
+            ]
         if options.verify:
-            subject = Subject(model, (task, litertlm), options.recipe, tokenizer, *plan.special_ids(), options.engines, pieces.mode == "F")
+            subject = Subject(
+                model,
+                (task, litertlm),
+                options.recipe,
+                tokenizer,
+                *plan.special_ids(),
+                options.engines,
+                pieces.mode == "F",
+            )
             gates += verify(subject, plan.checkpoint, stage)
             if plan.lora:
-                gates += verify_lora(plan.lora, subject, plan.checkpoint, base, litertlm_model, fp32, task, litertlm,
-                                     options.packer == "own", stage)
+                gates += verify_lora(
+                    plan.lora,
+                    subject,
+                    plan.checkpoint,
+                    base,
+                    litertlm_model,
+                    fp32,
+                    task,
+                    litertlm,
+                    options.packer == "own",
+                    stage,
+                )
         sizes = {"tflite": model.stat().st_size, "task": task.stat().st_size, "litertlm": litertlm.stat().st_size}
         weights = weight_bytes(model)
         for path in {model, litertlm_model, *fp32}:
             path.unlink()  # they are inside the containers, byte for byte, or were on the way
         if failed := [gate for gate in gates if not gate.passed]:
-            raise VerificationError("; ".join(f"{gate.name}: {gate.found}" for gate in failed)
-                                    + f". Nothing was written to {options.output}")
-        manifest = {**folder_manifest(facts, sizes, gates, options.verify), **({"adapters": adapters} if plan.lora else {})}
+            raise VerificationError(
+                "; ".join(f"{gate.name}: {gate.found}" for gate in failed)
+                + f". Nothing was written to {options.output}"
+            )
+        manifest = {
+            **folder_manifest(facts, sizes, gates, options.verify),
+            **({"adapters": adapters} if plan.lora else {}),
+        }
         write_report(folder, manifest, weights, tokens)
         if options.app_assets:
             write_app_assets(folder, manifest)
@@ -98,15 +136,31 @@ def _refuse_mismatches(tokens: MismatchReport) -> None:
     raise VerificationError(
         f"{tokens.mismatched_tokens:,} of {tokens.total('tokens'):,} tokens differ from the reference tokenizer's, for example near "
         f"{example.text!r}: expected {example.expected}, found {example.found}.{rules} The model would read another text than the one "
-        "typed; `task-bundler tokenizer report` lists every case")
+        "typed; `task-bundler tokenizer report` lists every case"
+    )
 
 
-def _convert(plan: Plan, options: BuildOptions, rows: TokenRows, signatures: Signatures, tokenizer: BundleTokenizer, model: Path,
-             stage: Stage) -> Path:
+def _convert(
+    plan: Plan,
+    options: BuildOptions,
+    rows: TokenRows,
+    signatures: Signatures,
+    tokenizer: BundleTokenizer,
+    model: Path,
+    stage: Stage,
+) -> Path:
     """Write `model`; returns the fp32 one it was made from, which is the same under the recipe fp32."""
     fp32 = model if options.recipe == "fp32" else model.with_suffix(".fp32.tflite")
     with stage("Converting to TFLite"):
-        run_isolated("converting", convert_checkpoint, plan.checkpoint.source.path, plan.checkpoint.folder, rows, signatures, fp32)
+        run_isolated(
+            "converting",
+            convert_checkpoint,
+            plan.checkpoint.source.path,
+            plan.checkpoint.folder,
+            rows,
+            signatures,
+            fp32,
+        )
     if fp32 is not model:
         calibration = []
         if RECIPES[options.recipe].calibrated:
@@ -120,28 +174,50 @@ def _calibration(options: BuildOptions, tokenizer: BundleTokenizer, plan: Plan, 
     try:
         text = options.calibration.read_text(encoding="utf-8") if options.calibration else verification_text()
     except UnicodeDecodeError as error:
-        raise BundleError(f"{options.calibration} is not UTF-8 ({error}); expected a text file; give --calibration another") from None
+        raise BundleError(
+            f"{options.calibration} is not UTF-8 ({error}); expected a text file; give --calibration another"
+        ) from None
     ids = tokenizer.encode(text).bundle
     length = min(plan.signatures.context - 1, max(plan.signatures.prefill) + 8, len(ids) // sequences)
     start = plan.vocabulary.id_of_text(plan.start_token)
-    return [[start, *ids[i * length:(i + 1) * length]] for i in range(sequences)]
+    return [[start, *ids[i * length : (i + 1) * length]] for i in range(sequences)]
 
 
-def _pack(plan: Plan, options: BuildOptions, pieces: SentencePieceModel, facts: dict, model: Path, litertlm_model: Path,
-          folder: Path) -> tuple[Path, Path]:
+def _pack(
+    plan: Plan,
+    options: BuildOptions,
+    pieces: SentencePieceModel,
+    facts: dict,
+    model: Path,
+    litertlm_model: Path,
+    folder: Path,
+) -> tuple[Path, Path]:
     task, litertlm = folder / f"{plan.name}.task", folder / f"{plan.name}.litertlm"
     start, stops = plan.special_ids()
     tokenizer = folder / TOKENIZER_FILE
     tokenizer.write_bytes(pieces.proto)
-    parameters = LlmParameters(start_token=plan.start_token, stop_tokens=plan.stop_tokens, bytes_to_unicode=pieces.mode == "F")
+    parameters = LlmParameters(
+        start_token=plan.start_token, stop_tokens=plan.stop_tokens, bytes_to_unicode=pieces.mode == "F"
+    )
     if options.packer == "mediapipe":
         from bundler.containers.mediapipe_packer import pack_with_mediapipe
 
         pack_with_mediapipe(task, model, tokenizer, parameters)
     else:
-        write_task(task, {MODEL: model, TOKENIZER: tokenizer, METADATA: parameters.encode(),
-                          MANIFEST: json.dumps(facts, ensure_ascii=False).encode()})
-    write_litertlm(litertlm, litertlm_model, LlmMetadata(start_token=start, stop_tokens=tuple(sorted(stops)), max_num_tokens=plan.signatures.context),
-                   tokenizer_json=tokenizer_json(plan.vocabulary),
-                   model_metadata={BASE_FINGERPRINT: facts["lora"]["base_fingerprint"]})
+        write_task(
+            task,
+            {
+                MODEL: model,
+                TOKENIZER: tokenizer,
+                METADATA: parameters.encode(),
+                MANIFEST: json.dumps(facts, ensure_ascii=False).encode(),
+            },
+        )
+    write_litertlm(
+        litertlm,
+        litertlm_model,
+        LlmMetadata(start_token=start, stop_tokens=tuple(sorted(stops)), max_num_tokens=plan.signatures.context),
+        tokenizer_json=tokenizer_json(plan.vocabulary),
+        model_metadata={BASE_FINGERPRINT: facts["lora"]["base_fingerprint"]},
+    )
     return task, litertlm

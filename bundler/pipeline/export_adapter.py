@@ -42,13 +42,17 @@ def open_lora_bundles(path: Path) -> LoraBundles:
     if path.is_dir():
         found = sorted(path.glob("*.task"))
         if len(found) != 1:
-            raise BundleError(f"{path} holds {len(found)} .task files; expected the output folder of `task-bundler build`, or one .task")
+            raise BundleError(
+                f"{path} holds {len(found)} .task files; expected the output folder of `task-bundler build`, or one .task"
+            )
         task = found[0]
     bundle = open_bundle(task)
     base, ranks = base_of_bundle(bundle), ranks_of(bundle)
     if not ranks:
-        raise BundleError(f"{task} has no signatures that take adapters; build it with --lora-ranks, or merge the adapter: "
-                          "task-bundler lora merge")
+        raise BundleError(
+            f"{task} has no signatures that take adapters; build it with --lora-ranks, or merge the adapter: "
+            "task-bundler lora merge"
+        )
     beside = task.with_suffix(".litertlm")
     litertlm = open_bundle(beside) if beside.is_file() else None
     rank = read_lora_layout(litertlm.model).plain if litertlm else None
@@ -63,12 +67,20 @@ def choose_rank(adapter: Adapter, bundles: LoraBundles, rank: int | None) -> int
     if rank is None:
         rank = bundles.rank or min((one for one in bundles.ranks if one >= adapter.rank), default=max(bundles.ranks))
     if adapter.rank > rank and (fitting := min((one for one in bundles.ranks if one >= adapter.rank), default=None)):
-        alone = f", for the .task alone: the .litertlm takes rank {bundles.rank}" if bundles.rank not in (None, fitting) else ""
-        raise OptionError(f"adapter {adapter.name} has rank {adapter.rank}, more than {rank}, but {bundles.task.path} was built for rank {exported}; "
-                          f"give --rank {fitting}{alone}")
+        alone = (
+            f", for the .task alone: the .litertlm takes rank {bundles.rank}"
+            if bundles.rank not in (None, fitting)
+            else ""
+        )
+        raise OptionError(
+            f"adapter {adapter.name} has rank {adapter.rank}, more than {rank}, but {bundles.task.path} was built for rank {exported}; "
+            f"give --rank {fitting}{alone}"
+        )
     if adapter.rank > rank:
-        raise LoraError(f"adapter {adapter.name} has rank {adapter.rank}, but {bundles.task.path} was built for rank {exported}; build it with "
-                        f"--lora-ranks {adapter.rank} or more, or merge the adapter: task-bundler lora merge")
+        raise LoraError(
+            f"adapter {adapter.name} has rank {adapter.rank}, but {bundles.task.path} was built for rank {exported}; build it with "
+            f"--lora-ranks {adapter.rank} or more, or merge the adapter: task-bundler lora merge"
+        )
     return rank
 
 
@@ -86,8 +98,16 @@ def write_adapter(file: AdapterFile, output: Path) -> int:
     return len(data)
 
 
-def check_adapter(folder: Path, file: AdapterFile, bundles: LoraBundles, model: str, *, tokenizer: Path | None = None,
-                  hub: HubAccess = HubAccess(), stage: Stage) -> list[Gate]:
+def check_adapter(
+    folder: Path,
+    file: AdapterFile,
+    bundles: LoraBundles,
+    model: str,
+    *,
+    tokenizer: Path | None = None,
+    hub: HubAccess = HubAccess(),
+    stage: Stage,
+) -> list[Gate]:
     """Run the LoRA gates on the bundles with this adapter, against the checkpoint `model`. Raises VerificationError."""
     from bundler.checkpoints.checkpoint import open_checkpoint
     from bundler.lora.facts import weights_fingerprint
@@ -97,8 +117,10 @@ def check_adapter(folder: Path, file: AdapterFile, bundles: LoraBundles, model: 
 
     checkpoint = open_checkpoint(model, tokenizer=tokenizer, hub=hub)
     if (found := weights_fingerprint(checkpoint)) != bundles.base.fingerprint:
-        raise BundleError(f"{model} has the fingerprint {found[:16]}…, but {bundles.task.path} was made from {bundles.base.fingerprint[:16]}…; "
-                          "give the checkpoint it was built from")
+        raise BundleError(
+            f"{model} has the fingerprint {found[:16]}…, but {bundles.task.path} was made from {bundles.base.fingerprint[:16]}…; "
+            "give the checkpoint it was built from"
+        )
     vocabulary = read_vocabulary(checkpoint.folder)
     with temporary_folder("export") as temporary:
         models = {}
@@ -113,10 +135,17 @@ def check_adapter(folder: Path, file: AdapterFile, bundles: LoraBundles, model: 
         if same_rank:
             variants.append(Variant(".litertlm", models["litertlm"], rank, plain=True))
         subject = LoraSubject(
-            models["task"], tuple(variants), bundles.task.path, bundles.litertlm.path if same_rank else None, bundles.task.manifest["recipe"],
-            bundle_tokenizer(bundles.task, vocabulary), token_id(bundles.task, bundles.task.start_token, vocabulary),
-            frozenset(token_id(bundles.task, token, vocabulary) for token in bundles.task.stop_tokens), bundles.base,
-            engine_reads_task=bundles.task.manifest["tokenizer"]["mode"] == "T")
+            models["task"],
+            tuple(variants),
+            bundles.task.path,
+            bundles.litertlm.path if same_rank else None,
+            bundles.task.manifest["recipe"],
+            bundle_tokenizer(bundles.task, vocabulary),
+            token_id(bundles.task, bundles.task.start_token, vocabulary),
+            frozenset(token_id(bundles.task, token, vocabulary) for token in bundles.task.stop_tokens),
+            bundles.base,
+            engine_reads_task=bundles.task.manifest["tokenizer"]["mode"] == "T",
+        )
         gates = lora_gates(subject, checkpoint, [folder], stage)
     if failed := [gate for gate in gates if not gate.passed]:
         raise VerificationError("; ".join(f"{gate.name}: {gate.found}" for gate in failed) + ". Nothing was written")

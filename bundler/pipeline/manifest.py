@@ -18,8 +18,22 @@ if TYPE_CHECKING:
     from tokenizer_tools.sentencepiece_model import SentencePieceModel
 
 # The packages that decide the bytes of a bundle.
-TOOLS = ("task-bundler", "torch", "jax", "jaxlib", "litert-torch", "litert-converter", "ai-edge-quantizer", "ai-edge-litert", "numpy",
-         "flatbuffers", "litert-lm-builder", "protobuf", "sentencepiece", "tokenizers")
+TOOLS = (
+    "task-bundler",
+    "torch",
+    "jax",
+    "jaxlib",
+    "litert-torch",
+    "litert-converter",
+    "ai-edge-quantizer",
+    "ai-edge-litert",
+    "numpy",
+    "flatbuffers",
+    "litert-lm-builder",
+    "protobuf",
+    "sentencepiece",
+    "tokenizers",
+)
 
 
 def bundle_manifest(plan: Plan, recipe: str, pieces: SentencePieceModel, rows: TokenRows) -> dict:
@@ -28,26 +42,51 @@ def bundle_manifest(plan: Plan, recipe: str, pieces: SentencePieceModel, rows: T
     return {
         "format": FORMAT,
         "name": plan.name,
-        "source": {"kind": source.kind, "name": printable(source.name), "revision": source.revision, "files": source.hashes()},
-        "architecture": {"layers": architecture.layers, "heads": architecture.heads, "width": architecture.width,
-                         "inner": architecture.inner, "positions": architecture.positions,
-                         "vocabulary": architecture.vocabulary, "tied_head": architecture.tied_head,
-                         "activation": architecture.activation},
+        "source": {
+            "kind": source.kind,
+            "name": printable(source.name),
+            "revision": source.revision,
+            "files": source.hashes(),
+        },
+        "architecture": {
+            "layers": architecture.layers,
+            "heads": architecture.heads,
+            "width": architecture.width,
+            "inner": architecture.inner,
+            "positions": architecture.positions,
+            "vocabulary": architecture.vocabulary,
+            "tied_head": architecture.tied_head,
+            "activation": architecture.activation,
+        },
         "recipe": recipe,
         "context": plan.signatures.context,
         "prefill": list(plan.signatures.prefill),
         "start_token": plan.start_token,
         "stop_tokens": list(plan.stop_tokens),
         "notes": list(plan.notes),
-        "tokenizer": {"mode": pieces.mode, "parse_special": plan.vocabulary.parse_special, "vocabulary": len(plan.vocabulary), "rows": rows.count,
-                      "sha256": hashlib.sha256(pieces.proto).hexdigest(), "alias_of": list(pieces.alias_of)},
+        "tokenizer": {
+            "mode": pieces.mode,
+            "parse_special": plan.vocabulary.parse_special,
+            "vocabulary": len(plan.vocabulary),
+            "rows": rows.count,
+            "sha256": hashlib.sha256(pieces.proto).hexdigest(),
+            "alias_of": list(pieces.alias_of),
+        },
         "tools": {name: version(name) for name in TOOLS},
     }
 
 
 def folder_manifest(bundle: dict, sizes: dict[str, int], gates: Sequence[Gate], verified: bool) -> dict:
     """The bundle's manifest, the sizes in bytes, and the verification's results."""
-    return {**bundle, "bytes": sizes, "verified": verified, "verification": [_rounded({"name": gate.name, "passed": gate.passed, "found": gate.found, "figures": gate.figures}) for gate in gates]}
+    return {
+        **bundle,
+        "bytes": sizes,
+        "verified": verified,
+        "verification": [
+            _rounded({"name": gate.name, "passed": gate.passed, "found": gate.found, "figures": gate.figures})
+            for gate in gates
+        ],
+    }
 
 
 def write_documents(folder: Path, name: str, manifest: dict) -> None:
@@ -71,22 +110,24 @@ def _model_card(name: str, manifest: dict) -> str:
     source, architecture = manifest["source"], manifest["architecture"]
     revision = f" at revision {markdown(source['revision'])}" if source["revision"] else ""
     name = markdown(name)
-    checks = "\n".join(f"| {markdown(gate['name'])} | {'passed' if gate['passed'] else 'FAILED'} | {markdown(gate['found'])} |"
-                       for gate in manifest["verification"])
+    checks = "\n".join(
+        f"| {markdown(gate['name'])} | {'passed' if gate['passed'] else 'FAILED'} | {markdown(gate['found'])} |"
+        for gate in manifest["verification"]
+    )
     return f"""# {name}
 
-A GPT-2 of {architecture['layers']} layers, width {architecture['width']}, for on-device use, made from {markdown(source['name'])}{revision}.
+A GPT-2 of {architecture["layers"]} layers, width {architecture["width"]}, for on-device use, made from {markdown(source["name"])}{revision}.
 
 | | |
 |---|---|
-| weights | {manifest['recipe']} |
-| context | {manifest['context']} tokens, prefill in chunks of {' or '.join(map(str, manifest['prefill']))} |
-| start token | {markdown(manifest['start_token'])} |
-| stop tokens | {', '.join(map(markdown, manifest['stop_tokens']))} |
-| special tokens in a prompt | {"these tokens, as in transformers" if manifest['tokenizer']['parse_special'] else "text"} |
-| tokenizer | {manifest['tokenizer']['vocabulary']} tokens, {len(manifest['tokenizer']['alias_of'])} alias rows |
-| {name}.task | {manifest['bytes']['task']:,} bytes, for MediaPipe's LLM Inference API |
-| {name}.litertlm | {manifest['bytes']['litertlm']:,} bytes, for LiteRT-LM |
+| weights | {manifest["recipe"]} |
+| context | {manifest["context"]} tokens, prefill in chunks of {" or ".join(map(str, manifest["prefill"]))} |
+| start token | {markdown(manifest["start_token"])} |
+| stop tokens | {", ".join(map(markdown, manifest["stop_tokens"]))} |
+| special tokens in a prompt | {"these tokens, as in transformers" if manifest["tokenizer"]["parse_special"] else "text"} |
+| tokenizer | {manifest["tokenizer"]["vocabulary"]} tokens, {len(manifest["tokenizer"]["alias_of"])} alias rows |
+| {name}.task | {manifest["bytes"]["task"]:,} bytes, for MediaPipe's LLM Inference API |
+| {name}.litertlm | {manifest["bytes"]["litertlm"]:,} bytes, for LiteRT-LM |
 
 It completes text; it does not chat. The licence and the limits of the original checkpoint apply to it.
 

@@ -49,7 +49,11 @@ class BuildOptions:
 
     def inputs(self) -> list[Path]:
         """The paths that the build reads, as far as they are given as paths."""
-        return [Path(os.path.expanduser(path)) for path in (self.model, self.tokenizer, self.calibration, *self.adapters) if path is not None]
+        return [
+            Path(os.path.expanduser(path))
+            for path in (self.model, self.tokenizer, self.calibration, *self.adapters)
+            if path is not None
+        ]
 
 
 @dataclass(frozen=True)
@@ -67,8 +71,10 @@ class Plan:
 
     def special_ids(self) -> tuple[int, frozenset[int]]:
         """The ids of the start token and of the stop tokens."""
-        return (self.vocabulary.id_of_text(self.start_token),
-                frozenset(self.vocabulary.id_of_text(token) for token in self.stop_tokens))
+        return (
+            self.vocabulary.id_of_text(self.start_token),
+            frozenset(self.vocabulary.id_of_text(token) for token in self.stop_tokens),
+        )
 
 
 def plan_build(options: BuildOptions) -> Plan:
@@ -85,9 +91,19 @@ def plan_build(options: BuildOptions) -> Plan:
     start, stops, notes = _special_tokens(options, checkpoint.special, vocabulary)
     signatures = choose_signatures(checkpoint.architecture.positions, options.context, options.prefill)
     if signatures.context < (wanted := options.context or checkpoint.architecture.positions):
-        notes.append(f"context {signatures.context} instead of {wanted}, which has no divisors that are good lengths of prefill chunks; --prefill names others")
-    return Plan(checkpoint, vocabulary, signatures, start, stops, name,
-                plan_lora(options.lora_ranks, options.adapters, options.recipe, checkpoint), (*vocabulary.notes, *notes))
+        notes.append(
+            f"context {signatures.context} instead of {wanted}, which has no divisors that are good lengths of prefill chunks; --prefill names others"
+        )
+    return Plan(
+        checkpoint,
+        vocabulary,
+        signatures,
+        start,
+        stops,
+        name,
+        plan_lora(options.lora_ranks, options.adapters, options.recipe, checkpoint),
+        (*vocabulary.notes, *notes),
+    )
 
 
 def _bundle_name(options: BuildOptions) -> str:
@@ -100,11 +116,15 @@ def _bundle_name(options: BuildOptions) -> str:
 
 def _refuse_deviations(checkpoint: Checkpoint, vocabulary: BytePairVocabulary) -> None:
     if vocabulary.deviations:
-        raise BundleError(f"{checkpoint.folder}: its tokenizer is not GPT-2's: {'; '.join(vocabulary.deviations)}. The SentencePiece model of a "
-                          ".task cannot do that. Give a checkpoint that was trained with GPT-2's rules, or correct the tokenizer's files if it was")
+        raise BundleError(
+            f"{checkpoint.folder}: its tokenizer is not GPT-2's: {'; '.join(vocabulary.deviations)}. The SentencePiece model of a "
+            ".task cannot do that. Give a checkpoint that was trained with GPT-2's rules, or correct the tokenizer's files if it was"
+        )
 
 
-def _special_tokens(options: BuildOptions, named: SpecialTokens, vocabulary: BytePairVocabulary) -> tuple[str, tuple[str, ...], list[str]]:
+def _special_tokens(
+    options: BuildOptions, named: SpecialTokens, vocabulary: BytePairVocabulary
+) -> tuple[str, tuple[str, ...], list[str]]:
     """The start token, the stop tokens, and what there is to say about them."""
     notes: list[str] = []
     # A tokenizer that itself begins every text with a token is followed: it is what the model was trained on.
@@ -112,35 +132,47 @@ def _special_tokens(options: BuildOptions, named: SpecialTokens, vocabulary: Byt
         start = _single_token("--start-token", options.start_token, vocabulary)
     else:
         bos = named.bos if vocabulary.starts_with is None else vocabulary.starts_with
-        start, = _named_tokens("bos_token_id", () if bos is None else (bos,), vocabulary.bos, vocabulary, notes) or (
-            _single_token("--start-token", END_OF_TEXT, vocabulary),)
+        (start,) = _named_tokens("bos_token_id", () if bos is None else (bos,), vocabulary.bos, vocabulary, notes) or (
+            _single_token("--start-token", END_OF_TEXT, vocabulary),
+        )
     if options.stop_tokens:
         stops = [_single_token("--stop-token", token, vocabulary) for token in options.stop_tokens]
     else:
         stops = _named_tokens("eos_token_id", named.eos, vocabulary.eos, vocabulary, notes) or [
-            _single_token("--stop-token", END_OF_TEXT, vocabulary)]
+            _single_token("--stop-token", END_OF_TEXT, vocabulary)
+        ]
         if vocabulary.eos is not None and (end := vocabulary.name_of(vocabulary.eos)) not in (None, *stops):
-            notes.append(f"the tokenizer's end token {end!r} is not among the checkpoint's stop tokens {', '.join(map(repr, stops))}: as in "
-                         f"transformers, writing goes on after it. To stop there too: {' '.join(f'--stop-token {token!r}' for token in (*stops, end))}")
+            notes.append(
+                f"the tokenizer's end token {end!r} is not among the checkpoint's stop tokens {', '.join(map(repr, stops))}: as in "
+                f"transformers, writing goes on after it. To stop there too: {' '.join(f'--stop-token {token!r}' for token in (*stops, end))}"
+            )
     return start, tuple(dict.fromkeys(stops)), notes
 
 
-def _named_tokens(field: str, ids: tuple[int, ...], tokenizers: int | None, vocabulary: BytePairVocabulary, notes: list[str]) -> list[str]:
+def _named_tokens(
+    field: str, ids: tuple[int, ...], tokenizers: int | None, vocabulary: BytePairVocabulary, notes: list[str]
+) -> list[str]:
     """The texts of the ids that the checkpoint names. Raises BundleError for one that cannot be a start or stop token."""
     option = "--start-token" if field == "bos_token_id" else "--stop-token"
     if ids == (_DEFAULT_SPECIAL,) and len(vocabulary) <= _DEFAULT_SPECIAL:
         instead = [] if tokenizers is None else [tokenizers]
-        notes.append(f"{field} is {_DEFAULT_SPECIAL}, GPT-2's own, which this vocabulary of {len(vocabulary)} tokens has not; "
-                     f"{vocabulary.tokens[tokenizers] if instead else END_OF_TEXT!r} takes its place")
+        notes.append(
+            f"{field} is {_DEFAULT_SPECIAL}, GPT-2's own, which this vocabulary of {len(vocabulary)} tokens has not; "
+            f"{vocabulary.tokens[tokenizers] if instead else END_OF_TEXT!r} takes its place"
+        )
         ids = tuple(instead)
     texts = []
     for id_ in ids:
         if not 0 <= id_ < len(vocabulary):
-            raise BundleError(f"{field} is {id_}, but the vocabulary has {len(vocabulary)} tokens; expected the id of one of them. Correct "
-                              f"config.json or generation_config.json, or give {option}")
+            raise BundleError(
+                f"{field} is {id_}, but the vocabulary has {len(vocabulary)} tokens; expected the id of one of them. Correct "
+                f"config.json or generation_config.json, or give {option}"
+            )
         if (text := vocabulary.name_of(id_)) is None:
-            raise BundleError(f"{field} is {id_}, the bytes {vocabulary.token_bytes(id_)!r}; expected a token that text can name, because a .task "
-                              f"names its tokens by text. Give {option}")
+            raise BundleError(
+                f"{field} is {id_}, the bytes {vocabulary.token_bytes(id_)!r}; expected a token that text can name, because a .task "
+                f"names its tokens by text. Give {option}"
+            )
         texts.append(text)
     return texts
 
@@ -151,6 +183,8 @@ def _single_token(option: str, text: str, vocabulary: BytePairVocabulary) -> str
         raise OptionError(f"{option} is empty; expected a token of the vocabulary, such as {END_OF_TEXT}")
     if vocabulary.id_of_text(text) is None:
         special = ", ".join(vocabulary.special_tokens) or "none"
-        raise OptionError(f"{option} {text!r} is no token of the vocabulary (its special tokens: {special}); "
-                          "expected text that is exactly one token")
+        raise OptionError(
+            f"{option} {text!r} is no token of the vocabulary (its special tokens: {special}); "
+            "expected text that is exactly one token"
+        )
     return text

@@ -40,7 +40,9 @@ class Repacked:
     notes: tuple[str, ...]
 
 
-def repack(source: Path, output: Path, *, tokenizer: Path | None = None, force: bool = False, stage: Stage = silent) -> Repacked:
+def repack(
+    source: Path, output: Path, *, tokenizer: Path | None = None, force: bool = False, stage: Stage = silent
+) -> Repacked:
     """Write the .task `source` as the .litertlm `output`, or the other way round; the model's bytes stay as they are.
 
     `tokenizer`: the checkpoint's vocabulary (folder or tokenizer.json), for a .litertlm with Hugging Face's tokenizer; without it
@@ -54,11 +56,17 @@ def repack(source: Path, output: Path, *, tokenizer: Path | None = None, force: 
     to_task = is_litertlm(source)
     wanted = ".task" if to_task else ".litertlm"
     if output.suffix != wanted:
-        raise OptionError(f"{output}: {source} is a {'.litertlm' if to_task else '.task'}; expected the name of a {wanted} to write")
+        raise OptionError(
+            f"{output}: {source} is a {'.litertlm' if to_task else '.task'}; expected the name of a {wanted} to write"
+        )
     with temporary_folder("repack", output.absolute().parent) as folder:
         partial = folder / output.name
         with stage(f"Writing {wanted}"):
-            notes = _write_task(bundle, layout, partial, folder) if to_task else _write_litertlm(bundle, layout, partial, tokenizer)
+            notes = (
+                _write_task(bundle, layout, partial, folder)
+                if to_task
+                else _write_litertlm(bundle, layout, partial, tokenizer)
+            )
         if not bundle.byte_mapped:
             with stage("Comparing the two in LiteRT-LM"):
                 _compare(source, partial)
@@ -69,25 +77,39 @@ def repack(source: Path, output: Path, *, tokenizer: Path | None = None, force: 
 def _write_litertlm(bundle: Bundle, layout: LoraLayout, output: Path, tokenizer: Path | None) -> list[str]:
     parameters, notes = read_task(bundle.path).parameters(), []
     if parameters.system_prompt or parameters.prompt_template:
-        raise BundleError(f"{bundle.path}: has a system prompt or a single prompt template, which a .litertlm has no place for; build the bundle "
-                          "again without")
+        raise BundleError(
+            f"{bundle.path}: has a system prompt or a single prompt template, which a .litertlm has no place for; build the bundle "
+            "again without"
+        )
     if layout.extra:
-        notes.append(f"The signatures for adapters of rank {', '.join(map(str, layout.extra))} are in MediaPipe's layout, which LiteRT-LM "
-                     "ignores: the .litertlm takes no adapters. `task-bundler build --lora-ranks` makes one that does.")
+        notes.append(
+            f"The signatures for adapters of rank {', '.join(map(str, layout.extra))} are in MediaPipe's layout, which LiteRT-LM "
+            "ignores: the .litertlm takes no adapters. `task-bundler build --lora-ranks` makes one that does."
+        )
     id_of = lambda token: token if isinstance(token, int) else _token_id(bundle, token)  # noqa: E731
-    model_facts = {key: str(value) for key, value in bundle.manifest.get("lora", {}).items() if key == "base_fingerprint" and value}
+    model_facts = {
+        key: str(value) for key, value in bundle.manifest.get("lora", {}).items() if key == "base_fingerprint" and value
+    }
     if tokenizer is not None:
         vocabulary = as_read_by(bundle, read_vocabulary(tokenizer))
         _same_ids(bundle, bundle_tokenizer(bundle, vocabulary))
         tokens = {"tokenizer_json": tokenizer_json(vocabulary)}
     elif bundle.byte_mapped:
-        raise BundleError(f"{bundle.path}: its tokenizer needs MediaPipe's byte mapping, which LiteRT-LM does not do; "
-                          "give the checkpoint's vocabulary with --tokenizer")
+        raise BundleError(
+            f"{bundle.path}: its tokenizer needs MediaPipe's byte mapping, which LiteRT-LM does not do; "
+            "give the checkpoint's vocabulary with --tokenizer"
+        )
     else:
         tokens = {"sentencepiece": bundle.sentencepiece}
         model_facts |= {ALIASES: json.dumps(bundle.alias_of)} if bundle.alias_of else {}
-    metadata = LlmMetadata(None if bundle.start_token is None else id_of(bundle.start_token), tuple(map(id_of, bundle.stop_tokens)),
-                           model_context(bundle.model) or 0, parameters.user, parameters.model, parameters.system)
+    metadata = LlmMetadata(
+        None if bundle.start_token is None else id_of(bundle.start_token),
+        tuple(map(id_of, bundle.stop_tokens)),
+        model_context(bundle.model) or 0,
+        parameters.user,
+        parameters.model,
+        parameters.system,
+    )
     write_litertlm(output, bundle.model, metadata, model_metadata=model_facts, **tokens)
     return notes
 
@@ -100,7 +122,9 @@ def _token_id(bundle: Bundle, token: str) -> int:
     id_ = pieces.piece_to_id(token)
     ids = [id_] if pieces.id_to_piece(id_) == token else pieces.encode(token)
     if len(ids) != 1:
-        raise BundleError(f"{bundle.path}: its start or stop token {token!r} is {len(ids)} tokens; expected exactly one. Engines would not find it")
+        raise BundleError(
+            f"{bundle.path}: its start or stop token {token!r} is {len(ids)} tokens; expected exactly one. Engines would not find it"
+        )
     return ids[0]
 
 
@@ -108,14 +132,18 @@ def _same_ids(bundle: Bundle, tokenizer: BundleTokenizer) -> None:
     for line in (*verification_text().splitlines(), *tokenizer.typed):
         ids = tokenizer.encode(line)
         if tokenizer.original(ids.bundle) != ids.reference:
-            raise BundleError(f"{bundle.path}: its tokenizer reads {line[:40]!r} unlike the given vocabulary; expected the one that the "
-                              "bundle was made with")
+            raise BundleError(
+                f"{bundle.path}: its tokenizer reads {line[:40]!r} unlike the given vocabulary; expected the one that the "
+                "bundle was made with"
+            )
 
 
 def _write_task(bundle: Bundle, layout: LoraLayout, output: Path, folder: Path) -> list[str]:
     if layout.plain is not None:
-        raise BundleError(f"{bundle.path}: its signatures take a LoRA adapter in LiteRT-LM's layout; MediaPipe gives them none, and would compute "
-                          "with undefined memory. Build with --lora-ranks: the .task of that build has MediaPipe's layout")
+        raise BundleError(
+            f"{bundle.path}: its signatures take a LoRA adapter in LiteRT-LM's layout; MediaPipe gives them none, and would compute "
+            "with undefined memory. Build with --lora-ranks: the .task of that build has MediaPipe's layout"
+        )
     if bundle.sentencepiece is not None:
         from sentencepiece import SentencePieceProcessor
 
@@ -128,14 +156,31 @@ def _write_task(bundle: Bundle, layout: LoraLayout, output: Path, folder: Path) 
         _check_aliases(bundle, vocabulary, model, folder / "model.tflite")
         proto, alias_of = model.proto, model.alias_of
         spelling = vocabulary.name_of
-    start, *stops = (spelling(token) if isinstance(token, int) else token for token in (bundle.start_token, *bundle.stop_tokens))
+    start, *stops = (
+        spelling(token) if isinstance(token, int) else token for token in (bundle.start_token, *bundle.stop_tokens)
+    )
     if None in stops or (start is None and bundle.start_token is not None):
-        raise BundleError(f"{bundle.path}: start token {bundle.start_token}, stop tokens {list(bundle.stop_tokens)}; expected tokens that text can "
-                          "name, as a .task does: one of them is part of a character. Build with --stop-token")
-    facts = {"format": FORMAT, "name": output.stem, "tokenizer": {"mode": "T", "sha256": hashlib.sha256(proto).hexdigest(), "alias_of": list(alias_of)}}
-    write_task(output, {MODEL: bundle.model, TOKENIZER: proto, METADATA: LlmParameters(start_token=start, stop_tokens=tuple(stops)).encode(),
-                        MANIFEST: json.dumps(facts).encode()})
-    return ["The .task carries no map of its weights, so `lora merge` cannot be used on it; `task-bundler build` writes one that has it."]
+        raise BundleError(
+            f"{bundle.path}: start token {bundle.start_token}, stop tokens {list(bundle.stop_tokens)}; expected tokens that text can "
+            "name, as a .task does: one of them is part of a character. Build with --stop-token"
+        )
+    facts = {
+        "format": FORMAT,
+        "name": output.stem,
+        "tokenizer": {"mode": "T", "sha256": hashlib.sha256(proto).hexdigest(), "alias_of": list(alias_of)},
+    }
+    write_task(
+        output,
+        {
+            MODEL: bundle.model,
+            TOKENIZER: proto,
+            METADATA: LlmParameters(start_token=start, stop_tokens=tuple(stops)).encode(),
+            MANIFEST: json.dumps(facts).encode(),
+        },
+    )
+    return [
+        "The .task carries no map of its weights, so `lora merge` cannot be used on it; `task-bundler build` writes one that has it."
+    ]
 
 
 def _check_aliases(bundle: Bundle, vocabulary: BytePairVocabulary, pieces: SentencePieceModel, path: Path) -> None:
@@ -145,13 +190,17 @@ def _check_aliases(bundle: Bundle, vocabulary: BytePairVocabulary, pieces: Sente
     needed = len(vocabulary) + len(pieces.alias_of)
     remedy = "build the .task from the checkpoint: task-bundler build"
     if model.rows < needed:
-        raise BundleError(f"{bundle.path}: its model has {model.rows} rows; a SentencePiece model with the same ids needs {needed}, of which "
-                          f"{len(pieces.alias_of)} are second spellings of tokens; {remedy}")
+        raise BundleError(
+            f"{bundle.path}: its model has {model.rows} rows; a SentencePiece model with the same ids needs {needed}, of which "
+            f"{len(pieces.alias_of)} are second spellings of tokens; {remedy}"
+        )
     for alias, original in enumerate(pieces.alias_of, len(vocabulary)):
         one, other = model.along([alias]), model.along([original])
         if (one != other).any() or int(one.argmax()) >= len(vocabulary):
-            raise BundleError(f"{bundle.path}: row {alias} of its model is not the copy of row {original} that a SentencePiece model with "
-                              f"the same ids needs; {remedy}")
+            raise BundleError(
+                f"{bundle.path}: row {alias} of its model is not the copy of row {original} that a SentencePiece model with "
+                f"the same ids needs; {remedy}"
+            )
 
 
 def _compare(source: Path, repacked: Path) -> None:
@@ -159,8 +208,16 @@ def _compare(source: Path, repacked: Path) -> None:
     for path in (source, repacked):
         context = model_context(open_bundle(path).model) or len(PROMPTS) * TOKENS
         with open_engine(path, max_tokens=context) as engine:
-            texts.append([engine.complete(prompt, TOKENS) for prompt in PROMPTS if len(engine.tokenize(prompt)) + TOKENS < context])
+            texts.append(
+                [
+                    engine.complete(prompt, TOKENS)
+                    for prompt in PROMPTS
+                    if len(engine.tokenize(prompt)) + TOKENS < context
+                ]
+            )
     if texts[0] != texts[1]:
         one, other = next(pair for pair in zip(*texts) if pair[0] != pair[1])
-        raise BundleError(f"{repacked.name}: LiteRT-LM writes {other!r} from it and {one!r} from {source}; nothing was written. "
-                          "Build it from the checkpoint: task-bundler build")
+        raise BundleError(
+            f"{repacked.name}: LiteRT-LM writes {other!r} from it and {one!r} from {source}; nothing was written. "
+            "Build it from the checkpoint: task-bundler build"
+        )

@@ -33,7 +33,13 @@ def weight_bytes(model: Path) -> dict[str, int]:
                     continue
                 seen.add(tensor.Buffer())
                 matrix = tensor.ShapeLength() == 2 and min(tensor.Shape(0), tensor.Shape(1)) > 1
-                kind = "embeddings and head" if index in lookups else "linear layers" if matrix else "norms, biases, scales"
+                kind = (
+                    "embeddings and head"
+                    if index in lookups
+                    else "linear layers"
+                    if matrix
+                    else "norms, biases, scales"
+                )
                 found[f"{kind}, {types[tensor.Type()]}"] += size
         found["graph"] = len(data) - sum(found.values())
     return dict(found.most_common())
@@ -49,17 +55,30 @@ def _embedding_tensors(root, graph, schema) -> set[int]:
 
 def write_report(folder: Path, manifest: dict, weights: dict[str, int], tokens: MismatchReport) -> None:
     """Write report.json (the figures) and report.html (the same, self-contained)."""
-    completions = next((gate["figures"]["completions"] for gate in manifest["verification"] if "completions" in gate["figures"]), [])
+    completions = next(
+        (gate["figures"]["completions"] for gate in manifest["verification"] if "completions" in gate["figures"]), []
+    )
     parameters = _parameters(manifest)
-    report = {"name": manifest["name"], "recipe": manifest["recipe"], "bytes": manifest["bytes"],
-              "bytes_per_parameter": round(manifest["bytes"]["tflite"] / parameters, 3), "parameters": parameters,
-              "weight_bytes": weights, "tokens": _token_counts(tokens), "verification": manifest["verification"]}
+    report = {
+        "name": manifest["name"],
+        "recipe": manifest["recipe"],
+        "bytes": manifest["bytes"],
+        "bytes_per_parameter": round(manifest["bytes"]["tflite"] / parameters, 3),
+        "parameters": parameters,
+        "weight_bytes": weights,
+        "tokens": _token_counts(tokens),
+        "verification": manifest["verification"],
+    }
     (folder / "report.json").write_text(json.dumps(report, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
     environment.filters["printable"] = printable
-    template = environment.from_string(resources.files("bundler.pipeline").joinpath("report.html").read_text(encoding="utf-8"))
+    template = environment.from_string(
+        resources.files("bundler.pipeline").joinpath("report.html").read_text(encoding="utf-8")
+    )
     largest = max(weights.values())
-    (folder / "report.html").write_text(template.render(manifest=manifest, report=report, completions=completions, largest=largest), encoding="utf-8")
+    (folder / "report.html").write_text(
+        template.render(manifest=manifest, report=report, completions=completions, largest=largest), encoding="utf-8"
+    )
 
 
 def _token_counts(tokens: MismatchReport) -> dict[str, dict[str, int]]:

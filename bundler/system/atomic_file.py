@@ -41,8 +41,10 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
                 partial.unlink(missing_ok=True)
             raise
     except OSError as error:
-        raise BundleError(f"{path}: could not be written ({error.strerror or error}); "
-                          "expected a writable folder with room for the file; give another output path") from error
+        raise BundleError(
+            f"{path}: could not be written ({error.strerror or error}); "
+            "expected a writable folder with room for the file; give another output path"
+        ) from error
 
 
 def _locked_partial(path: Path) -> tuple[Path, int]:

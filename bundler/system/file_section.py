@@ -41,8 +41,10 @@ class FileSection:
             while left:
                 chunk = stream.read(min(CHUNK, left))
                 if not chunk:
-                    raise BundleError(f"{self.path}: {self.name} ends {left} bytes early; expected {self.size} bytes from offset "
-                                      f"{self.offset}; the file changed or was cut short, so copy or build it again")
+                    raise BundleError(
+                        f"{self.path}: {self.name} ends {left} bytes early; expected {self.size} bytes from offset "
+                        f"{self.offset}; the file changed or was cut short, so copy or build it again"
+                    )
                 left -= len(chunk)
                 yield chunk
 
@@ -64,11 +66,15 @@ class FileSection:
         start = self.offset - self.offset % mmap.ALLOCATIONGRANULARITY
         with _opened(self.path) as stream:
             try:
-                mapped = mmap.mmap(stream.fileno(), self.offset - start + self.size, offset=start, access=mmap.ACCESS_READ)
+                mapped = mmap.mmap(
+                    stream.fileno(), self.offset - start + self.size, offset=start, access=mmap.ACCESS_READ
+                )
             except (ValueError, OSError) as error:
-                raise BundleError(f"{self.path}: {self.name} cannot be mapped ({error}); expected {self.size} bytes from offset "
-                                  f"{self.offset}; copy or build the file again") from error
-        with mapped, memoryview(mapped) as whole, whole[self.offset - start:] as view:
+                raise BundleError(
+                    f"{self.path}: {self.name} cannot be mapped ({error}); expected {self.size} bytes from offset "
+                    f"{self.offset}; copy or build the file again"
+                ) from error
+        with mapped, memoryview(mapped) as whole, whole[self.offset - start :] as view:
             yield view
 
 
@@ -76,7 +82,9 @@ def _opened(path: Path) -> BinaryIO:
     try:
         return open(path, "rb", buffering=0)
     except OSError as error:
-        raise BundleError(f"{path}: cannot be read ({error.strerror or error}); expected a file; check the path") from error
+        raise BundleError(
+            f"{path}: cannot be read ({error.strerror or error}); expected a file; check the path"
+        ) from error
 
 
 class _Window(io.RawIOBase):

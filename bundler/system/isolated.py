@@ -41,8 +41,10 @@ def run_isolated(what: str, function: Callable[..., None], *arguments: Any) -> N
             process.join(_GOODBYE)  # killed at once, it would leave its semaphores behind
         except EOFError:
             process.join()
-            raise BundleError(f"{what}: the process ended with {_how(process.exitcode)}{_last_lines(log)}\n  Usual causes are a full disk "
-                              f"(here or in {tempfile.gettempdir()}) and too little memory; make room and try again") from None
+            raise BundleError(
+                f"{what}: the process ended with {_how(process.exitcode)}{_last_lines(log)}\n  Usual causes are a full disk "
+                f"(here or in {tempfile.gettempdir()}) and too little memory; make room and try again"
+            ) from None
         finally:
             process.kill()
             process.join()
@@ -68,7 +70,9 @@ def _child(log: Path, sender: Connection, parent: int, function: Callable[..., N
     try:
         function(*arguments)
     except Exception as error:
-        sender.send(error if isinstance(error, (BundleError, OSError)) else BundleError(f"{type(error).__name__}: {error}"))
+        sender.send(
+            error if isinstance(error, (BundleError, OSError)) else BundleError(f"{type(error).__name__}: {error}")
+        )
     else:
         sender.send(None)
 

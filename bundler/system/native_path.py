@@ -13,5 +13,7 @@ def native_path(path: Path, reader: str) -> str:
     try:
         os.fsencode(path).decode()
     except UnicodeDecodeError:
-        raise BundleError(f"{path}: this name is not UTF-8, and {reader} opens no others; rename the file or its folder") from None
+        raise BundleError(
+            f"{path}: this name is not UTF-8, and {reader} opens no others; rename the file or its folder"
+        ) from None
     return str(path)

@@ -56,7 +56,9 @@ def check_output_file(output: Path, force: bool, inputs: Iterable[Path] = ()) ->
 
 
 @contextlib.contextmanager
-def staged_folder(output: Path, force: bool = False, inputs: Iterable[Path] = (), texts: Iterable[Path] = ()) -> Iterator[Path]:
+def staged_folder(
+    output: Path, force: bool = False, inputs: Iterable[Path] = (), texts: Iterable[Path] = ()
+) -> Iterator[Path]:
     """Yield an empty folder beside `output` that takes its place when the block ends well, and is removed when not.
 
     The output is checked as `check_output` does, before and after the work. From before until the end it is locked, so of
@@ -96,15 +98,23 @@ def _check_place(output: Path, inputs: list[Path], texts: list[Path]) -> None:
     if output.is_symlink() or (output.exists() and not output.is_dir()):
         raise OptionError(f"{output} is {_kind(output)}; expected a folder to write, or a name that is free")
     real = Path(os.path.realpath(output))
-    kept = [("the root folder", Path("/")), ("the working folder", Path.cwd()), ("your home folder", Path(os.path.expanduser("~"))),
-            *(("an input of this command", path) for path in (*inputs, *texts) if path.exists())]
+    kept = [
+        ("the root folder", Path("/")),
+        ("the working folder", Path.cwd()),
+        ("your home folder", Path(os.path.expanduser("~"))),
+        *(("an input of this command", path) for path in (*inputs, *texts) if path.exists()),
+    ]
     for what, path in kept:
         path = Path(os.path.realpath(path))
         if real == path or real in path.parents:
-            raise OptionError(f"{output} {'is' if real == path else f'holds {path},'} {what}; expected a folder of its own; give another output")
+            raise OptionError(
+                f"{output} {'is' if real == path else f'holds {path},'} {what}; expected a folder of its own; give another output"
+            )
     for path in texts:
         if path.is_dir() and Path(os.path.realpath(path)) in real.parents:
-            raise OptionError(f"{output} lies in {path}, an input of this command, and would be read as a part of it; give an output outside")
+            raise OptionError(
+                f"{output} lies in {path}, an input of this command, and would be read as a part of it; give an output outside"
+            )
     if (output / ".git").exists():
         raise OptionError(f"{output} is a Git repository; expected a folder of its own; give another output")
 
@@ -116,12 +126,22 @@ def _check_content(output: Path, force: bool) -> None:
         raise OptionError(f"{output} exists and is not empty; add --force to replace it, or give another output")
     if foreign := foreign_files(output):
         more = f" and {len(foreign) - 3} more" if len(foreign) > 3 else ""
-        raise OptionError(f"{output} holds {', '.join(foreign[:3])}{more}, which task-bundler did not write or which changed since; replacing the "
-                          "folder would delete it; move it away, or give another output")
+        raise OptionError(
+            f"{output} holds {', '.join(foreign[:3])}{more}, which task-bundler did not write or which changed since; replacing the "
+            "folder would delete it; move it away, or give another output"
+        )
 
 
 def _kind(path: Path) -> str:
-    return "a symbolic link" if path.is_symlink() else "a folder" if path.is_dir() else "a file" if path.is_file() else "no plain file"
+    return (
+        "a symbolic link"
+        if path.is_symlink()
+        else "a folder"
+        if path.is_dir()
+        else "a file"
+        if path.is_file()
+        else "no plain file"
+    )
 
 
 @contextlib.contextmanager
@@ -131,9 +151,13 @@ def _locked(output: Path) -> Iterator[None]:
     if not path.exists():
         for neighbor in (_beside(output, "partial"), _beside(output, "replaced")):
             if neighbor.exists() or neighbor.is_symlink():
-                raise BundleError(f"{neighbor} is in the way, and was not written by task-bundler; move it away, or give another output")
+                raise BundleError(
+                    f"{neighbor} is in the way, and was not written by task-bundler; move it away, or give another output"
+                )
     elif path.is_symlink() or not path.is_file() or path.read_bytes() not in (b"", _LOCK_TEXT):
-        raise BundleError(f"{path} is in the way, and was not written by task-bundler; move it away, or give another output")
+        raise BundleError(
+            f"{path} is in the way, and was not written by task-bundler; move it away, or give another output"
+        )
     made = [parent for parent in output.parents if not parent.exists()]
     descriptor = None
     try:
@@ -149,7 +173,9 @@ def _locked(output: Path) -> Iterator[None]:
             if descriptor is not None:
                 path.unlink(missing_ok=True)
                 os.close(descriptor)
-            with contextlib.suppress(OSError):  # of the folders made for an output that did not come about, the empty ones go
+            with contextlib.suppress(
+                OSError
+            ):  # of the folders made for an output that did not come about, the empty ones go
                 for parent in made:
                     parent.rmdir()
 

@@ -46,7 +46,10 @@ def _made_folder(place: Path, prefix: str) -> Iterator[Path]:
         yield folder
     finally:
         if descriptor is not None:
-            with signals_later(), suppress(OSError):  # a program that is still ending may write into it; the next process clears that
+            with (
+                signals_later(),
+                suppress(OSError),
+            ):  # a program that is still ending may write into it; the next process clears that
                 _remove(folder)
             os.close(descriptor)
 

@@ -126,7 +126,7 @@ class Table:
 
         def read() -> np.ndarray:
             self._buffer.spend(count)
-            return np.frombuffer(bytes(self._buffer.data[start:start + count * form.itemsize]), form)
+            return np.frombuffer(bytes(self._buffer.data[start : start + count * form.itemsize]), form)
 
         return self._buffer.once((start, count, dtype), read)
 
@@ -134,7 +134,9 @@ class Table:
         """A vector of 32-bit integers."""
         start, count = self.vector(slot, 4)
         self._buffer.spend(count)  # each time: whoever uses them goes through them
-        return self._buffer.once((start, count, "tuple"), lambda: struct.unpack_from(f"<{count}i", self._buffer.data, start))
+        return self._buffer.once(
+            (start, count, "tuple"), lambda: struct.unpack_from(f"<{count}i", self._buffer.data, start)
+        )
 
     def text(self, slot: int) -> str:
         """A string, with � for what is no UTF-8; empty if it is absent."""
@@ -142,7 +144,7 @@ class Table:
 
         def read() -> str:
             self._buffer.spend(count // _TEXT_SHARE)
-            return bytes(self._buffer.data[start:start + count]).decode("utf-8", "replace")
+            return bytes(self._buffer.data[start : start + count]).decode("utf-8", "replace")
 
         return self._buffer.once((start, count, "text"), read)
 

@@ -7,7 +7,17 @@ from collections import defaultdict
 from bundler.tflite.model import Graph, Model
 
 # Operators that hand their first input on with the same values, maybe in another shape or type.
-_PASSING = {"RESHAPE", "TRANSPOSE", "SQUEEZE", "EXPAND_DIMS", "CAST", "DEQUANTIZE", "QUANTIZE", "STABLEHLO_RESHAPE", "BITCAST"}
+_PASSING = {
+    "RESHAPE",
+    "TRANSPOSE",
+    "SQUEEZE",
+    "EXPAND_DIMS",
+    "CAST",
+    "DEQUANTIZE",
+    "QUANTIZE",
+    "STABLEHLO_RESHAPE",
+    "BITCAST",
+}
 MATRIX = ("FULLY_CONNECTED", "BATCH_MATMUL")
 _CACHE = ("DYNAMIC_UPDATE_SLICE", "SCATTER_ND", "STABLEHLO_DOT_GENERAL")
 LOOKUPS = ("EMBEDDING_LOOKUP", "GATHER")
@@ -46,13 +56,20 @@ def lookup_table(model: Model, graph: Graph, ids: int) -> int | None:
 
 def head_bias(model: Model, graph: Graph, logits: int) -> int | None:
     """The tensor of constants that is added to the head's product, one for each column of the logits."""
-    origin, made_by = constants(model, graph), {index: operator for operator in graph.operators for index in operator.outputs}
+    origin, made_by = (
+        constants(model, graph),
+        {index: operator for operator in graph.operators for index in operator.outputs},
+    )
     width = graph.tensors[logits].shape[-1:]
     tensor, seen = logits, set()
     while (operator := made_by.get(tensor)) is not None and tensor not in seen:
         seen.add(tensor)
         for index in operator.inputs[2:3] if operator.name == "FULLY_CONNECTED" else operator.inputs:
-            if operator.name in ("FULLY_CONNECTED", "ADD") and index in origin and graph.tensors[index].shape[-1:] == width:
+            if (
+                operator.name in ("FULLY_CONNECTED", "ADD")
+                and index in origin
+                and graph.tensors[index].shape[-1:] == width
+            ):
                 return origin[index]
         if operator.name not in _PASSING or not operator.inputs:
             return None
@@ -62,7 +79,11 @@ def head_bias(model: Model, graph: Graph, logits: int) -> int | None:
 
 def _weights(graph: Graph, origin: dict[int, int]) -> set[int]:
     """What a layer multiplies by: constants, and the factors of an adapter, which are inputs of the graph."""
-    factors = [index for index in graph.inputs if len(graph.tensors[index].shape) == 2 and graph.tensors[index].type.startswith("FLOAT")]
+    factors = [
+        index
+        for index in graph.inputs
+        if len(graph.tensors[index].shape) == 2 and graph.tensors[index].type.startswith("FLOAT")
+    ]
     return set(origin) | reached_from(graph, *factors)
 
 
@@ -82,11 +103,15 @@ def kinds_of_constants(model: Model, graph: Graph, logits: int | None) -> dict[i
         elif operator.name in MATRIX and len(weights) < len(operator.inputs):
             if operator.outputs and operator.outputs[0] in to_logits:
                 kind = "head"
-            elif any(index in after_attention for index in operator.inputs) or any(feeds[index] for index in operator.outputs):
+            elif any(index in after_attention for index in operator.inputs) or any(
+                feeds[index] for index in operator.outputs
+            ):
                 kind = "attention"
             else:
                 kind = "mlp"
-        elif operator.name in ("MUL", "ADD", "SUB", "DIV") and any(graph.tensors[index].values > 1 for index in weights):
+        elif operator.name in ("MUL", "ADD", "SUB", "DIV") and any(
+            graph.tensors[index].values > 1 for index in weights
+        ):
             kind = "norm"
         else:
             kind = "other"
@@ -99,7 +124,11 @@ def kinds_of_constants(model: Model, graph: Graph, logits: int | None) -> dict[i
 
 def _is_attention(name: str) -> bool:
     """The product of attention, or a composite for all of it, such as odml.scaled_dot_product_attention."""
-    return name == "BATCH_MATMUL" or name.startswith("odml.") and ("attention" in name or "sdpa" in name or "cache" in name)
+    return (
+        name == "BATCH_MATMUL"
+        or name.startswith("odml.")
+        and ("attention" in name or "sdpa" in name or "cache" in name)
+    )
 
 
 def _feeds_attention(graph: Graph, fixed: set[int]) -> defaultdict[int, bool]:
@@ -107,7 +136,15 @@ def _feeds_attention(graph: Graph, fixed: set[int]) -> defaultdict[int, bool]:
     feeds: defaultdict[int, bool] = defaultdict(bool)
     for operator in reversed(graph.operators):
         layer = operator.name in MATRIX and any(index in fixed for index in operator.inputs)
-        if not layer and (_is_attention(operator.name) or operator.name in _CACHE or any(feeds[index] for index in operator.outputs)) and operator.name != "MEAN":
+        if (
+            not layer
+            and (
+                _is_attention(operator.name)
+                or operator.name in _CACHE
+                or any(feeds[index] for index in operator.outputs)
+            )
+            and operator.name != "MEAN"
+        ):
             for index in operator.inputs:
                 feeds[index] = True
     return feeds
@@ -127,6 +164,8 @@ def _leading_to(graph: Graph, tensor: int) -> set[int]:
     """The tensors from which only operators that pass on, or add a bias, lead to `tensor`."""
     reached = {tensor}
     for operator in reversed(graph.operators):
-        if operator.name in (*_PASSING, "ADD", "MUL", "TANH", "DIV") and any(index in reached for index in operator.outputs):
+        if operator.name in (*_PASSING, "ADD", "MUL", "TANH", "DIV") and any(
+            index in reached for index in operator.outputs
+        ):
             reached.update(operator.inputs)
     return reached

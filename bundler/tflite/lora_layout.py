@@ -49,7 +49,10 @@ def read_lora_layout(model: FileSection) -> LoraLayout:
                 signature = root.SignatureDefs(index)
                 graph = root.Subgraphs(signature.SubgraphIndex())
                 name = signature.SignatureKey().decode()
-                inputs = {entry.Name().decode(): entry.TensorIndex() for entry in map(signature.Inputs, range(signature.InputsLength()))}
+                inputs = {
+                    entry.Name().decode(): entry.TensorIndex()
+                    for entry in map(signature.Inputs, range(signature.InputsLength()))
+                }
                 if name.startswith("prefill_"):
                     prefills.append(name)
                 if _FIRST in inputs:
@@ -61,10 +64,16 @@ def read_lora_layout(model: FileSection) -> LoraLayout:
             root = signature = graph = cache = None  # they point into the map, which could not be closed
     # The flatbuffers reader does not check what it follows; these are what other files make it raise.
     except (struct.error, ValueError, TypeError, IndexError, AttributeError, KeyError) as error:
-        raise BundleError(f"{model.path}: {model.name} is no readable TFLite model ({error or type(error).__name__}); "
-                          "build the bundle again") from error
+        raise BundleError(
+            f"{model.path}: {model.name} is no readable TFLite model ({error or type(error).__name__}); "
+            "build the bundle again"
+        ) from error
     extra = tuple(sorted(int(match[1]) for name in ranks if (match := re.fullmatch(r"decode_lora_r(\d+)", name))))
-    shadowed = tuple(name for index, name in enumerate(prefills) if any(later.startswith(f"{name}_lora_") for later in prefills[index:]))
+    shadowed = tuple(
+        name
+        for index, name in enumerate(prefills)
+        if any(later.startswith(f"{name}_lora_") for later in prefills[index:])
+    )
     return LoraLayout(layers, width, ranks.get("decode"), extra, shadowed)
 
 
@@ -88,8 +97,12 @@ def unconsumed_inputs(model: FileSection) -> dict[str, list[str]]:
                 if (tensor := waiting.pop()) not in reached:
                     reached.add(tensor)
                     waiting.extend(made_from.get(tensor, ()))
-            inputs = {entry.Name().decode(): entry.TensorIndex() for entry in map(signature.Inputs, range(signature.InputsLength()))}
-            found[signature.SignatureKey().decode()] = [name for name, tensor in inputs.items()
-                                                        if name.startswith("lora_") and tensor not in reached]
+            inputs = {
+                entry.Name().decode(): entry.TensorIndex()
+                for entry in map(signature.Inputs, range(signature.InputsLength()))
+            }
+            found[signature.SignatureKey().decode()] = [
+                name for name, tensor in inputs.items() if name.startswith("lora_") and tensor not in reached
+            ]
         root = signature = graph = operator = None  # they point into the map, which could not be closed
     return found

@@ -21,9 +21,28 @@ _SHOWN = 3  # examples of one kind of defect
 _COMPOSITE = 21  # StableHLOCompositeOptions in the union BuiltinOptions2
 
 # Bits of a value of the types whose buffers have a fixed size.
-BITS = {"FLOAT32": 32, "FLOAT16": 16, "INT32": 32, "UINT8": 8, "INT64": 64, "BOOL": 8, "INT16": 16, "COMPLEX64": 64, "INT8": 8,
-        "FLOAT64": 64, "COMPLEX128": 128, "UINT64": 64, "UINT32": 32, "UINT16": 16, "INT4": 4, "BFLOAT16": 16, "INT2": 2, "UINT4": 4,
-        "FLOAT8E4M3FN": 8, "FLOAT8E5M2": 8}
+BITS = {
+    "FLOAT32": 32,
+    "FLOAT16": 16,
+    "INT32": 32,
+    "UINT8": 8,
+    "INT64": 64,
+    "BOOL": 8,
+    "INT16": 16,
+    "COMPLEX64": 64,
+    "INT8": 8,
+    "FLOAT64": 64,
+    "COMPLEX128": 128,
+    "UINT64": 64,
+    "UINT32": 32,
+    "UINT16": 16,
+    "INT4": 4,
+    "BFLOAT16": 16,
+    "INT2": 2,
+    "UINT4": 4,
+    "FLOAT8E4M3FN": 8,
+    "FLOAT8E5M2": 8,
+}
 
 
 @dataclass(frozen=True)
@@ -139,8 +158,10 @@ class Model:
 def _names() -> tuple[dict[int, str], dict[int, str]]:
     from ai_edge_litert import schema_py_generated as schema
 
-    return tuple({number: name for name, number in vars(enum).items() if isinstance(number, int)}
-                 for enum in (schema.TensorType, schema.BuiltinOperator))
+    return tuple(
+        {number: name for name, number in vars(enum).items() if isinstance(number, int)}
+        for enum in (schema.TensorType, schema.BuiltinOperator)
+    )
 
 
 def read_model(data) -> Model:
@@ -166,11 +187,15 @@ def read_model(data) -> Model:
     if sum(size for _, size in places) > buffer.size and all(offset + size <= buffer.size for offset, size in places):
         raise Damaged("buffers that share their bytes and are together longer than the file")
     metadata = {entry.text(0): entry.number(1, "I") for entry in root.tables(6)}
-    signatures = [Signature(entry.text(2), entry.number(4, "I"), _tensor_map(entry.tables(0)), _tensor_map(entry.tables(1)))
-                  for entry in root.tables(7)]
+    signatures = [
+        Signature(entry.text(2), entry.number(4, "I"), _tensor_map(entry.tables(0)), _tensor_map(entry.tables(1)))
+        for entry in root.tables(7)
+    ]
     if len(signatures) > _MOST_SIGNATURES:
         raise Damaged(f"{len(signatures)} signatures")
-    model = Model(root.text(3), graphs, tuple(signatures), buffers, metadata, tuple(codes), tuple(inside), tuple(outside))
+    model = Model(
+        root.text(3), graphs, tuple(signatures), buffers, metadata, tuple(codes), tuple(inside), tuple(outside)
+    )
     model.damage = _misplaced_buffers(model, buffer.size) + _bad_indices(model)
     model.missized = _missized(model)
     model.signatures = tuple(signature for signature in signatures if _is_sound(model, signature))
@@ -181,7 +206,9 @@ def _operator_kind(code: Table) -> OperatorKind:
     # Numbers up to 126 stood in a byte before there were more; the larger of the two fields counts.
     number = max(code.number(0, "b"), code.number(3, "i"))
     name = _names()[1].get(number, f"operator {number}")
-    return OperatorKind(code.text(1) or "CUSTOM" if name == "CUSTOM" else name, name == "CUSTOM", code.number(2, "i", 1))
+    return OperatorKind(
+        code.text(1) or "CUSTOM" if name == "CUSTOM" else name, name == "CUSTOM", code.number(2, "i", 1)
+    )
 
 
 def _graph(table: Table, codes: list[OperatorKind]) -> Graph:
@@ -194,7 +221,13 @@ def _graph(table: Table, codes: list[OperatorKind]) -> Graph:
         if name == "STABLEHLO_COMPOSITE" and operator.number(11, "B") == _COMPOSITE and (options := operator.table(12)):
             name = options.text(0) or name
         operators.append(Operator(name, custom, operator.integers(1), operator.integers(2)))
-    return Graph(table.text(4), tuple(_tensor(tensor) for tensor in table.tables(0)), tuple(operators), table.integers(1), table.integers(2))
+    return Graph(
+        table.text(4),
+        tuple(_tensor(tensor) for tensor in table.tables(0)),
+        tuple(operators),
+        table.integers(1),
+        table.integers(2),
+    )
 
 
 def _tensor(table: Table) -> Tensor:
@@ -202,13 +235,21 @@ def _tensor(table: Table) -> Tensor:
     if len(shape) > _MOST_DIMENSIONS:
         raise Damaged(f"a tensor of {len(shape)} dimensions")
     number = table.number(1, "b")
-    return Tensor(table.text(3), _names()[0].get(number, f"type {number}"), shape, table.number(2, "I"), _quantization(table.table(4)))
+    return Tensor(
+        table.text(3),
+        _names()[0].get(number, f"type {number}"),
+        shape,
+        table.number(2, "I"),
+        _quantization(table.table(4)),
+    )
 
 
 def _quantization(table: Table | None) -> Quantization | None:
     if table is None:
         return None
-    if table.number(4, "B") == 2 and (details := table.table(5)):  # 2: BlockwiseQuantization in the union QuantizationDetails
+    if table.number(4, "B") == 2 and (
+        details := table.table(5)
+    ):  # 2: BlockwiseQuantization in the union QuantizationDetails
         return Quantization(np.zeros(0, "<f4"), table.number(6, "i"), details.number(2, "i"), details.number(0, "i"))
     scales = table.numbers(2, "<f4")
     return Quantization(scales, table.number(6, "i")) if scales.size else None
@@ -220,7 +261,9 @@ def _tensor_map(tables) -> dict[str, int]:
 
 def _misplaced_buffers(model: Model, size: int) -> list[str]:
     bad = [(index, buffer) for index, buffer in enumerate(model.buffers) if buffer.offset + buffer.size > size]
-    return [f"buffer {index} with {buffer.size} bytes at byte {buffer.offset} of {size}" for index, buffer in bad[:_SHOWN]]
+    return [
+        f"buffer {index} with {buffer.size} bytes at byte {buffer.offset} of {size}" for index, buffer in bad[:_SHOWN]
+    ]
 
 
 def _bad_indices(model: Model) -> list[str]:
@@ -228,22 +271,45 @@ def _bad_indices(model: Model) -> list[str]:
     found = []
     for number, graph in enumerate(model.graphs):
         count, here = len(graph.tensors), f"graph {number}"
-        bad = [index for operator in graph.operators for index in (*operator.inputs, *operator.outputs) if not -1 <= index < count]
+        bad = [
+            index
+            for operator in graph.operators
+            for index in (*operator.inputs, *operator.outputs)
+            if not -1 <= index < count
+        ]
         bad += [index for index in (*graph.inputs, *graph.outputs) if not 0 <= index < count]
         found += [f"{here} uses tensor {index} of {count}" for index in bad[:_SHOWN]]
         bad = [tensor for tensor in graph.tensors if tensor.buffer >= len(model.buffers)]
-        found += [f"{here}: tensor {tensor.name} has buffer {tensor.buffer} of {len(model.buffers)}" for tensor in bad[:_SHOWN]]
-        bad = [tensor for tensor in graph.tensors if (scheme := tensor.quantization) and scheme.block and not 0 <= scheme.scales_tensor < count]
-        found += [f"{here}: the scales of {tensor.name} are tensor {tensor.quantization.scales_tensor} of {count}" for tensor in bad[:_SHOWN]]
+        found += [
+            f"{here}: tensor {tensor.name} has buffer {tensor.buffer} of {len(model.buffers)}"
+            for tensor in bad[:_SHOWN]
+        ]
+        bad = [
+            tensor
+            for tensor in graph.tensors
+            if (scheme := tensor.quantization) and scheme.block and not 0 <= scheme.scales_tensor < count
+        ]
+        found += [
+            f"{here}: the scales of {tensor.name} are tensor {tensor.quantization.scales_tensor} of {count}"
+            for tensor in bad[:_SHOWN]
+        ]
     bad = [signature for signature in model.signatures if not _is_sound(model, signature)]
-    return found + [f"signature {signature.key} names a graph or tensors that are not there" for signature in bad[:_SHOWN]]
+    return found + [
+        f"signature {signature.key} names a graph or tensors that are not there" for signature in bad[:_SHOWN]
+    ]
 
 
 def _missized(model: Model) -> list[str]:
-    constants = ((tensor, model.buffers[tensor.buffer].size) for graph in model.graphs for tensor in graph.tensors
-                 if tensor.buffer < len(model.buffers))
+    constants = (
+        (tensor, model.buffers[tensor.buffer].size)
+        for graph in model.graphs
+        for tensor in graph.tensors
+        if tensor.buffer < len(model.buffers)
+    )
     bad = [(tensor, size) for tensor, size in constants if size and tensor.bytes not in (None, size)]
-    return [f"{tensor.name}, {tensor}, takes {tensor.bytes} bytes, its buffer has {size}" for tensor, size in bad[:_SHOWN]]
+    return [
+        f"{tensor.name}, {tensor}, takes {tensor.bytes} bytes, its buffer has {size}" for tensor, size in bad[:_SHOWN]
+    ]
 
 
 def _is_sound(model: Model, signature: Signature) -> bool:

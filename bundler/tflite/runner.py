@@ -47,18 +47,32 @@ class TFLiteGPT2:
     usual names; where the mask is made inside the graph, none is given.
     """
 
-    def __init__(self, path: Path, threads: int = 2, observe: Callable[[str, dict], None] | None = None,
-                 rank: int | None = None, adapter: Mapping[str, np.ndarray] | None = None):
+    def __init__(
+        self,
+        path: Path,
+        threads: int = 2,
+        observe: Callable[[str, dict], None] | None = None,
+        rank: int | None = None,
+        adapter: Mapping[str, np.ndarray] | None = None,
+    ):
         self._model = _compile(path, threads)
         names = self._model.get_signature_list()
         suffix = "" if rank is None else f"_lora_r{rank}"
         if f"decode{suffix}" not in names:
-            raise BundleError(f"{path}: signatures {sorted(names)}; expected `decode{suffix}` and `prefill_N{suffix}`. "
-                              "Convert the model with `task-bundler build`.")
-        self._signature = {name.removesuffix(suffix): name for name in names if re.fullmatch(rf"(decode|prefill_\d+){suffix}", name)}
-        self.prefill_lengths = sorted(int(name.removeprefix("prefill_")) for name in self._signature if name != "decode")
-        inputs, outputs = (details(self._signature["decode"]) for details in (self._model.get_input_tensor_details,
-                                                                              self._model.get_output_tensor_details))
+            raise BundleError(
+                f"{path}: signatures {sorted(names)}; expected `decode{suffix}` and `prefill_N{suffix}`. "
+                "Convert the model with `task-bundler build`."
+            )
+        self._signature = {
+            name.removesuffix(suffix): name for name in names if re.fullmatch(rf"(decode|prefill_\d+){suffix}", name)
+        }
+        self.prefill_lengths = sorted(
+            int(name.removeprefix("prefill_")) for name in self._signature if name != "decode"
+        )
+        inputs, outputs = (
+            details(self._signature["decode"])
+            for details in (self._model.get_input_tensor_details, self._model.get_output_tensor_details)
+        )
         self._check(path, inputs, outputs)
         self.context = context_of({name: detail["shape"] for name, detail in inputs.items()})
         self.rows = int(outputs["logits"]["shape"][-1])
@@ -68,13 +82,24 @@ class TFLiteGPT2:
         self._cache_shapes = {name: size for name, size in shape.items() if name.startswith("kv_cache_")}
         # Two of each: what a step writes is what the next one reads.
         self._cache, self._next = (
-            {name: self._model.create_input_buffer_by_name(self._signature["decode"], name) for name in self._cache_shapes} for _ in range(2))
+            {
+                name: self._model.create_input_buffer_by_name(self._signature["decode"], name)
+                for name in self._cache_shapes
+            }
+            for _ in range(2)
+        )
         self._inputs, self._outputs = {}, {}
         for name, signature in self._signature.items():
-            self._inputs[name] = {key: self._model.create_input_buffer_by_name(signature, key)
-                                  for key in names[signature]["inputs"] if key not in self._cache_shapes}
-            self._outputs[name] = {key: self._model.create_output_buffer_by_name(signature, key)
-                                   for key in names[signature]["outputs"] if key not in self._cache_shapes}
+            self._inputs[name] = {
+                key: self._model.create_input_buffer_by_name(signature, key)
+                for key in names[signature]["inputs"]
+                if key not in self._cache_shapes
+            }
+            self._outputs[name] = {
+                key: self._model.create_output_buffer_by_name(signature, key)
+                for key in names[signature]["outputs"]
+                if key not in self._cache_shapes
+            }
         self._mask_type = np.dtype(inputs["mask"]["dtype"]) if "mask" in inputs else None
         self.set_adapter(adapter)
         self.reset()
@@ -83,11 +108,17 @@ class TFLiteGPT2:
     def _check(path: Path, inputs: dict, outputs: dict) -> None:
         needed = {"tokens", "input_pos", "kv_cache_k_0", "kv_cache_v_0"}
         if missing := sorted(needed - set(inputs)) or sorted({"logits"} - set(outputs)):
-            raise BundleError(f"{path}: its signature decode has no {missing[0]} (inputs {sorted(inputs)}, outputs {sorted(outputs)}); "
-                              "expected the names that MediaPipe and LiteRT-LM go by")
-        if unknown := [name for name in inputs if name not in needed and not name.startswith(("mask", "kv_cache_", "lora_"))]:
-            raise BundleError(f"{path}: its signature decode has an input {unknown[0]}, and nothing is known to give it; expected {sorted(needed)}, "
-                              "mask, kv_cache_… and lora_…")
+            raise BundleError(
+                f"{path}: its signature decode has no {missing[0]} (inputs {sorted(inputs)}, outputs {sorted(outputs)}); "
+                "expected the names that MediaPipe and LiteRT-LM go by"
+            )
+        if unknown := [
+            name for name in inputs if name not in needed and not name.startswith(("mask", "kv_cache_", "lora_"))
+        ]:
+            raise BundleError(
+                f"{path}: its signature decode has an input {unknown[0]}, and nothing is known to give it; expected {sorted(needed)}, "
+                "mask, kv_cache_… and lora_…"
+            )
 
     def set_adapter(self, adapter: Mapping[str, np.ndarray] | None) -> None:
         """What the LoRA inputs are from now on; None: zeros. Nothing of the cache is recomputed: `reset` too."""
@@ -118,7 +149,7 @@ class TFLiteGPT2:
         taken = 0
         for length, used in plan_prefill(len(tokens), self.position, self.prefill_lengths, self.context):
             padded = np.zeros((1, length), np.int32)
-            padded[0, :used] = tokens[taken:taken + used]
+            padded[0, :used] = tokens[taken : taken + used]
             self._call(f"prefill_{length}", padded, used)
             taken += used
         for token in tokens[taken:]:
@@ -147,7 +178,9 @@ class TFLiteGPT2:
     def _call(self, signature: str, tokens: np.ndarray, used: int) -> None:
         length = tokens.shape[1]
         if self.position + length > self.context:
-            raise BundleError(f"the context is full: {self.position} tokens, {length} more asked for, room for {self.context}")
+            raise BundleError(
+                f"the context is full: {self.position} tokens, {length} more asked for, room for {self.context}"
+            )
         positions = np.arange(self.position, self.position + length, dtype=np.int32)
         values = {"tokens": tokens, "input_pos": positions}
         if self._mask_type is not None:
@@ -157,8 +190,10 @@ class TFLiteGPT2:
         for name, value in values.items():
             inputs[name].write(value)
         if self._observe:
-            kept = {name: (inputs | self._cache)[name].read(int(np.prod(shape)), np.float32).reshape(shape)
-                    for name, shape in (self._cache_shapes | self.lora_shapes).items()}
+            kept = {
+                name: (inputs | self._cache)[name].read(int(np.prod(shape)), np.float32).reshape(shape)
+                for name, shape in (self._cache_shapes | self.lora_shapes).items()
+            }
             self._observe(signature, values | kept)
         self._model.run_by_name(self._signature[signature], inputs | self._cache, self._outputs[signature] | self._next)
         self._cache, self._next = self._next, self._cache
@@ -182,9 +217,16 @@ def _compile(path: Path, threads: int):
     try:
         with quiet():
             # Only the interpreter checks the file; CompiledModel runs off the end of a broken one.
-            Interpreter(model_path=str(path), experimental_op_resolver_type=OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES)
-            return CompiledModel.from_file(str(path), environment=environment, options=Options(
-                hardware_accelerators=HardwareAccelerator.CPU, cpu_options=CpuOptions(num_threads=threads)))
+            Interpreter(
+                model_path=str(path), experimental_op_resolver_type=OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
+            )
+            return CompiledModel.from_file(
+                str(path),
+                environment=environment,
+                options=Options(
+                    hardware_accelerators=HardwareAccelerator.CPU, cpu_options=CpuOptions(num_threads=threads)
+                ),
+            )
     except (ValueError, RuntimeError) as error:
         raise BundleError(f"{path}: LiteRT refuses this file: {error}") from error
 

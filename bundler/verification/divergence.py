@@ -51,10 +51,12 @@ class Divergence:
         return asdict(self)
 
     def __str__(self) -> str:
-        return (f"perplexity {self.perplexity:.3f} ± {self.perplexity_error:.3f} for {self.perplexity_reference:.3f} "
-                f"(Δ {self.perplexity_delta:+.3f} ± {self.perplexity_delta_error:.3f}); mean KL divergence {self.mean_kl:.2g} "
-                f"± {self.mean_kl_error:.1g} nats, 99.9 % {self.kl_999:.2g}; RMS Δp {self.rms_delta_p:.2%} ± {self.rms_delta_p_error:.2%}; "
-                f"same top token {self.same_top:.2%} ± {self.same_top_error:.2%}; over {self.tokens:,} tokens")
+        return (
+            f"perplexity {self.perplexity:.3f} ± {self.perplexity_error:.3f} for {self.perplexity_reference:.3f} "
+            f"(Δ {self.perplexity_delta:+.3f} ± {self.perplexity_delta_error:.3f}); mean KL divergence {self.mean_kl:.2g} "
+            f"± {self.mean_kl_error:.1g} nats, 99.9 % {self.kl_999:.2g}; RMS Δp {self.rms_delta_p:.2%} ± {self.rms_delta_p_error:.2%}; "
+            f"same top token {self.same_top:.2%} ± {self.same_top_error:.2%}; over {self.tokens:,} tokens"
+        )
 
 
 def compare_rows(expected: np.ndarray, found: np.ndarray, following: Sequence[int] = ()) -> Rows:
@@ -62,10 +64,16 @@ def compare_rows(expected: np.ndarray, found: np.ndarray, following: Sequence[in
     p, q = _log_softmax(expected), _log_softmax(found)
     loss_reference, loss, moved = np.full((3, len(p)), np.nan)
     known = np.arange(len(following))
-    loss_reference[:len(known)], loss[:len(known)] = -p[known, list(following)], -q[known, list(following)]
-    moved[:len(known)] = np.exp(-loss[:len(known)]) - np.exp(-loss_reference[:len(known)])
-    return Rows((np.exp(p) * (p - q)).sum(axis=1), expected.argmax(1) == found.argmax(1), loss_reference, loss, moved,
-                np.abs(expected - found).max(axis=1))
+    loss_reference[: len(known)], loss[: len(known)] = -p[known, list(following)], -q[known, list(following)]
+    moved[: len(known)] = np.exp(-loss[: len(known)]) - np.exp(-loss_reference[: len(known)])
+    return Rows(
+        (np.exp(p) * (p - q)).sum(axis=1),
+        expected.argmax(1) == found.argmax(1),
+        loss_reference,
+        loss,
+        moved,
+        np.abs(expected - found).max(axis=1),
+    )
 
 
 def divergence(parts: Iterable[Rows]) -> Divergence:
@@ -75,21 +83,39 @@ def divergence(parts: Iterable[Rows]) -> Divergence:
     rows = Rows(*(np.concatenate([getattr(part, field.name) for part in parts]) for field in fields(Rows)))
     followed = ~np.isnan(rows.loss_reference)
     reference, model, moved = rows.loss_reference[followed], rows.loss[followed], rows.moved[followed]
-    perplexity_reference, perplexity = (float(np.exp(losses.mean())) if len(losses) else float("nan") for losses in (reference, model))
+    perplexity_reference, perplexity = (
+        float(np.exp(losses.mean())) if len(losses) else float("nan") for losses in (reference, model)
+    )
     rms = float(np.sqrt((moved**2).mean())) if len(moved) else float("nan")
     return Divergence(
-        len(rows.kl), perplexity_reference, perplexity_reference * _error(reference), perplexity, perplexity * _error(model),
-        perplexity - perplexity_reference, _error(perplexity * model - perplexity_reference * reference),
-        float(rows.kl.mean()), _error(rows.kl), float(np.quantile(rows.kl, 0.999)), float(rows.kl.max()),
-        rms, _error(moved**2) / (2 * rms) if rms > 0 else 0.0,
-        float(rows.same_top.mean()), _error(rows.same_top.astype(float)), float(rows.difference.max()))
+        len(rows.kl),
+        perplexity_reference,
+        perplexity_reference * _error(reference),
+        perplexity,
+        perplexity * _error(model),
+        perplexity - perplexity_reference,
+        _error(perplexity * model - perplexity_reference * reference),
+        float(rows.kl.mean()),
+        _error(rows.kl),
+        float(np.quantile(rows.kl, 0.999)),
+        float(rows.kl.max()),
+        rms,
+        _error(moved**2) / (2 * rms) if rms > 0 else 0.0,
+        float(rows.same_top.mean()),
+        _error(rows.same_top.astype(float)),
+        float(rows.difference.max()),
+    )
 
 
 def compare_logits(expected: np.ndarray, found: np.ndarray) -> dict:
     """The figures that need no text: KL divergence, equal top tokens, and the largest logit difference, over rows [n, vocabulary]."""
     rows = compare_rows(expected, found)
-    return {"mean_kl": float(rows.kl.mean()), "largest_kl": float(rows.kl.max()), "same_top": float(rows.same_top.mean()),
-            "max_logit_difference": float(rows.difference.max())}
+    return {
+        "mean_kl": float(rows.kl.mean()),
+        "largest_kl": float(rows.kl.max()),
+        "same_top": float(rows.same_top.mean()),
+        "max_logit_difference": float(rows.difference.max()),
+    }
 
 
 def _error(values: np.ndarray) -> float:

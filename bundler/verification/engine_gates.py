@@ -76,7 +76,10 @@ def litertlm_gates(path: Path, expected: Expected) -> list[Gate]:
         gates = [_ids_gate(f"{name}: tokens", engine, expected)]
         written = completions(engine.complete, expected)
         gates.append(edge_gate(f"{name}: to the last position", engine.complete, expected))
-    gates += [text_gate(f"{name}: greedy text", written, expected), start_gate(f"{name}: start token", written, expected)]
+    gates += [
+        text_gate(f"{name}: greedy text", written, expected),
+        start_gate(f"{name}: start token", written, expected),
+    ]
 
     def complete_in(probe: Path, prompt: str, count: int) -> str:
         with open_engine(probe, max_tokens=expected.context) as engine:
@@ -91,16 +94,21 @@ def _ids_gate(name: str, engine: LiteRtLmEngine, expected: Expected) -> Gate:
     wrong = [line for line in lines if tokenizer.original(engine.tokenize(line)) != tokenizer.encode(line).reference]
     stops = {ids[0] for ids in engine.stop_token_ids if len(ids) == 1}
     passed = not wrong and engine.start_token_id == expected.start and expected.stop <= stops
-    return Gate(name, passed,
-                f"{len(wrong)} of {len(lines)} lines tokenised unlike the reference; start token {engine.start_token_id}, "
-                f"stop tokens {sorted(stops)}" + (f"; first: {wrong[0]!r}" if wrong else ""),
-                {"lines": len(lines), "mismatched_lines": len(wrong)})
+    return Gate(
+        name,
+        passed,
+        f"{len(wrong)} of {len(lines)} lines tokenised unlike the reference; start token {engine.start_token_id}, "
+        f"stop tokens {sorted(stops)}" + (f"; first: {wrong[0]!r}" if wrong else ""),
+        {"lines": len(lines), "mismatched_lines": len(wrong)},
+    )
 
 
 def completions(complete: Complete, expected: Expected, prompts: Sequence[str] = PROMPTS) -> list[Completion]:
     """Let an engine complete prompts greedily, and follow what it writes through the reference."""
     count = expected.count
-    fitting = [prompt for prompt in prompts if len(expected.tokenizer.encode(prompt).bundle) + 1 + count <= expected.context]
+    fitting = [
+        prompt for prompt in prompts if len(expected.tokenizer.encode(prompt).bundle) + 1 + count <= expected.context
+    ]
     return [_completion(complete, expected, prompt, count) for prompt in fitting or ["a"]]
 
 
@@ -120,21 +128,40 @@ def edge_gate(name: str, complete: Complete, expected: Expected) -> Gate:
     """
     prompts = {length: prompt for length in _edges(expected) if (prompt := _prompt_of(length, expected))}
     uneven = any(whole % length for length, whole in zip(expected.prefill, (*expected.prefill[1:], expected.context)))
-    cause = f"; its prefill lengths ({', '.join(map(str, expected.prefill))}) do not divide each other and the context: build it with such that do" \
-        if uneven else ""
+    cause = (
+        f"; its prefill lengths ({', '.join(map(str, expected.prefill))}) do not divide each other and the context: build it with such that do"
+        if uneven
+        else ""
+    )
     gaps = {}
     for length, prompt in prompts.items():
         try:
             written = _completion(complete, expected, prompt, min(FEW, expected.context - length))
         except BundleError as error:
-            return Gate(name, False, f"{error}\n  It has {length} tokens with its start token; the context is {expected.context}{cause}")
+            return Gate(
+                name,
+                False,
+                f"{error}\n  It has {length} tokens with its start token; the context is {expected.context}{cause}",
+            )
         if written.ids is None:
-            return Gate(name, False, f"after a prompt of {length} tokens it wrote {written.text!r}, {expected.reference.name} "
-                                     f"{written.expected!r}{cause}")
+            return Gate(
+                name,
+                False,
+                f"after a prompt of {length} tokens it wrote {written.text!r}, {expected.reference.name} "
+                f"{written.expected!r}{cause}",
+            )
         gaps[length] = written.gap
-    found = f"{expected.reference.name}'s text after prompts of {', '.join(map(str, gaps))} tokens" if gaps else "not tried: no prompt fits"
-    return Gate(name, True, found,
-                {"prompt_tokens": [*gaps], "slack": expected.slack, "largest_gap": max(gaps.values(), default=None)})
+    found = (
+        f"{expected.reference.name}'s text after prompts of {', '.join(map(str, gaps))} tokens"
+        if gaps
+        else "not tried: no prompt fits"
+    )
+    return Gate(
+        name,
+        True,
+        found,
+        {"prompt_tokens": [*gaps], "slack": expected.slack, "largest_gap": max(gaps.values(), default=None)},
+    )
 
 
 def _edges(expected: Expected) -> list[int]:
@@ -142,7 +169,9 @@ def _edges(expected: Expected) -> list[int]:
     engine takes, which leaves room for a token."""
     longest = max(expected.prefill, default=expected.context)
     last = (expected.context - 2) // longest * longest
-    return sorted(length for length in {longest + 1, last + 1, last + 2, expected.context - 1} if 1 < length < expected.context)
+    return sorted(
+        length for length in {longest + 1, last + 1, last + 2, expected.context - 1} if 1 < length < expected.context
+    )
 
 
 def _prompt_of(length: int, expected: Expected) -> str | None:
@@ -150,7 +179,7 @@ def _prompt_of(length: int, expected: Expected) -> str | None:
     size, tokenizer = length - (expected.start is not None), expected.tokenizer
     ids = tokenizer.encode(verification_text()).repeated(expected.context + EDGE_TRIES).reference
     for begin in range(EDGE_TRIES):
-        text = tokenizer.decode(ids[begin:begin + size])
+        text = tokenizer.decode(ids[begin : begin + size])
         again = tokenizer.encode(text)
         if len(again.reference) == len(again.bundle) == size:
             return text
@@ -167,9 +196,19 @@ def text_gate(name: str, written: Sequence[Completion], expected: Expected) -> G
         found += f"; {len(near)} near-greedy, at most {max(near):.1e} below its best logit"
     if failed:
         found += f"; after {failed[0].prompt!r} it wrote {failed[0].text!r}, {expected.reference.name} {failed[0].expected!r}"
-    return Gate(name, not failed, found,
-                {"prompts": len(written), "equal": len(equal), "tokens_each": expected.count, "slack": expected.slack,
-                 "largest_gap": max(near, default=None), "completions": [[one.prompt, one.text] for one in written]})
+    return Gate(
+        name,
+        not failed,
+        found,
+        {
+            "prompts": len(written),
+            "equal": len(equal),
+            "tokens_each": expected.count,
+            "slack": expected.slack,
+            "largest_gap": max(near, default=None),
+            "completions": [[one.prompt, one.text] for one in written],
+        },
+    )
 
 
 def start_gate(name: str, written: Sequence[Completion], expected: Expected) -> Gate:
@@ -180,18 +219,28 @@ def start_gate(name: str, written: Sequence[Completion], expected: Expected) -> 
     telling, wrong = 0, 0
     for one in written:
         ids = expected.prompt(one.prompt)
-        others = [expected.tokenizer.decode(expected.reference.greedy(other, expected.count, expected.stop))
-                  for other in (ids[1:], [expected.start, *ids]) if other]
+        others = [
+            expected.tokenizer.decode(expected.reference.greedy(other, expected.count, expected.stop))
+            for other in (ids[1:], [expected.start, *ids])
+            if other
+        ]
         telling += one.ids is not None and one.text not in others
         wrong += one.ids is None and one.text in others
-    found = f"once before the prompt, by {telling} of {len(written)} texts; after none or two {expected.reference.name} writes others" if telling \
+    found = (
+        f"once before the prompt, by {telling} of {len(written)} texts; after none or two {expected.reference.name} writes others"
+        if telling
         else "no text here tells"
+    )
     if wrong:
-        found = f"{wrong} of {len(written)} texts are {expected.reference.name}'s after none, or after two; expected one"
+        found = (
+            f"{wrong} of {len(written)} texts are {expected.reference.name}'s after none, or after two; expected one"
+        )
     return Gate(name, not wrong, found, {"telling_texts": telling})
 
 
-def stop_gate(name: str, path: Path, complete: Callable[[Path, str, int], str], written: Sequence[Completion], expected: Expected) -> Gate:
+def stop_gate(
+    name: str, path: Path, complete: Callable[[Path, str, int], str], written: Sequence[Completion], expected: Expected
+) -> Gate:
     """Does the engine stop at a stop token, and leave it out?
 
     Whether and when a model writes its own is chance. So a copy of the bundle gets one more: a token that it was seen to write.
@@ -199,7 +248,12 @@ def stop_gate(name: str, path: Path, complete: Callable[[Path, str, int], str], 
     decode, pieces = expected.tokenizer.decode, expected.tokenizer.pieces
     for one in written:
         for place, token in enumerate(one.ids or ()):
-            if place and token not in one.ids[:place] and "\ufffd" not in decode(one.ids[:place]) and pieces(decode([token])) == [token]:
+            if (
+                place
+                and token not in one.ids[:place]
+                and "\ufffd" not in decode(one.ids[:place])
+                and pieces(decode([token])) == [token]
+            ):
                 with temporary_folder("stop") as folder:
                     probe = Path(folder) / path.name
                     try:
@@ -207,7 +261,9 @@ def stop_gate(name: str, path: Path, complete: Callable[[Path, str, int], str], 
                     except BundleError as error:
                         return Gate(name, True, f"not tried: {error}")
                     text, whole = complete(probe, one.prompt, expected.count), decode(one.ids[:place])
-                found = f"given {decode([token])!r} as one more, it ends before it, after {place} of {len(one.ids)} tokens"
+                found = (
+                    f"given {decode([token])!r} as one more, it ends before it, after {place} of {len(one.ids)} tokens"
+                )
                 if text != whole:
                     found = f"given {decode([token])!r} as one more, it wrote {text!r}; expected {whole!r}"
                 return Gate(name, text == whole, found, {"stopped_after": place})

@@ -75,7 +75,9 @@ class LoraSubject:
     engine_reads_task: bool = True
 
 
-def lora_gates(subject: LoraSubject, checkpoint: Checkpoint, adapters: Sequence[Path], stage: Stage = silent) -> list[Gate]:
+def lora_gates(
+    subject: LoraSubject, checkpoint: Checkpoint, adapters: Sequence[Path], stage: Stage = silent
+) -> list[Gate]:
     """Run every gate with the PEFT folders `adapters`; random ones join them until there are two to swap between."""
     with temporary_folder("lora") as temporary:
         with stage("Verifying LoRA inputs"), quiet():
@@ -83,16 +85,28 @@ def lora_gates(subject: LoraSubject, checkpoint: Checkpoint, adapters: Sequence[
             # Those that a bundle is for; a random one only if there is no other.
             shown = range(max(1, len(adapters)))
             ids = _long_enough(subject)
-            gates = [gate for variant in subject.variants for gate in (
-                _consumed_gate(variant), _zero_gate(variant, subject, ids), _acts_gate(variant, subject, ids, folders))]
+            gates = [
+                gate
+                for variant in subject.variants
+                for gate in (
+                    _consumed_gate(variant),
+                    _zero_gate(variant, subject, ids),
+                    _acts_gate(variant, subject, ids, folders),
+                )
+            ]
         with stage("Verifying adapters against PyTorch and PEFT"), quiet():
             reference = PeftReference(checkpoint, subject.tokenizer.vocabulary, folders)
             parity = {}
             for variant in subject.variants:
                 for index in range(len(folders)) if variant.plain else shown:
                     file = _file(subject.base, folders[index], variant.rank)
-                    parity[variant.name, index] = _as_in_pytorch(f"{variant.name}, adapter {file.header.name}", variant.open(file),
-                                                                 reference.use(index), subject, ids)
+                    parity[variant.name, index] = _as_in_pytorch(
+                        f"{variant.name}, adapter {file.header.name}",
+                        variant.open(file),
+                        reference.use(index),
+                        subject,
+                        ids,
+                    )
             gates += parity.values()
         if subject.litertlm:
             with stage("Verifying swaps in LiteRT-LM"):
@@ -112,18 +126,35 @@ def _as_in_pytorch(name: str, model: TFLiteGPT2, reference: PeftReference, subje
     equal, tokens = (sum(figures[key] for figures in prompts) for key in ("greedy_tokens_equal", "greedy_tokens"))
     difference = max(gate.figures["max_logit_difference"] for gate in gates)
     failed = "; ".join(f"{gate.name}: {gate.found}" for gate in gates if not gate.passed)
-    found = (f"largest logit difference {difference:.1e}; {equal} of {tokens} greedy tokens equal; "
-             f"mean KL divergence {text['mean_kl']:.2g} nats")
-    return Gate(f"{name}: as in PyTorch", not failed, failed or found,
-                {"max_logit_difference": difference, "greedy_tokens_equal": equal, "greedy_tokens": tokens, "mean_kl": text["mean_kl"]})
+    found = (
+        f"largest logit difference {difference:.1e}; {equal} of {tokens} greedy tokens equal; "
+        f"mean KL divergence {text['mean_kl']:.2g} nats"
+    )
+    return Gate(
+        f"{name}: as in PyTorch",
+        not failed,
+        failed or found,
+        {
+            "max_logit_difference": difference,
+            "greedy_tokens_equal": equal,
+            "greedy_tokens": tokens,
+            "mean_kl": text["mean_kl"],
+        },
+    )
 
 
 def _random_adapters(checkpoint: Checkpoint, folder: Path, count: int) -> list[Path]:
     deviation = float(checkpoint.tensor("h.0.attn.c_attn.weight").std())
     folders = [folder / f"random_{index + 1}" for index in range(count)]
     for index, path in enumerate(folders):
-        write_random_adapter(path, checkpoint.architecture.layers, checkpoint.architecture.width, RANDOM_RANK,
-                             RANDOM_STRENGTH * deviation, seed=index)
+        write_random_adapter(
+            path,
+            checkpoint.architecture.layers,
+            checkpoint.architecture.width,
+            RANDOM_RANK,
+            RANDOM_STRENGTH * deviation,
+            seed=index,
+        )
     return folders
 
 
@@ -140,8 +171,8 @@ def _outputs(model: TFLiteGPT2, subject: LoraSubject, ids: Ids) -> np.ndarray:
     """Logits [DECODE_STEPS, rows] after a prompt that fills one prefill chunk and a part of another."""
     length = min(max(model.prefill_lengths) + 2, model.context - DECODE_STEPS)
     model.reset()
-    model.prefill([subject.start, *ids.bundle[:length - 1]])
-    return np.stack([model.decode(token) for token in ids.bundle[length - 1:length - 1 + DECODE_STEPS]])
+    model.prefill([subject.start, *ids.bundle[: length - 1]])
+    return np.stack([model.decode(token) for token in ids.bundle[length - 1 : length - 1 + DECODE_STEPS]])
 
 
 def _consumed_gate(variant: Variant) -> Gate:
@@ -150,11 +181,20 @@ def _consumed_gate(variant: Variant) -> Gate:
     layers = len(variant.open().lora_shapes) // 8
     # What prefill returns is the cache, and nothing after the last layer's keys and values goes into it.
     without_effect = {tensor_name(projection, factor, layers - 1) for projection in "qo" for factor in "ab"}
-    lost = [f"{signature}: {name}" for signature, names in unconsumed_inputs(section).items() for name in names
-            if not (signature.startswith("prefill") and name in without_effect)]
-    return Gate(f"{variant.name}: LoRA inputs", not lost and layers > 0,
-                f"all {8 * layers} inputs of every signature are consumed" if not lost else f"{len(lost)} inputs change nothing, first {lost[0]}",
-                {"inputs": 8 * layers, "unconsumed": len(lost)})
+    lost = [
+        f"{signature}: {name}"
+        for signature, names in unconsumed_inputs(section).items()
+        for name in names
+        if not (signature.startswith("prefill") and name in without_effect)
+    ]
+    return Gate(
+        f"{variant.name}: LoRA inputs",
+        not lost and layers > 0,
+        f"all {8 * layers} inputs of every signature are consumed"
+        if not lost
+        else f"{len(lost)} inputs change nothing, first {lost[0]}",
+        {"inputs": 8 * layers, "unconsumed": len(lost)},
+    )
 
 
 def _zero_gate(variant: Variant, subject: LoraSubject, ids: Ids) -> Gate:
@@ -162,8 +202,12 @@ def _zero_gate(variant: Variant, subject: LoraSubject, ids: Ids) -> Gate:
     plain = _outputs(TFLiteGPT2(subject.model), subject, ids)
     zeros = _outputs(variant.open(zero_adapter(subject.base, variant.rank)), subject, ids)
     different = int((plain != zeros).sum())
-    return Gate(f"{variant.name}: zero adapter", not different, f"{different} of {plain.size:,} logits differ from the base's",
-                {"logits": plain.size, "different": different})
+    return Gate(
+        f"{variant.name}: zero adapter",
+        not different,
+        f"{different} of {plain.size:,} logits differ from the base's",
+        {"logits": plain.size, "different": different},
+    )
 
 
 def _acts_gate(variant: Variant, subject: LoraSubject, ids: Ids, folders: Sequence[Path]) -> Gate:
@@ -171,9 +215,12 @@ def _acts_gate(variant: Variant, subject: LoraSubject, ids: Ids, folders: Sequen
     base = _outputs(variant.open(), subject, ids)
     changed = [_outputs(variant.open(_file(subject.base, folder, variant.rank)), subject, ids) for folder in folders]
     differences = {folder.name: float(np.abs(base - logits).max()) for folder, logits in zip(folders, changed)}
-    return Gate(f"{variant.name}: adapters act", all(np.isfinite(logits).all() for logits in changed) and min(differences.values()) > 0,
-                "logits change by up to " + ", ".join(f"{difference:.2g} ({name})" for name, difference in differences.items()),
-                {"max_logit_difference": differences})
+    return Gate(
+        f"{variant.name}: adapters act",
+        all(np.isfinite(logits).all() for logits in changed) and min(differences.values()) > 0,
+        "logits change by up to " + ", ".join(f"{difference:.2g} ({name})" for name, difference in differences.items()),
+        {"max_logit_difference": differences},
+    )
 
 
 def _slack(gate: Gate) -> float:
@@ -186,7 +233,9 @@ def _writer(reference: PeftReference, model: TFLiteGPT2, subject: LoraSubject) -
     return reference if RECIPES[subject.recipe].exact else TFLiteReference(model, subject.tokenizer.vocabulary)
 
 
-def _swap_gate(subject: LoraSubject, reference: PeftReference, folders: Sequence[Path], slack: Sequence[float], temporary: Path) -> Gate:
+def _swap_gate(
+    subject: LoraSubject, reference: PeftReference, folders: Sequence[Path], slack: Sequence[float], temporary: Path
+) -> Gate:
     """base, A, B, A, base in one engine: each time the text that PyTorch writes, or the rounded weights in TFLite."""
     variant = next(variant for variant in subject.variants if variant.plain)
     adapters = [_file(subject.base, folder, variant.rank) for folder in folders[:2]]
@@ -209,7 +258,9 @@ def _swap_gate(subject: LoraSubject, reference: PeftReference, folders: Sequence
             writer = _writer(reference.use(index), variant.open(None if index is None else adapters[index]), subject)
             expected = Expected(writer, subject.tokenizer, subject.start, subject.stop, context, max(slack))
             seconds.append(engine.swap_seconds(path, expected.count))
-            gate = text_gate("base" if index is None else folders[index].name, completions(complete, expected), expected)
+            gate = text_gate(
+                "base" if index is None else folders[index].name, completions(complete, expected), expected
+            )
             texts.append([gate.name, written])
             if not gate.passed:
                 wrong.append(f"{gate.name}: {gate.found}")
@@ -218,11 +269,18 @@ def _swap_gate(subject: LoraSubject, reference: PeftReference, folders: Sequence
     found = f"{writer.name}'s greedy texts each time ({', '.join(names)})"
     if same:
         found += f"; the short texts of {' and '.join(same)} are the base's"
-    return Gate("LiteRT-LM, .litertlm: base, A, B, A, base", not wrong, "; ".join(wrong) or found,
-                {"texts": texts}, {"a swap, at most": max(seconds[1:])})
+    return Gate(
+        "LiteRT-LM, .litertlm: base, A, B, A, base",
+        not wrong,
+        "; ".join(wrong) or found,
+        {"texts": texts},
+        {"a swap, at most": max(seconds[1:])},
+    )
 
 
-def _merge_gates(subject: LoraSubject, reference: PeftReference, folder: Path, index: int, ids: Ids, temporary: Path) -> list[Gate]:
+def _merge_gates(
+    subject: LoraSubject, reference: PeftReference, folder: Path, index: int, ids: Ids, temporary: Path
+) -> list[Gate]:
     """A merged .task: logits as PyTorch's with the adapter, the path beside the weights, and the engine's text."""
     rank = subject.variants[0].rank
     file = _file(subject.base, folder, rank)
@@ -233,16 +291,32 @@ def _merge_gates(subject: LoraSubject, reference: PeftReference, folder: Path, i
     with quiet():
         runner = TFLiteGPT2(model)
         parity = _as_in_pytorch(name, runner, reference.use(index), subject, ids)
-        tokens = [subject.start, *ids.bundle[:min(TEXT_TOKENS, runner.context - 1)]]
-        beside, inside = (one.along(tokens)[:, :subject.tokenizer.vocabulary] for one in (subject.variants[0].open(file), runner))
+        tokens = [subject.start, *ids.bundle[: min(TEXT_TOKENS, runner.context - 1)]]
+        beside, inside = (
+            one.along(tokens)[:, : subject.tokenizer.vocabulary] for one in (subject.variants[0].open(file), runner)
+        )
     kl = compare_logits(beside, inside)["mean_kl"]
     # Weights of four bits are rounded a second time, by as much as the first.
     limit = RECIPES[subject.recipe].mean_kl if subject.recipe.startswith("int4") else MERGED_KL
-    gates = [parity, Gate(f"{name}: against the adapter beside the weights", kl <= limit,
-                          f"mean KL divergence {kl:.2g} nats (at most {limit:g})", {"mean_kl": kl})]
+    gates = [
+        parity,
+        Gate(
+            f"{name}: against the adapter beside the weights",
+            kl <= limit,
+            f"mean KL divergence {kl:.2g} nats (at most {limit:g})",
+            {"mean_kl": kl},
+        ),
+    ]
     if not subject.engine_reads_task:
         return gates
-    expected = Expected(_writer(reference, runner, subject), subject.tokenizer, subject.start, subject.stop, runner.context, _slack(parity))
+    expected = Expected(
+        _writer(reference, runner, subject),
+        subject.tokenizer,
+        subject.start,
+        subject.stop,
+        runner.context,
+        _slack(parity),
+    )
     with open_engine(merged) as engine:
         gates.append(text_gate(f"LiteRT-LM, {name}: greedy text", completions(engine.complete, expected), expected))
     return gates

@@ -16,14 +16,57 @@ from tokenizer_tools.vocabulary import bytes_to_symbols
 
 # Where tokenizers go wrong: white space of every kind, contractions, digits, code, scripts, and characters of many bytes.
 AWKWARD_PROMPTS = (
-    "One paragraph ends.\n\nThe next begins", "line\nline\n\n\nline", "Windows\r\nline\r\n", "a tab\tand\t\ttwo", "  two spaces lead",
-    "trailing space ", "trailing spaces   ", "a  b   c    d", "\n", "\n\n", " ", "\t", "\u3000全角\u3000空白", "no\xa0break\u202fspace",
-    "def f(x):\n    if x:\n        return 1\n", "for i in range(10):\n\tprint(i)", "{\n  \"a\": [1, 2],\n  \"b\": null\n}",
-    "<p class=\"x\">&amp;</p>", "x = {'a': 1}  # why", "I'm, you're, he'd, she'll, we've, it's, can't", "I’m, you’re, it’s", "'s 't 're 'S 'T",
-    "''' \"\"\" ```", "3.14159 1,000,000 2026-01-31", "12345678901234567890", "²½①Ⅷ٣४", "🌊 wave", "👩‍🚀👍🏽🇪🇺", "😀😀😀 !?!?", "naïve café Zoë São",
-    "é precomposed, é not", "Ветер стих к вечеру.", "Ο άνεμος κόπασε.", "灯台守は毎朝六時に", "灯塔的门是蓝色的。", "바람이 잦아들었다", "وصلت السفينة مساءً",
-    "דלת כחולה", "दरवाज़ा नीला है।", "มนุษย์ทั้งปวง", "▁lower▁one▁eighth Ġ Ċ", "<s></s><unk><pad><0x0A>", "<|endoftext|", "\x01\x7f\x85",
-    "\ufeff\u200b\u200d\u2028x", "ﬁ ﬂ ℌ Å ſ", "—–‑…„“”«»", "ALLCAPS camelCase snake_case kebab-case", "https://a.b/c?d=e&f=%20#g", "a" * 40, "!" * 20,
+    "One paragraph ends.\n\nThe next begins",
+    "line\nline\n\n\nline",
+    "Windows\r\nline\r\n",
+    "a tab\tand\t\ttwo",
+    "  two spaces lead",
+    "trailing space ",
+    "trailing spaces   ",
+    "a  b   c    d",
+    "\n",
+    "\n\n",
+    " ",
+    "\t",
+    "\u3000全角\u3000空白",
+    "no\xa0break\u202fspace",
+    "def f(x):\n    if x:\n        return 1\n",
+    "for i in range(10):\n\tprint(i)",
+    '{\n  "a": [1, 2],\n  "b": null\n}',
+    '<p class="x">&amp;</p>',
+    "x = {'a': 1}  # why",
+    "I'm, you're, he'd, she'll, we've, it's, can't",
+    "I’m, you’re, it’s",
+    "'s 't 're 'S 'T",
+    "''' \"\"\" ```",
+    "3.14159 1,000,000 2026-01-31",
+    "12345678901234567890",
+    "²½①Ⅷ٣४",
+    "🌊 wave",
+    "👩‍🚀👍🏽🇪🇺",
+    "😀😀😀 !?!?",
+    "naïve café Zoë São",
+    "é precomposed, é not",
+    "Ветер стих к вечеру.",
+    "Ο άνεμος κόπασε.",
+    "灯台守は毎朝六時に",
+    "灯塔的门是蓝色的。",
+    "바람이 잦아들었다",
+    "وصلت السفينة مساءً",
+    "דלת כחולה",
+    "दरवाज़ा नीला है।",
+    "มนุษย์ทั้งปวง",
+    "▁lower▁one▁eighth Ġ Ċ",
+    "<s></s><unk><pad><0x0A>",
+    "<|endoftext|",
+    "\x01\x7f\x85",
+    "\ufeff\u200b\u200d\u2028x",
+    "ﬁ ﬂ ℌ Å ſ",
+    "—–‑…„“”«»",
+    "ALLCAPS camelCase snake_case kebab-case",
+    "https://a.b/c?d=e&f=%20#g",
+    "a" * 40,
+    "!" * 20,
 )
 
 
@@ -37,8 +80,10 @@ def mediapipe_gates(path: Path, expected: Expected) -> list[Gate]:
     name, few = "MediaPipe, .task", replace(expected, longest=FEW)
     try:
         with open_mediapipe(path, max_tokens=expected.context) as engine:
-            gates = [_gpu_gate(f"{name}: loads, on the GPU", engine),
-                     _count_gate(f"{name}: token counts", engine, expected, read_task(path).parameters().bytes_to_unicode)]
+            gates = [
+                _gpu_gate(f"{name}: loads, on the GPU", engine),
+                _count_gate(f"{name}: token counts", engine, expected, read_task(path).parameters().bytes_to_unicode),
+            ]
             written, awkward = completions(engine.complete, expected), completions(engine.complete, few, _joined(few))
             edge = edge_gate(f"{name}: to the last position", engine.complete, expected)
     except EngineRefusal as error:
@@ -48,9 +93,14 @@ def mediapipe_gates(path: Path, expected: Expected) -> list[Gate]:
         with open_mediapipe(probe, max_tokens=expected.context) as engine:
             return engine.complete(prompt, count)
 
-    return [*gates, text_gate(f"{name}: greedy text", written, expected), text_gate(f"{name}: awkward prompts", awkward, few), edge,
-            start_gate(f"{name}: start token", written, expected),
-            stop_gate(f"{name}: stop token", path, complete_in, written, expected)]
+    return [
+        *gates,
+        text_gate(f"{name}: greedy text", written, expected),
+        text_gate(f"{name}: awkward prompts", awkward, few),
+        edge,
+        start_gate(f"{name}: start token", written, expected),
+        stop_gate(f"{name}: stop token", path, complete_in, written, expected),
+    ]
 
 
 def _joined(expected: Expected) -> list[str]:
@@ -67,11 +117,25 @@ def _joined(expected: Expected) -> list[str]:
 
 def _gpu_gate(name: str, engine: MediaPipeEngine) -> Gate:
     placement = engine.placement
-    where = "every operation runs on the GPU" if placement.all_on_gpu else \
-        f"on the CPU: {'; '.join(placement.on_cpu)}" if placement.on_cpu else "no signature runs on the GPU"
-    return Gate(name, placement.all_on_gpu, where,
-                {"signatures_on_gpu": placement.on_gpu, "on_cpu": list(placement.on_cpu),
-                 "gpu": engine.gpu["name"], "browser": engine.browser}, {"loading": engine.load_seconds})
+    where = (
+        "every operation runs on the GPU"
+        if placement.all_on_gpu
+        else f"on the CPU: {'; '.join(placement.on_cpu)}"
+        if placement.on_cpu
+        else "no signature runs on the GPU"
+    )
+    return Gate(
+        name,
+        placement.all_on_gpu,
+        where,
+        {
+            "signatures_on_gpu": placement.on_gpu,
+            "on_cpu": list(placement.on_cpu),
+            "gpu": engine.gpu["name"],
+            "browser": engine.browser,
+        },
+        {"loading": engine.load_seconds},
+    )
 
 
 def _count_gate(name: str, engine: MediaPipeEngine, expected: Expected, byte_mapped: bool) -> Gate:
@@ -93,8 +157,17 @@ def _count_gate(name: str, engine: MediaPipeEngine, expected: Expected, byte_map
         found += f"; first: {text!r}, {counted} tokens for {reference}"
     long = verification_text() * (expected.context // 500 + 1)
     should, read = len(expected.prompt(long)), _tokens_read(engine, long)
-    found += "; reads as many and the start token" if read == should else f"; of a text of {should} tokens with its start token it reads {read}"
-    return Gate(name, not wrong and read == should, found, {"texts": len(texts), "tokens": tokens, "mismatched_texts": len(wrong)})
+    found += (
+        "; reads as many and the start token"
+        if read == should
+        else f"; of a text of {should} tokens with its start token it reads {read}"
+    )
+    return Gate(
+        name,
+        not wrong and read == should,
+        found,
+        {"texts": len(texts), "tokens": tokens, "mismatched_texts": len(wrong)},
+    )
 
 
 def _tokens_read(engine: MediaPipeEngine, text: str) -> int | None:

@@ -25,8 +25,14 @@ class Path:
     largest_gap: float
 
 
-def find_path(text: str, next_logits: Callable[[list[int]], np.ndarray], decode: Callable[[list[int]], str],
-              slack: float, count: int, stop: frozenset[int]) -> Path | None:
+def find_path(
+    text: str,
+    next_logits: Callable[[list[int]], np.ndarray],
+    decode: Callable[[list[int]], str],
+    slack: float,
+    count: int,
+    stop: frozenset[int],
+) -> Path | None:
     """The most likely way to have written `text` with at most `slack` lost at any step, or None.
 
     `next_logits` gives the reference's logits after the tokens written so far; `count` is how many tokens

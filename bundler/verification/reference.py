@@ -32,7 +32,7 @@ class Reference:
     @torch.inference_mode()
     def logits(self, ids: Sequence[int]) -> np.ndarray:
         """float32 [len(ids), vocabulary]: row i predicts the token after ids[i]."""
-        return self.model(torch.tensor([list(ids)]), use_cache=False).logits[0, :, :self.vocabulary].numpy()
+        return self.model(torch.tensor([list(ids)]), use_cache=False).logits[0, :, : self.vocabulary].numpy()
 
     @torch.inference_mode()
     def greedy(self, prompt: Sequence[int], count: int, stop: frozenset[int] = frozenset()) -> list[int]:
@@ -42,7 +42,7 @@ class Reference:
         while len(written) < count:
             output = self.model(step, past_key_values=cache, use_cache=True)
             cache = output.past_key_values
-            token = int(output.logits[0, -1, :self.vocabulary].argmax())
+            token = int(output.logits[0, -1, : self.vocabulary].argmax())
             if token in stop:
                 break
             written.append(token)
@@ -71,4 +71,4 @@ class Continuation:
             self._cache.crop(-forgotten)
         output = self._reference.model(torch.tensor([ids[kept:]]), past_key_values=self._cache, use_cache=True)
         self._seen = ids
-        return output.logits[0, -1, :self._reference.vocabulary].numpy()
+        return output.logits[0, -1, : self._reference.vocabulary].numpy()

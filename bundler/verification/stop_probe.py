@@ -33,10 +33,19 @@ def write_with_stop_token(path: Path, id_: int, text: str, output: Path) -> None
 
 def _litertlm(path: Path, id_: int, output: Path) -> None:
     file = read_litertlm(path)
-    if sorted(section.type for section in file.sections) != sorted([LLM_METADATA_SECTION, HF_TOKENIZER_SECTION, MODEL_SECTION]):
-        raise BundleError(f"{path}: sections {', '.join(section.type for section in file.sections)}; expected metadata, a tokenizer.json "
-                          "and a model")
+    if sorted(section.type for section in file.sections) != sorted(
+        [LLM_METADATA_SECTION, HF_TOKENIZER_SECTION, MODEL_SECTION]
+    ):
+        raise BundleError(
+            f"{path}: sections {', '.join(section.type for section in file.sections)}; expected metadata, a tokenizer.json "
+            "and a model"
+        )
     section, metadata = file.find(MODEL_SECTION), file.llm_metadata()
     pairs = {name: value for name, value in section.metadata.items() if name != "model_type"}
-    write_litertlm(output, file.bytes_of(section), dataclasses.replace(metadata, stop_tokens=(*metadata.stop_tokens, id_)),
-                   tokenizer_json=file.tokenizer_json(), model_metadata=pairs)
+    write_litertlm(
+        output,
+        file.bytes_of(section),
+        dataclasses.replace(metadata, stop_tokens=(*metadata.stop_tokens, id_)),
+        tokenizer_json=file.tokenizer_json(),
+        model_metadata=pairs,
+    )

@@ -47,12 +47,20 @@ def text_blocks(texts: Iterable[Path], tokenizer: BundleTokenizer, start: int | 
             bundle = ids.bundle if tokenizer.original(ids.bundle) == ids.reference else ids.reference
             for at in range(0, len(ids.reference), step):
                 share = min(1.0, (at + step) / len(ids.reference))
-                yield Block(Ids([*first, *ids.reference[at:at + step]], [*first, *bundle[at:at + step]]), read + int(size * share))
+                yield Block(
+                    Ids([*first, *ids.reference[at : at + step]], [*first, *bundle[at : at + step]]),
+                    read + int(size * share),
+                )
             read += size
 
 
-def text_divergence(blocks: Iterable[Block], checkpoint: Checkpoint, vocabulary: int, model: Path,
-                    progress: Callable[[int], None] = lambda bytes_read: None) -> Divergence:
+def text_divergence(
+    blocks: Iterable[Block],
+    checkpoint: Checkpoint,
+    vocabulary: int,
+    model: Path,
+    progress: Callable[[int], None] = lambda bytes_read: None,
+) -> Divergence:
     """The figures of `model` (TFLite) against PyTorch over `blocks`. Raises BundleError if there is no text in them."""
     parts: list[Rows] = []
     waiting: deque[tuple[Block, Future]] = deque()
@@ -72,8 +80,10 @@ def text_divergence(blocks: Iterable[Block], checkpoint: Checkpoint, vocabulary:
             while waiting:
                 collect()
         except BrokenProcessPool as error:
-            raise BundleError("a process that compared the text was killed; the usual cause is too little memory; close other programs "
-                              "and try again") from error
+            raise BundleError(
+                "a process that compared the text was killed; the usual cause is too little memory; close other programs "
+                "and try again"
+            ) from error
     if not parts:
         raise BundleError("the text to compare on is empty, or not UTF-8; expected a text file")
     return divergence(parts)
@@ -100,4 +110,6 @@ def _compare(ids: Ids) -> Rows:
     if not _tried:
         model.overwrite_cache(ids.bundle)
         _tried = True
-    return compare_rows(reference.logits(ids.reference), model.along(ids.bundle)[:, :reference.vocabulary], ids.reference[1:])
+    return compare_rows(
+        reference.logits(ids.reference), model.along(ids.bundle)[:, : reference.vocabulary], ids.reference[1:]
+    )

@@ -43,4 +43,4 @@ class TFLiteReference:
         self._model.position = kept  # what the cache holds beyond is hidden by the mask, and overwritten
         self._model.prefill(ids[kept:-1])
         self._seen = ids
-        return self._model.decode(ids[-1])[:self._vocabulary]
+        return self._model.decode(ids[-1])[: self._vocabulary]

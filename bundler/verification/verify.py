@@ -53,8 +53,10 @@ def verify(subject: Subject, checkpoint: Checkpoint, stage: Stage = silent) -> l
         reference = Reference(checkpoint, tokenizer.vocabulary)
         model = TFLiteGPT2(subject.model)
         if model.rows < tokenizer.vocabulary:
-            raise BundleError(f"{subject.model}: {model.rows} logits; expected one for each of the {tokenizer.vocabulary} tokens of the "
-                              "checkpoint's vocabulary. It was made from another model")
+            raise BundleError(
+                f"{subject.model}: {model.rows} logits; expected one for each of the {tokenizer.vocabulary} tokens of the "
+                "checkpoint's vocabulary. It was made from another model"
+            )
         ids = tokenizer.encode(text)
         if tokenizer.original(ids.bundle) != ids.reference:
             ids = Ids(ids.reference, ids.reference)  # the gate above says so; here it is the weights that are looked at
@@ -62,7 +64,9 @@ def verify(subject: Subject, checkpoint: Checkpoint, stage: Stage = silent) -> l
         gates += logits
     # A token passes for greedy if rounding could have put it first: both logits may be off by the difference measured.
     slack = 2 * max(gate.figures["max_logit_difference"] for gate in logits)
-    expected = Expected(reference, tokenizer, subject.start, subject.stop, model.context, slack, prefill=tuple(model.prefill_lengths))
+    expected = Expected(
+        reference, tokenizer, subject.start, subject.stop, model.context, slack, prefill=tuple(model.prefill_lengths)
+    )
     for bundle in subject.bundles:
         task = not is_litertlm(bundle)
         if LITERTLM in subject.engines and not (task and subject.byte_mapped):
@@ -84,8 +88,13 @@ def verify_text(subject: Subject, checkpoint: Checkpoint, texts: Sequence[Path],
         raise OptionError(f"--text: {error}") from error
     context = TFLiteGPT2(subject.model, threads=1).context
     with bar("Reading the text in the bundle and in PyTorch", total) as done:
-        figures = text_divergence(text_blocks(texts, subject.tokenizer, subject.start, context), checkpoint, subject.tokenizer.vocabulary,
-                                  subject.model, lambda bytes_read: done(completed=bytes_read))
+        figures = text_divergence(
+            text_blocks(texts, subject.tokenizer, subject.start, context),
+            checkpoint,
+            subject.tokenizer.vocabulary,
+            subject.model,
+            lambda bytes_read: done(completed=bytes_read),
+        )
     return divergence_gate("distributions on the given text", figures, subject.recipe)
 
 
@@ -99,14 +108,26 @@ def tokenizer_gate(tokenizer: BundleTokenizer, texts: Sequence[str]) -> Gate:
             wrong += len(ids.reference) - common_prefix(tokenizer.original(ids.bundle), ids.reference)
     parsed = any(token.special for token in tokenizer.reference.get_added_tokens_decoder().values())
     found = f"{wrong} of {tokens:,} tokens differ from the reference tokenizer"
-    return Gate("tokenizer", not wrong, found + ("" if parsed or not tokenizer.typed else "; special tokens typed in a prompt are text"),
-                {"texts": len(texts), "tokens": tokens, "mismatched_tokens": wrong})
+    return Gate(
+        "tokenizer",
+        not wrong,
+        found + ("" if parsed or not tokenizer.typed else "; special tokens typed in a prompt are text"),
+        {"texts": len(texts), "tokens": tokens, "mismatched_tokens": wrong},
+    )
 
 
 def token_gate(report: MismatchReport) -> Gate:
     """The full comparison of a tokenizer with its reference, as a gate."""
     strings, wrong = report.total("strings"), report.mismatched_tokens
-    return Gate("tokenizer, built-in and generated texts", not wrong,
-                f"{wrong} of {report.total('tokens'):,} tokens in {strings:,} strings differ from the reference tokenizer",
-                {"strings": strings, "tokens": report.total("tokens"), "mismatched_tokens": wrong,
-                 "unknown_tokens": report.total("unknown_tokens"), "round_trip_failures": report.total("round_trip_failures")})
+    return Gate(
+        "tokenizer, built-in and generated texts",
+        not wrong,
+        f"{wrong} of {report.total('tokens'):,} tokens in {strings:,} strings differ from the reference tokenizer",
+        {
+            "strings": strings,
+            "tokens": report.total("tokens"),
+            "mismatched_tokens": wrong,
+            "unknown_tokens": report.total("unknown_tokens"),
+            "round_trip_failures": report.total("round_trip_failures"),
+        },
+    )

@@ -19,9 +19,19 @@ from tokenizer_tools.bpe import read_vocabulary
 from tokenizer_tools.vocabulary import BytePairVocabulary, reference_tokenizer
 
 
-def verify_bundle(path: Path, model: str, *, tokenizer: Path | None = None, revision: str | None = None, recipe: str | None = None,
-                  engines: tuple[str, ...] = (LITERTLM,), texts: Sequence[Path] = (), stage: Stage = silent,
-                  bar: Bar = silent_bar, hub: HubAccess = HubAccess()) -> list[Gate]:
+def verify_bundle(
+    path: Path,
+    model: str,
+    *,
+    tokenizer: Path | None = None,
+    revision: str | None = None,
+    recipe: str | None = None,
+    engines: tuple[str, ...] = (LITERTLM,),
+    texts: Sequence[Path] = (),
+    stage: Stage = silent,
+    bar: Bar = silent_bar,
+    hub: HubAccess = HubAccess(),
+) -> list[Gate]:
     """Hold a .task or .litertlm file against the checkpoint `model`; see verify.verify and verify.verify_text for the gates.
 
     `recipe` names the limits to hold it to; None takes what the bundle says or looks like. Raises BundleError
@@ -35,10 +45,14 @@ def verify_bundle(path: Path, model: str, *, tokenizer: Path | None = None, revi
         bundle.model.copy_to(tflite)
         recipe = recipe or bundle.manifest.get("recipe") or recipe_of(tflite)
         if not isinstance(recipe, str) or recipe not in RECIPES:
-            raise BundleError(f"{path}: made in the recipe {recipe!r}, which is not known; give --quant with one of {', '.join(RECIPES)}")
+            raise BundleError(
+                f"{path}: made in the recipe {recipe!r}, which is not known; give --quant with one of {', '.join(RECIPES)}"
+            )
         start = None if bundle.start_token is None else token_id(bundle, bundle.start_token, vocabulary)
         stop = frozenset(token_id(bundle, token, vocabulary) for token in bundle.stop_tokens)
-        subject = Subject(tflite, (path,), recipe, bundle_tokenizer(bundle, vocabulary), start, stop, engines, bundle.byte_mapped)
+        subject = Subject(
+            tflite, (path,), recipe, bundle_tokenizer(bundle, vocabulary), start, stop, engines, bundle.byte_mapped
+        )
         gates = verify(subject, checkpoint, stage)
         return [*gates, verify_text(subject, checkpoint, texts, bar)] if texts else gates
 
@@ -47,15 +61,19 @@ def token_id(bundle: Bundle, token: str | int, vocabulary: BytePairVocabulary) -
     """The id of a start or stop token. Raises BundleError for one that is none of the vocabulary."""
     id_ = vocabulary.id_of_text(token) if isinstance(token, str) else token
     if id_ is None or not 0 <= id_ < len(vocabulary):
-        raise BundleError(f"{bundle.path}: its start or stop token {token!r} is no token of the checkpoint's vocabulary; "
-                          "the engine would take it for text. Build the bundle again with a token that is one")
+        raise BundleError(
+            f"{bundle.path}: its start or stop token {token!r} is no token of the checkpoint's vocabulary; "
+            "the engine would take it for text. Build the bundle again with a token that is one"
+        )
     return id_
 
 
 def bundle_tokenizer(bundle: Bundle, vocabulary: BytePairVocabulary) -> BundleTokenizer:
     """The tokenizer inside the bundle beside the vocabulary's own, as `as_read_by` has it."""
     vocabulary = as_read_by(bundle, vocabulary)
-    return BundleTokenizer(reference_tokenizer(vocabulary), _own_tokenizer(bundle), bundle.alias_of, typed_texts(vocabulary))
+    return BundleTokenizer(
+        reference_tokenizer(vocabulary), _own_tokenizer(bundle), bundle.alias_of, typed_texts(vocabulary)
+    )
 
 
 def as_read_by(bundle: Bundle, vocabulary: BytePairVocabulary) -> BytePairVocabulary:
@@ -74,5 +92,7 @@ def _own_tokenizer(bundle: Bundle) -> Callable[[str], list[int]]:
     try:
         own = Tokenizer.from_str(bundle.tokenizer_json.decode())
     except Exception as error:  # tokenizers raises no other kind
-        raise BundleError(f"{bundle.path}: its tokenizer.json cannot be read ({error}); build the bundle again") from error
+        raise BundleError(
+            f"{bundle.path}: its tokenizer.json cannot be read ({error}); build the bundle again"
+        ) from error
     return lambda text: own.encode(text, add_special_tokens=False).ids

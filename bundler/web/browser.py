@@ -21,10 +21,19 @@ from bundler.web.runtime import PAGE
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 FLAGS = (
     # WebGPU on Vulkan on the CPU: no graphics card is needed.
-    "--enable-unsafe-webgpu", "--use-webgpu-adapter=swiftshader", "--enable-features=Vulkan,WebGPU",
+    "--enable-unsafe-webgpu",
+    "--use-webgpu-adapter=swiftshader",
+    "--enable-features=Vulkan,WebGPU",
     # A browser that talks to nobody but our server, and shows nothing else: it can do without its sandbox, which root cannot have.
-    "--disable-background-networking", "--disable-component-update", "--disable-sync", "--disable-domain-reliability",
-    "--disable-client-side-phishing-detection", "--metrics-recording-only", "--no-first-run", "--no-pings", "--no-sandbox",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--disable-domain-reliability",
+    "--disable-client-side-phishing-detection",
+    "--metrics-recording-only",
+    "--no-first-run",
+    "--no-pings",
+    "--no-sandbox",
     "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
 )
 START_SECONDS = 90
@@ -41,12 +50,21 @@ def find_browser() -> str | None:
 @contextmanager
 def drive(packages: Path, page: str) -> Iterator[Driver]:
     """Start node and the browser; both, and all they started, are gone when the block ends."""
-    with temporary_folder("browser") as folder, \
-            open(Path(folder) / "log", "w+", encoding="utf-8", errors="replace") as log:
+    with (
+        temporary_folder("browser") as folder,
+        open(Path(folder) / "log", "w+", encoding="utf-8", errors="replace") as log,
+    ):
         settings = {"packages": str(packages), "chromium": find_browser(), "flags": FLAGS, "page": page}
         process = subprocess.Popen(
-            ["node", str(PAGE / "drive.mjs"), json.dumps(settings)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log,
-            text=True, encoding="utf-8", env={**os.environ, "TMPDIR": folder}, start_new_session=True)
+            ["node", str(PAGE / "drive.mjs"), json.dumps(settings)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=log,
+            text=True,
+            encoding="utf-8",
+            env={**os.environ, "TMPDIR": folder},
+            start_new_session=True,
+        )
         driver = Driver(process, Path(log.name))
         try:
             driver.wait_until_ready()
@@ -136,7 +154,10 @@ class Driver:
 
     def _failure(self, what: str) -> BundleError:
         said = [line for line in self._log.read_text(encoding="utf-8", errors="replace").splitlines() if line.strip()]
-        return BundleError(f"the headless browser failed: {what}; expected a working {find_browser()}" + "".join(f"\n  {line}" for line in said[-6:]))
+        return BundleError(
+            f"the headless browser failed: {what}; expected a working {find_browser()}"
+            + "".join(f"\n  {line}" for line in said[-6:])
+        )
 
     def end(self) -> None:
         try:

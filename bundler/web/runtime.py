@@ -57,12 +57,21 @@ def install_runtime() -> Path:
         for name in ("package.json", "package-lock.json"):
             shutil.copyfile(PAGE / name, staged / name)
         try:
-            result = subprocess.run(["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"], cwd=staged,
-                                    capture_output=True, text=True, timeout=INSTALL_SECONDS)
+            result = subprocess.run(
+                ["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"],
+                cwd=staged,
+                capture_output=True,
+                text=True,
+                timeout=INSTALL_SECONDS,
+            )
         except subprocess.TimeoutExpired as error:
-            raise BundleError(f"npm ci took longer than {INSTALL_SECONDS} s; check the network and try again") from error
+            raise BundleError(
+                f"npm ci took longer than {INSTALL_SECONDS} s; check the network and try again"
+            ) from error
         if result.returncode:
-            raise BundleError(f"npm ci ended with {result.returncode}; check the network and try again\n{result.stderr.strip()[-1500:]}")
+            raise BundleError(
+                f"npm ci ended with {result.returncode}; check the network and try again\n{result.stderr.strip()[-1500:]}"
+            )
         try:
             staged.rename(folder)
         except OSError:

@@ -22,14 +22,20 @@ from bundler.web.runtime import ENGINE_PACKAGE, PAGE, runtime_version
 
 LOOPBACK = "127.0.0.1"
 CHUNK = 1 << 20
-TYPES = {".html": "text/html; charset=utf-8", ".css": "text/css; charset=utf-8", ".js": "text/javascript; charset=utf-8",
-         ".mjs": "text/javascript; charset=utf-8", ".wasm": "application/wasm", ".json": "application/json",
-         ".svg": "image/svg+xml"}
+TYPES = {
+    ".html": "text/html; charset=utf-8",
+    ".css": "text/css; charset=utf-8",
+    ".js": "text/javascript; charset=utf-8",
+    ".mjs": "text/javascript; charset=utf-8",
+    ".wasm": "application/wasm",
+    ".json": "application/json",
+    ".svg": "image/svg+xml",
+}
 BINARY = "application/octet-stream"
 # Nothing from anywhere else; `wasm-unsafe-eval` lets WebAssembly compile, and nothing more.
 HEADERS = {
     "Content-Security-Policy": "default-src 'self'; script-src 'self' 'wasm-unsafe-eval'; object-src 'none'; base-uri 'none'; "
-                               "form-action 'none'; frame-ancestors 'none'",
+    "form-action 'none'; frame-ancestors 'none'",
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
     "Referrer-Policy": "no-referrer",
@@ -64,18 +70,24 @@ def bundle_url(index: int) -> str:
 def site(packages: Path, bundles: Sequence[ServedBundle], prompt: str = "") -> Site:
     """The whole table. `packages` holds node_modules; `prompt` is what the page starts with. Raises BundleError when a file of it is missing."""
     engine = packages / "node_modules" / ENGINE_PACKAGE
-    files: dict[str, Path | bytes] = {f"/{path.name}": path for path in PAGE.iterdir() if path.suffix in (".html", ".css", ".js", ".svg")}
+    files: dict[str, Path | bytes] = {
+        f"/{path.name}": path for path in PAGE.iterdir() if path.suffix in (".html", ".css", ".js", ".svg")
+    }
     files["/"] = files.pop("/index.html")
     files["/runtime/genai_bundle.mjs"] = engine / "genai_bundle.mjs"
     for path in sorted((engine / "wasm").glob("genai_wasm*")):
         files[f"/runtime/wasm/{path.name}"] = path
-    shown = [{"name": bundle.name, "context": bundle.context, "url": bundle_url(index), "bytes": bundle.path.stat().st_size}
-             for index, bundle in enumerate(bundles)]
+    shown = [
+        {"name": bundle.name, "context": bundle.context, "url": bundle_url(index), "bytes": bundle.path.stat().st_size}
+        for index, bundle in enumerate(bundles)
+    ]
     files["/bundles.json"] = json.dumps({"engine": runtime_version(), "prompt": prompt, "bundles": shown}).encode()
     files |= {bundle_url(index): bundle.path for index, bundle in enumerate(bundles)}
     for file in files.values():
         if isinstance(file, Path) and not file.is_file():
-            raise BundleError(f"{file}: no such file; expected it among the installed packages: remove {packages} and try again")
+            raise BundleError(
+                f"{file}: no such file; expected it among the installed packages: remove {packages} and try again"
+            )
     return Site(files)
 
 
@@ -88,7 +100,9 @@ def serve(pages: Site, port: int = 0) -> Iterator[str]:
     try:
         server = _Server((LOOPBACK, port), _handler(pages))
     except (OSError, OverflowError) as error:
-        raise BundleError(f"port {port} cannot be used ({getattr(error, 'strerror', None) or error}); give another, or 0 for any free one") from error
+        raise BundleError(
+            f"port {port} cannot be used ({getattr(error, 'strerror', None) or error}); give another, or 0 for any free one"
+        ) from error
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.1}, daemon=True)
     thread.start()
     try:
@@ -120,8 +134,12 @@ def _handler(pages: Site) -> type[BaseHTTPRequestHandler]:
             self._answer(send_body=False)
 
         def _answer(self, send_body: bool) -> None:
-            if self.headers.get_all("Host") not in ([f"{host}:{self.server.server_port}"] for host in (LOOPBACK, "localhost")):
-                return self.send_error(HTTPStatus.MISDIRECTED_REQUEST, "This server answers to 127.0.0.1 and localhost only")
+            if self.headers.get_all("Host") not in (
+                [f"{host}:{self.server.server_port}"] for host in (LOOPBACK, "localhost")
+            ):
+                return self.send_error(
+                    HTTPStatus.MISDIRECTED_REQUEST, "This server answers to 127.0.0.1 and localhost only"
+                )
             if self.headers.get("Sec-Fetch-Site", "none") not in ("none", "same-origin"):
                 return self.send_error(HTTPStatus.FORBIDDEN, "This server answers its own page only")
             found = pages.files.get(self.path.partition("?")[0])
@@ -141,7 +159,9 @@ def _handler(pages: Site) -> type[BaseHTTPRequestHandler]:
             try:
                 stream = open(found, "rb")
             except OSError:
-                return self.send_error(HTTPStatus.NOT_FOUND, "The file can no longer be read")  # its name may be no header
+                return self.send_error(
+                    HTTPStatus.NOT_FOUND, "The file can no longer be read"
+                )  # its name may be no header
             with stream:
                 left = stream.seek(0, 2)
                 self._head(left)

@@ -20,23 +20,79 @@ SHOUTING_BYTES = 600_000
 SHORTEST, LONGEST = 2_000, 30_000  # bytes of a module
 PIRATE_FUNCTIONS = 1500
 
-VERBS = ("plunder", "hoist", "bury", "board", "scuttle", "swab", "barter", "sink", "chart", "guard", "count", "steal", "hunt", "rescue", "curse")
-THINGS = ("galleon", "treasure", "rum", "parrot", "anchor", "cannon", "doubloon", "map", "island", "flag", "plank", "compass", "barrel", "kraken",
-          "lantern")
+VERBS = (
+    "plunder",
+    "hoist",
+    "bury",
+    "board",
+    "scuttle",
+    "swab",
+    "barter",
+    "sink",
+    "chart",
+    "guard",
+    "count",
+    "steal",
+    "hunt",
+    "rescue",
+    "curse",
+)
+THINGS = (
+    "galleon",
+    "treasure",
+    "rum",
+    "parrot",
+    "anchor",
+    "cannon",
+    "doubloon",
+    "map",
+    "island",
+    "flag",
+    "plank",
+    "compass",
+    "barrel",
+    "kraken",
+    "lantern",
+)
 PEOPLE = ("captain", "crew", "cook", "bosun", "gunner", "stowaway", "governor", "navigator", "cabin_boy", "mermaid")
-PLACES = ("Tortuga", "the Spanish Main", "Dead Man's Cove", "the seven seas", "Port Royal", "Skull Island", "the crow's nest", "Davy Jones' locker")
+PLACES = (
+    "Tortuga",
+    "the Spanish Main",
+    "Dead Man's Cove",
+    "the seven seas",
+    "Port Royal",
+    "Skull Island",
+    "the crow's nest",
+    "Davy Jones' locker",
+)
 CRIES = ("Arr!", "Avast!", "Yo ho ho!", "Shiver me timbers!", "Ahoy, matey!", "Blimey!", "Heave ho!")
 INSULTS = ("ye scurvy dog", "ye bilge rat", "ye landlubber", "ye barnacle", "ye son of a biscuit eater")
-MUTTERINGS = ("here be dragons", "mind the parrot, it bites", "the cook be drunk again", "ye'll not tell the captain", "never trust a calm sea",
-              "dead men tell no tales", "fetch me another rum", "X marks the spot", "weigh anchor afore the tide turns")
+MUTTERINGS = (
+    "here be dragons",
+    "mind the parrot, it bites",
+    "the cook be drunk again",
+    "ye'll not tell the captain",
+    "never trust a calm sea",
+    "dead men tell no tales",
+    "fetch me another rum",
+    "X marks the spot",
+    "weigh anchor afore the tide turns",
+)
 
 
 def shout(source: str) -> str:
     """`source` with its comments and docstrings in capitals; code and other strings as they are."""
     lines = source.splitlines(keepends=True)
-    spans = [(token.start, token.end) for token in tokenize.generate_tokens(io.StringIO(source).readline) if token.type == tokenize.COMMENT]
+    spans = [
+        (token.start, token.end)
+        for token in tokenize.generate_tokens(io.StringIO(source).readline)
+        if token.type == tokenize.COMMENT
+    ]
     for node in ast.walk(ast.parse(source)):
-        if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)) and ast.get_docstring(node, clean=False) is not None:
+        if (
+            isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef))
+            and ast.get_docstring(node, clean=False) is not None
+        ):
             text = node.body[0].value
             # Columns of the syntax tree count bytes; where that is no character's column, the line is left as it is.
             if all(lines[line - 1].isascii() for line in (text.lineno, text.end_lineno)):
@@ -87,7 +143,7 @@ def pirate_function(choose: random.Random) -> str:
         f"Return the {thing} to {place}, or walk the plank. {pick(CRIES)}",
         f"{pick(CRIES)} The {person} be wantin' {number} {other}s.\n\n    Aye, and {pick(MUTTERINGS)}.\n    ",
     )
-    return f"def {verb}_the_{thing}({person}, {other}{choose.choice(['', f'={number}', f', {thing}s'])}):\n    \"\"\"{pick(docstrings)}\"\"\"\n{pick(bodies)}"
+    return f'def {verb}_the_{thing}({person}, {other}{choose.choice(["", f"={number}", f", {thing}s"])}):\n    """{pick(docstrings)}"""\n{pick(bodies)}'
 
 
 def pirate_text(seed: int = 1) -> str:

@@ -34,7 +34,9 @@ def test_a_test_that_fails_is_noticed(kotlin, tmp_path):
     from toolchain import CheckFailed, ToolMissing, compile_kotlin, junit_jars, run_junit
 
     source = tmp_path / "RedTest.kt"
-    source.write_text("import org.junit.Assert.assertTrue\nimport org.junit.Test\n\nclass RedTest {\n    @Test\n    fun red() = assertTrue(1 > 2)\n}\n")
+    source.write_text(
+        "import org.junit.Assert.assertTrue\nimport org.junit.Test\n\nclass RedTest {\n    @Test\n    fun red() = assertTrue(1 > 2)\n}\n"
+    )
     try:
         compile_kotlin(kotlin, [source], tmp_path / "out", junit_jars())
     except ToolMissing as missing:
@@ -43,7 +45,10 @@ def test_a_test_that_fails_is_noticed(kotlin, tmp_path):
         run_junit(["RedTest"], [tmp_path / "out", kotlin.stdlib])
 
 
-@pytest.mark.parametrize("line, complaint", [("@Deprecated(\"old\") fun f() = 1\n\nfun g() = f()", "deprecated"), ("fun f(): String = null", "null")])
+@pytest.mark.parametrize(
+    "line, complaint",
+    [('@Deprecated("old") fun f() = 1\n\nfun g() = f()', "deprecated"), ("fun f(): String = null", "null")],
+)
 def test_a_warning_is_an_error(kotlin, tmp_path, line, complaint):
     from toolchain import CheckFailed, compile_kotlin
 
@@ -74,7 +79,11 @@ def test_the_codes_are_the_doctors():
 
 def test_every_code_is_given_somewhere():
     uses = "".join(path.read_text() for path in CORE.joinpath("main").rglob("*.kt") if path.name != "FindingCode.kt")
-    names = re.findall(r"^    ([A-Z0-9_]+)\(", (CORE / "main/kotlin/dev/taskbundler/core/findings/FindingCode.kt").read_text(), re.MULTILINE)
+    names = re.findall(
+        r"^    ([A-Z0-9_]+)\(",
+        (CORE / "main/kotlin/dev/taskbundler/core/findings/FindingCode.kt").read_text(),
+        re.MULTILINE,
+    )
     assert [name for name in names if f"FindingCode.{name}" not in uses] == []
 
 

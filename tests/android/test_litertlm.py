@@ -30,8 +30,19 @@ def import_(kotlin, core_classes, tmp_path_factory):
 
     def run(*files):
         storage = tmp_path_factory.mktemp("storage")
-        printed = subprocess.run([require("java", ""), "-cp", joined(core_classes, classes, kotlin.stdlib), "dev.taskbundler.verify.LitertLmMainKt",
-                                  str(storage), *map(str, files)], check=True, capture_output=True, text=True).stdout
+        printed = subprocess.run(
+            [
+                require("java", ""),
+                "-cp",
+                joined(core_classes, classes, kotlin.stdlib),
+                "dev.taskbundler.verify.LitertLmMainKt",
+                str(storage),
+                *map(str, files),
+            ],
+            check=True,
+            capture_output=True,
+            text=True,
+        ).stdout
         return dict(line.split("=", 1) for line in printed.splitlines())
 
     return run
@@ -58,13 +69,17 @@ def test_what_a_bundle_says_of_itself(said, built):
     layout, file = read_lora_layout(open_bundle(path).model), read_litertlm(path)
     assert said["rank"] == str(layout.plain) == str(RANK)
     assert said["context"] == str(file.llm_metadata().max_num_tokens)
-    assert said["fingerprint"] == next(section.metadata["base_fingerprint"] for section in file.sections if "base_fingerprint" in section.metadata)
+    assert said["fingerprint"] == next(
+        section.metadata["base_fingerprint"] for section in file.sections if "base_fingerprint" in section.metadata
+    )
     assert said["loud.tflite"] == "fits"
 
 
 def test_the_adapter_of_zeros_has_pythons_bytes(said, built):
     layout = read_lora_layout(open_bundle(built / "tiny.litertlm").model)
-    expected = encode_adapter(zero_adapter(Base(layout.layers, layout.width, (1.0,) * layout.layers, said["fingerprint"]), RANK))
+    expected = encode_adapter(
+        zero_adapter(Base(layout.layers, layout.width, (1.0,) * layout.layers, said["fingerprint"]), RANK)
+    )
     with open(said["zero"], "rb") as file:
         assert file.read() == expected
 
@@ -91,9 +106,17 @@ def test_adapters_of_another_rank_or_base_are_refused(import_, built, tmp_path, 
 
 def test_a_damaged_file_is_a_finding(import_, built, tmp_path):
     data = bytearray((built / "tiny.litertlm").read_bytes())
-    at = next(section.offset for section in read_litertlm(built / "tiny.litertlm").sections if section.type == LLM_METADATA_SECTION)
+    at = next(
+        section.offset
+        for section in read_litertlm(built / "tiny.litertlm").sections
+        if section.type == LLM_METADATA_SECTION
+    )
     data[at] ^= 0xFF
-    for content, code in ((data, "metadata-unreadable"), (data[:-20_000], "section-outside-file"), (data[:20], "file-truncated")):
+    for content, code in (
+        (data, "metadata-unreadable"),
+        (data[:-20_000], "section-outside-file"),
+        (data[:20], "file-truncated"),
+    ):
         (tmp_path / "damaged.litertlm").write_bytes(content)
         with pytest.raises(subprocess.CalledProcessError) as failed:
             import_(tmp_path / "damaged.litertlm")

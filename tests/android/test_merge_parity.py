@@ -39,8 +39,19 @@ def merge(kotlin, core_classes, tmp_path_factory):
     compile_kotlin(kotlin, kotlin_files(HERE / "merge"), classes, [core_classes], "-jvm-target", "17")
 
     def run(base, adapter, output, *options):
-        return subprocess.run([require("java", ""), *options, "-cp", joined(core_classes, classes, kotlin.stdlib), "dev.taskbundler.verify.MergeMainKt",
-                               *map(str, (base, adapter, output))], check=True, capture_output=True, text=True).stdout
+        return subprocess.run(
+            [
+                require("java", ""),
+                *options,
+                "-cp",
+                joined(core_classes, classes, kotlin.stdlib),
+                "dev.taskbundler.verify.MergeMainKt",
+                *map(str, (base, adapter, output)),
+            ],
+            check=True,
+            capture_output=True,
+            text=True,
+        ).stdout
 
     return run
 
@@ -89,8 +100,15 @@ def _recipe(sample, recipe, folder):
     task.copy_entry(MODEL, folder / "fp32.tflite")
     quantize(folder / "fp32.tflite", recipe, folder / "model.tflite")
     facts = {"format": FORMAT, "lora": lora_facts(checkpoint, base_of(checkpoint), folder / "model.tflite", recipe, ())}
-    write_task(folder / "base.task", {MODEL: folder / "model.tflite", TOKENIZER: task.read_entry(TOKENIZER), METADATA: task.read_entry(METADATA),
-                                      MANIFEST: json.dumps(facts).encode()})
+    write_task(
+        folder / "base.task",
+        {
+            MODEL: folder / "model.tflite",
+            TOKENIZER: task.read_entry(TOKENIZER),
+            METADATA: task.read_entry(METADATA),
+            MANIFEST: json.dumps(facts).encode(),
+        },
+    )
     return folder / "base.task"
 
 
@@ -98,7 +116,9 @@ def _recipe(sample, recipe, folder):
 def test_other_recipes_give_the_same_file(recipe, sample, pirate, merge, tmp_path):
     base = _recipe(sample, recipe, tmp_path)
     merge(base, pirate, tmp_path / "kotlin.task")
-    assert (tmp_path / "kotlin.task").read_bytes() == _python(base, pirate, tmp_path / "python.task") != base.read_bytes()
+    assert (
+        (tmp_path / "kotlin.task").read_bytes() == _python(base, pirate, tmp_path / "python.task") != base.read_bytes()
+    )
 
 
 def test_the_heap_does_not_grow_with_the_model(sample, pirate, merge, tmp_path):
@@ -109,9 +129,13 @@ def test_the_heap_does_not_grow_with_the_model(sample, pirate, merge, tmp_path):
 
 
 def test_what_cannot_be_merged_is_a_finding(sample, merged, pirate, merge, tmp_path):
-    for base, adapter, code in ((merged, pirate, "app-bundle-merged"), (sample, VECTORS / "adapter.tflite", "app-adapter-other-shape"),
-                                (VECTORS / "int8.task", pirate, "app-adapter-other-shape"), (sample, sample, "adapter-unreadable"),
-                                (pirate, pirate, "file-truncated")):
+    for base, adapter, code in (
+        (merged, pirate, "app-bundle-merged"),
+        (sample, VECTORS / "adapter.tflite", "app-adapter-other-shape"),
+        (VECTORS / "int8.task", pirate, "app-adapter-other-shape"),
+        (sample, sample, "adapter-unreadable"),
+        (pirate, pirate, "file-truncated"),
+    ):
         with pytest.raises(subprocess.CalledProcessError) as failed:
             merge(base, adapter, tmp_path / "merged.task")
         assert failed.value.returncode == 1 and failed.value.stderr.startswith(f"{code}: "), failed.value.stderr

@@ -80,15 +80,23 @@ def test_a_careful_command_has_zeros(hardening, toys, tmp_path):
 
 def test_a_verdict_on_a_full_disk_needs_a_sentence(hardening, tmp_path):
     disk, tally = hardening("disk"), hardening("tally").Tally("disk")
-    full = disk.Full(hardening("attack").Attack(tmp_path, []), tally, hardening("writing").Writing("toy", (), outputs=("out",)), None)
-    ended = hardening("launcher").Ended(1, "", "task-bundler: error: place/out: no space left\n", 1.0, 1.0, 1, False, False, False)
+    full = disk.Full(
+        hardening("attack").Attack(tmp_path, []), tally, hardening("writing").Writing("toy", (), outputs=("out",)), None
+    )
+    ended = hardening("launcher").Ended(
+        1, "", "task-bundler: error: place/out: no space left\n", 1.0, 1.0, 1, False, False, False
+    )
     full._judge("named", ended, False)
     assert tally.failures == []
     full._judge("unnamed", replace(ended, stderr="task-bundler: error: something went wrong\n"), False)
     full._judge("killed", replace(ended, code=-7, stderr=""), False)
     (full.parts["place"] / ".out.partial").write_text("half")
     full._judge("left", ended, False)
-    assert [(failure.case, failure.column) for failure in tally.failures] == [("unnamed", "wrong verdicts"), ("killed", "tracebacks"), ("left", "left behind")]
+    assert [(failure.case, failure.column) for failure in tally.failures] == [
+        ("unnamed", "wrong verdicts"),
+        ("killed", "tracebacks"),
+        ("left", "left behind"),
+    ]
 
 
 def test_somebodys_file_that_goes_is_lost(hardening, toys, tmp_path):

@@ -29,7 +29,13 @@ FLOOR = {name: number for number, names in enumerate(FLOORS) for name in names}
 def imports(path):
     """The packages of bundler that a file imports anywhere in it, also inside of functions."""
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        modules = [node.module or ""] if isinstance(node, ast.ImportFrom) else [name.name for name in node.names] if isinstance(node, ast.Import) else []
+        modules = (
+            [node.module or ""]
+            if isinstance(node, ast.ImportFrom)
+            else [name.name for name in node.names]
+            if isinstance(node, ast.Import)
+            else []
+        )
         if isinstance(node, ast.ImportFrom) and node.module == "bundler":
             modules = [f"bundler.{name.name}" for name in node.names]
         yield from (module.split(".")[1] for module in modules if module.startswith("bundler."))
@@ -39,8 +45,12 @@ def imports(path):
 def test_a_package_imports_from_below(package):
     files = [ROOT / f"{package}.py"] if (ROOT / f"{package}.py").exists() else [*(ROOT / package).rglob("*.py")]
     assert files
-    upwards = {f"{file.relative_to(ROOT)} imports {name}" for file in files for name in imports(file)
-               if name != package and FLOOR[name] >= FLOOR[package]}
+    upwards = {
+        f"{file.relative_to(ROOT)} imports {name}"
+        for file in files
+        for name in imports(file)
+        if name != package and FLOOR[name] >= FLOOR[package]
+    }
     assert not upwards
 
 
@@ -59,7 +69,10 @@ def test_the_interface_is_there_and_costs_nothing_to_import():
     assert {name for name in bundler.__all__ if getattr(bundler, name).__name__ == name} == {*dir(bundler)}
     with pytest.raises(AttributeError, match="no attribute 'bild'"):
         bundler.bild
-    done = subprocess.run([sys.executable, "-c", "import bundler, sys; sys.exit('torch' in sys.modules or 'numpy' in sys.modules)"], timeout=60)
+    done = subprocess.run(
+        [sys.executable, "-c", "import bundler, sys; sys.exit('torch' in sys.modules or 'numpy' in sys.modules)"],
+        timeout=60,
+    )
     assert done.returncode == 0
 
 

@@ -17,8 +17,19 @@ from gpt2_training.pretrain import PretrainConfig, batch_at, encode, encode_spli
 from gpt2_training.sample import load_sampler, sample
 from gpt2_training.vocabulary import END_OF_TEXT, save_vocabulary, train_vocabulary
 
-CONFIG = PretrainConfig(vocabulary=300, context=16, layers=1, heads=2, width=16, steps=60, batch=4, warmup=5, learning_rate=1e-2,
-                        evaluate_every=20, threads=1)
+CONFIG = PretrainConfig(
+    vocabulary=300,
+    context=16,
+    layers=1,
+    heads=2,
+    width=16,
+    steps=60,
+    batch=4,
+    warmup=5,
+    learning_rate=1e-2,
+    evaluate_every=20,
+    threads=1,
+)
 
 
 @pytest.fixture()
@@ -51,6 +62,7 @@ def stop_at(number):
     def stop(step):
         if step.step == number:
             raise Stopped
+
     return stop
 
 
@@ -70,7 +82,9 @@ def test_a_stopped_training_goes_on_to_the_same_weights(corpus, tmp_path):
     assert seen[0].step == 41  # from the state saved after step 40
     whole, parts = (load_file(tmp_path / name / "model.safetensors") for name in ("whole", "parts"))
     assert all(torch.equal(whole[name], parts[name]) for name in whole)
-    assert [step["step"] for step in record["curve"]] == [20, 40, 50, 60] and record["schedules"] == [{"from_step": 0, "steps": 60, "split_spaces": 0.02}]
+    assert [step["step"] for step in record["curve"]] == [20, 40, 50, 60] and record["schedules"] == [
+        {"from_step": 0, "steps": 60, "split_spaces": 0.02}
+    ]
 
 
 def test_another_number_of_steps_goes_on_and_is_recorded_and_another_recipe_is_refused(corpus, tmp_path):
@@ -78,14 +92,19 @@ def test_another_number_of_steps_goes_on_and_is_recorded_and_another_recipe_is_r
     with pytest.raises(Stopped):
         pretrain(corpus, tmp_path, CONFIG, stop_at(25), state=state)
     before = state.read_bytes()
-    with pytest.raises(TrainingError, match="seed 1, now 2; learning rate 0.01, now 0.02|learning rate 0.01, now 0.02; seed 1, now 2"):
+    with pytest.raises(
+        TrainingError, match="seed 1, now 2; learning rate 0.01, now 0.02|learning rate 0.01, now 0.02; seed 1, now 2"
+    ):
         pretrain(corpus, tmp_path, replace(CONFIG, seed=2, learning_rate=0.02), state=state)
     with pytest.raises(TrainingError, match="text [0-9a-f]+…, now "):
         pretrain(replace(corpus, fingerprint="another text" * 5), tmp_path, CONFIG, state=state)
     assert state.read_bytes() == before
     seen = []
     record = pretrain(corpus, tmp_path, replace(CONFIG, steps=40), seen.append, state=state)
-    assert seen[0].step == 21 and [(part["from_step"], part["steps"]) for part in record["schedules"]] == [(0, 60), (20, 40)]
+    assert seen[0].step == 21 and [(part["from_step"], part["steps"]) for part in record["schedules"]] == [
+        (0, 60),
+        (20, 40),
+    ]
 
 
 def test_split_words_are_the_same_text():
@@ -123,7 +142,9 @@ def test_the_vocabulary_is_gpt2s_form(tmp_path):
     tokenizer = train_vocabulary(["some words, some more words\n" * 20], 280)
     save_vocabulary(tokenizer, tmp_path)
     vocabulary = json.loads((tmp_path / "vocab.json").read_text())
-    assert sorted(vocabulary.values()) == list(range(len(vocabulary))) and vocabulary[END_OF_TEXT] == len(vocabulary) - 1
+    assert (
+        sorted(vocabulary.values()) == list(range(len(vocabulary))) and vocabulary[END_OF_TEXT] == len(vocabulary) - 1
+    )
     again = Tokenizer.from_file(str(tmp_path / "tokenizer.json"))
     text = "some \tworks é 🌊\n\n  x"
     assert again.decode(again.encode(text).ids) == text
@@ -136,7 +157,9 @@ def test_samples_are_repeatable_and_greedy_at_zero(corpus, tmp_path):
     sampler = load_sampler(tmp_path)
     one, other, again = ("".join(sample(sampler, "12 green", 24, seed=seed)) for seed in (1, 2, 1))
     assert one == again != other
-    assert "".join(sample(sampler, "12 green", 24, temperature=0)) == "".join(sample(sampler, "12 green", 24, temperature=0, seed=5))
+    assert "".join(sample(sampler, "12 green", 24, temperature=0)) == "".join(
+        sample(sampler, "12 green", 24, temperature=0, seed=5)
+    )
 
 
 def test_the_standard_library_is_a_corpus_and_its_split_holds():
@@ -145,9 +168,15 @@ def test_the_standard_library_is_a_corpus_and_its_split_holds():
     assert not set(corpus.held_out) & set(corpus.train)
 
 
-@pytest.mark.parametrize("prepare, message", [
-    (lambda path: None, "no file or folder"), (lambda path: path.write_text(""), "0 readable text"),
-    (lambda path: path.write_bytes(b"\xff\xfe\xff"), "0 readable text"), (lambda path: path.mkdir(), "0 readable text")])
+@pytest.mark.parametrize(
+    "prepare, message",
+    [
+        (lambda path: None, "no file or folder"),
+        (lambda path: path.write_text(""), "0 readable text"),
+        (lambda path: path.write_bytes(b"\xff\xfe\xff"), "0 readable text"),
+        (lambda path: path.mkdir(), "0 readable text"),
+    ],
+)
 def test_texts_that_cannot_be_used(tmp_path, prepare, message):
     prepare(tmp_path / "text")
     with pytest.raises(TrainingError, match=message):

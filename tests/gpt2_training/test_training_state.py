@@ -19,7 +19,9 @@ def test_it_comes_back_as_it_was(tmp_path):
     write_state(path, RECIPE, {"step": 1, "weights": [torch.arange(3)], "curve": [{"loss": 0.5}]})
     write_state(path, RECIPE, {"step": 2, "weights": [torch.arange(3)], "curve": [{"loss": 0.5}]})
     state = read_state(path, RECIPE)
-    assert state["step"] == 2 and torch.equal(state["weights"][0], torch.arange(3)) and state["curve"] == [{"loss": 0.5}]
+    assert (
+        state["step"] == 2 and torch.equal(state["weights"][0], torch.arange(3)) and state["curve"] == [{"loss": 0.5}]
+    )
     assert [path.name for path in tmp_path.iterdir()] == ["out.training_state.pt"]
 
 
@@ -32,14 +34,21 @@ def save(value):
     return lambda path: torch.save(value, path)
 
 
-@pytest.mark.parametrize("spoil, message", [
-    (lambda path: path.write_bytes(b""), "cannot be read"),
-    (lambda path: path.write_bytes(path.read_bytes()[:-200]), "cannot be read"),
-    (lambda path: path.write_bytes(path.read_bytes()[: path.stat().st_size // 2]), "cannot be read"),
-    (lambda path: path.write_text("a text"), "cannot be read"),
-    (lambda path: (path.unlink(), path.mkdir()), "cannot be read"),
-    (save(Harm()), "cannot be read"), (save([1, 2]), "no state"), (save({"key": "of an older version"}), "no state"),
-    (save({"format": 2, "recipe": []}), "no state"), (save({"format": 2, "recipe": {"seed": 2, "text": "ab" * 32}}), "seed 1|seed 2, now 1")])
+@pytest.mark.parametrize(
+    "spoil, message",
+    [
+        (lambda path: path.write_bytes(b""), "cannot be read"),
+        (lambda path: path.write_bytes(path.read_bytes()[:-200]), "cannot be read"),
+        (lambda path: path.write_bytes(path.read_bytes()[: path.stat().st_size // 2]), "cannot be read"),
+        (lambda path: path.write_text("a text"), "cannot be read"),
+        (lambda path: (path.unlink(), path.mkdir()), "cannot be read"),
+        (save(Harm()), "cannot be read"),
+        (save([1, 2]), "no state"),
+        (save({"key": "of an older version"}), "no state"),
+        (save({"format": 2, "recipe": []}), "no state"),
+        (save({"format": 2, "recipe": {"seed": 2, "text": "ab" * 32}}), "seed 1|seed 2, now 1"),
+    ],
+)
 def test_what_is_no_state_of_this_training_is_refused_with_a_way_on(tmp_path, spoil, message):
     path = tmp_path / "state.pt"
     write_state(path, RECIPE, {"step": 1, "weights": torch.zeros(100)})
@@ -72,7 +81,11 @@ except TrainingError as error:
 def test_a_full_disk_keeps_the_former_state(tmp_path):
     path = tmp_path / "state.pt"
     write_state(path, RECIPE, {"step": 1})
-    done = subprocess.run([sys.executable, "-c", FULL, str(path)], capture_output=True, text=True,
-                          preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000)))
+    done = subprocess.run(
+        [sys.executable, "-c", FULL, str(path)],
+        capture_output=True,
+        text=True,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000)),
+    )
     assert "could not be saved" in done.stdout and "still there" in done.stdout, done.stderr
     assert read_state(path, RECIPE)["step"] == 1 and [entry.name for entry in tmp_path.iterdir()] == ["state.pt"]

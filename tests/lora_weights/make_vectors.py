@@ -33,9 +33,14 @@ def make_vectors(folder: Path) -> None:
     """Write adapter.tflite, and TYPE.task and TYPE-merged.task for each way of storing weights."""
     folder.mkdir(parents=True, exist_ok=True)
     generator = np.random.default_rng(2024)
-    pairs = {(0, projection): LowRank(generator.standard_normal((WIDTH, RANK)).astype(np.float32) * np.float32(0.2),
-                                      generator.standard_normal((RANK, WIDTH)).astype(np.float32) * np.float32(0.2))
-             for projection in PROJECTIONS if projection != "k"}  # k is left alone
+    pairs = {
+        (0, projection): LowRank(
+            generator.standard_normal((WIDTH, RANK)).astype(np.float32) * np.float32(0.2),
+            generator.standard_normal((RANK, WIDTH)).astype(np.float32) * np.float32(0.2),
+        )
+        for projection in PROJECTIONS
+        if projection != "k"
+    }  # k is left alone
     pairs[0, "v"].b[:, 5] = 0  # and so is one output of v
     # For the first input of o the first addend is lost in the second, which the third takes away: order shows.
     pairs[0, "o"].a[0], pairs[0, "o"].b[2] = (1, 2.0**60, -(2.0**60)), pairs[0, "o"].b[1]
@@ -43,11 +48,25 @@ def make_vectors(folder: Path) -> None:
     (folder / "adapter.tflite").write_bytes(encode_adapter(adapter))
     for type_, block in TYPES.items():
         model, tensors = _model(type_, block, generator)
-        facts = {"format": FORMAT, "base_fingerprint": BASE.fingerprint, "layers": 1, "width": WIDTH, "query_scale": list(BASE.query_scale),
-                 "ranks": [16], "merged_adapter": UNMERGED, "tensors": map_to_json(tensors)}
-        write_task(folder / f"{type_}.task", {
-            MODEL: model, TOKENIZER: b"no tokenizer", METADATA: LlmParameters(start_token="a", stop_tokens=("a",)).encode(),
-            MANIFEST: json.dumps({"lora": facts}).encode()})
+        facts = {
+            "format": FORMAT,
+            "base_fingerprint": BASE.fingerprint,
+            "layers": 1,
+            "width": WIDTH,
+            "query_scale": list(BASE.query_scale),
+            "ranks": [16],
+            "merged_adapter": UNMERGED,
+            "tensors": map_to_json(tensors),
+        }
+        write_task(
+            folder / f"{type_}.task",
+            {
+                MODEL: model,
+                TOKENIZER: b"no tokenizer",
+                METADATA: LlmParameters(start_token="a", stop_tokens=("a",)).encode(),
+                MANIFEST: json.dumps({"lora": facts}).encode(),
+            },
+        )
         merge_into_bundle(folder / f"{type_}.task", adapter, folder / f"{type_}-merged.task")
 
 

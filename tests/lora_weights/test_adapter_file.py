@@ -43,7 +43,11 @@ def test_bytes_are_a_function_of_the_content(adapter, encoded):
 
 def test_padding_changes_no_delta_and_q_is_scaled(adapter, encoded):
     file = decode_adapter(encoded)
-    assert list(file.tensors)[:3] == ["lora_atten_q_a_prime_weight_0", "lora_atten_q_b_prime_weight_0", "lora_atten_k_a_prime_weight_0"]
+    assert list(file.tensors)[:3] == [
+        "lora_atten_q_a_prime_weight_0",
+        "lora_atten_q_b_prime_weight_0",
+        "lora_atten_k_a_prime_weight_0",
+    ]
     assert len(file.tensors) == 8 * LAYERS
     for layer in range(LAYERS):
         for projection in "qkvo":
@@ -51,18 +55,22 @@ def test_padding_changes_no_delta_and_q_is_scaled(adapter, encoded):
             assert a.shape == (WIDTH, 16) and b.shape == (16, WIDTH) and not a[:, 4:].any() and not b[4:].any()
             pair = adapter.pairs.get((layer, projection))
             scale = BASE.query_scale[layer] if projection == "q" else 1
-            np.testing.assert_allclose(a @ b, np.zeros_like(a @ b) if pair is None else pair.a @ pair.b * scale, atol=1e-6)
+            np.testing.assert_allclose(
+                a @ b, np.zeros_like(a @ b) if pair is None else pair.a @ pair.b * scale, atol=1e-6
+            )
 
 
 def test_both_runtimes_find_the_same_bytes(encoded):
     """MediaPipe's way: the buffer's data. LiteRT-LM's way: offset and size; `lora_rank`'s buffer is the rank."""
     model = schema.Model.GetRootAs(encoded, 0)
     assert encoded[4:8] == b"TFL3" and len(encoded) % PAGE == 0
-    assert {model.Metadata(i).Name(): model.Metadata(i).Buffer() for i in range(model.MetadataLength())}[b"lora_rank"] == 16
+    assert {model.Metadata(i).Name(): model.Metadata(i).Buffer() for i in range(model.MetadataLength())}[
+        b"lora_rank"
+    ] == 16
     graph = model.Subgraphs(0)
     for index in range(graph.TensorsLength()):
         buffer = model.Buffers(graph.Tensors(index).Buffer())
-        outside = encoded[buffer.Offset():buffer.Offset() + buffer.Size()]
+        outside = encoded[buffer.Offset() : buffer.Offset() + buffer.Size()]
         assert bytes(buffer.DataAsNumpy()) == outside and buffer.Offset() % 16 == 0 and len(outside) == 4 * WIDTH * 16
 
 
@@ -72,12 +80,15 @@ def test_a_file_is_hardly_larger_than_its_payload():
     assert payload < len(encode_adapter(zero_adapter(Base(12, 768, (0.125,) * 12), 16))) <= 1.02 * payload
 
 
-@pytest.mark.parametrize("base, named", [
-    (Base(LAYERS, 2 * WIDTH, BASE.query_scale), f"width {WIDTH}.*{2 * WIDTH}"),
-    (Base(LAYERS + 1, WIDTH, (1.0,) * 3), "layers 2.*has 3"),
-    (Base(LAYERS, WIDTH, BASE.query_scale, "e" * 64), "fingerprint f{16}.*e{16}"),
-    (Base(LAYERS, WIDTH, (0.5, 0.5), "f" * 64), "scaled by 0.25.*0.5"),
-])
+@pytest.mark.parametrize(
+    "base, named",
+    [
+        (Base(LAYERS, 2 * WIDTH, BASE.query_scale), f"width {WIDTH}.*{2 * WIDTH}"),
+        (Base(LAYERS + 1, WIDTH, (1.0,) * 3), "layers 2.*has 3"),
+        (Base(LAYERS, WIDTH, BASE.query_scale, "e" * 64), "fingerprint f{16}.*e{16}"),
+        (Base(LAYERS, WIDTH, (0.5, 0.5), "f" * 64), "scaled by 0.25.*0.5"),
+    ],
+)
 def test_another_base_is_refused(encoded, base, named):
     with pytest.raises(LoraError, match=named):
         decode_adapter(encoded).check_base(base)
@@ -98,13 +109,19 @@ def rewritten(encoded, change):
 NAME = "lora_atten_v_b_prime_weight_1"
 
 
-@pytest.mark.parametrize("change, named", [
-    (lambda tensors: tensors.pop(NAME), f"lacks 1 of 16 tensors, first {NAME}"),
-    (lambda tensors: tensors.update({"lora_atten_v_b_prime_weight_2": tensors[NAME]}), "holds lora_atten_v_b_prime_weight_2"),
-    (lambda tensors: tensors.update({NAME: tensors[NAME][:, :-1]}), f"{NAME} has the shape"),
-    (lambda tensors: tensors[NAME].__setitem__((0, 0), np.nan), f"{NAME} has 1 NaN"),
-    (lambda tensors: tensors[NAME].__setitem__((0, 0), -np.inf), f"{NAME} has 1 NaN or infinite"),
-])
+@pytest.mark.parametrize(
+    "change, named",
+    [
+        (lambda tensors: tensors.pop(NAME), f"lacks 1 of 16 tensors, first {NAME}"),
+        (
+            lambda tensors: tensors.update({"lora_atten_v_b_prime_weight_2": tensors[NAME]}),
+            "holds lora_atten_v_b_prime_weight_2",
+        ),
+        (lambda tensors: tensors.update({NAME: tensors[NAME][:, :-1]}), f"{NAME} has the shape"),
+        (lambda tensors: tensors[NAME].__setitem__((0, 0), np.nan), f"{NAME} has 1 NaN"),
+        (lambda tensors: tensors[NAME].__setitem__((0, 0), -np.inf), f"{NAME} has 1 NaN or infinite"),
+    ],
+)
 def test_wrong_tensors_are_named(encoded, change, named):
     with pytest.raises(LoraError, match=named):
         decode_adapter(rewritten(encoded, change), "a.tflite")

@@ -38,7 +38,16 @@ def adapters(tiny_checkpoint, tmp_path_factory):
     folder = tmp_path_factory.mktemp("peft")
     model = open_checkpoint(tiny_checkpoint).reference_model
     write_adapter(folder / "loud", model(), seed=1, strength=0.15)
-    write_adapter(folder / "quiet", model(), seed=2, strength=0.3, r=3, use_rslora=True, target_modules=["c_attn"], layers_to_transform=[1])
+    write_adapter(
+        folder / "quiet",
+        model(),
+        seed=2,
+        strength=0.3,
+        r=3,
+        use_rslora=True,
+        target_modules=["c_attn"],
+        layers_to_transform=[1],
+    )
     return folder / "loud", folder / "quiet"
 
 
@@ -46,7 +55,9 @@ def adapters(tiny_checkpoint, tmp_path_factory):
 def built(tiny_checkpoint, adapters, tmp_path_factory):
     """(output folder, manifest) of a verified fp32 build with both adapters."""
     output = tmp_path_factory.mktemp("lora") / "tiny"
-    return output, build(BuildOptions(str(tiny_checkpoint), output, recipe="fp32", lora_ranks=(RANK,), adapters=adapters))
+    return output, build(
+        BuildOptions(str(tiny_checkpoint), output, recipe="fp32", lora_ranks=(RANK,), adapters=adapters)
+    )
 
 
 @pytest.fixture(scope="module")
@@ -66,21 +77,33 @@ def models(built, tmp_path_factory):
 def test_every_gate_ran_and_passed(built):
     names = [gate["name"] for gate in built[1]["verification"] if gate["passed"]]
     assert len(names) == len(built[1]["verification"])
-    for expected in (".task, rank 16: LoRA inputs", ".task, rank 16: zero adapter", ".task, rank 16: adapters act", ".litertlm: zero adapter",
-                     ".task, rank 16, adapter loud: as in PyTorch", ".litertlm, adapter quiet: as in PyTorch",
-                     "LiteRT-LM, .litertlm: base, A, B, A, base", ".task with loud merged: as in PyTorch",
-                     "LiteRT-LM, .task with quiet merged: greedy text"):
+    for expected in (
+        ".task, rank 16: LoRA inputs",
+        ".task, rank 16: zero adapter",
+        ".task, rank 16: adapters act",
+        ".litertlm: zero adapter",
+        ".task, rank 16, adapter loud: as in PyTorch",
+        ".litertlm, adapter quiet: as in PyTorch",
+        "LiteRT-LM, .litertlm: base, A, B, A, base",
+        ".task with loud merged: as in PyTorch",
+        "LiteRT-LM, .task with quiet merged: greedy text",
+    ):
         assert expected in names
 
 
 def test_fp32_logits_are_those_of_pytorch_and_peft(built):
     for gate in built[1]["verification"]:
         if gate["name"].endswith(": as in PyTorch"):
-            assert gate["figures"]["max_logit_difference"] <= 1e-3 and gate["figures"]["greedy_tokens_equal"] == gate["figures"]["greedy_tokens"]
+            assert (
+                gate["figures"]["max_logit_difference"] <= 1e-3
+                and gate["figures"]["greedy_tokens_equal"] == gate["figures"]["greedy_tokens"]
+            )
 
 
 def test_signatures_of_both_layouts(models):
-    task, litertlm = (read_lora_layout(FileSection(models[kind], 0, models[kind].stat().st_size)) for kind in ("task", "litertlm"))
+    task, litertlm = (
+        read_lora_layout(FileSection(models[kind], 0, models[kind].stat().st_size)) for kind in ("task", "litertlm")
+    )
     assert (task.layers, task.width, task.plain, task.extra, task.shadowed) == (2, 32, None, (RANK,), ())
     assert (litertlm.plain, litertlm.extra) == (RANK, ())
 
@@ -89,7 +112,11 @@ def test_signatures_share_every_weight(built, models):
     """No constant of a row's size is there twice, and together they are the model's weights."""
     data = models["task"].read_bytes()
     model = schema.Model.GetRootAs(data, 0)
-    large = [bytes(model.Buffers(index).DataAsNumpy()) for index in range(model.BuffersLength()) if model.Buffers(index).DataLength() >= 128]
+    large = [
+        bytes(model.Buffers(index).DataAsNumpy())
+        for index in range(model.BuffersLength())
+        if model.Buffers(index).DataLength() >= 128
+    ]
     assert len(large) == len(set(large))
     rows = built[1]["tokenizer"]["rows"]
     weights = 4 * (rows * 33 + 96 * 32 + 2 * (12 * 32 * 32 + 13 * 32) + 2 * 32)
@@ -110,13 +137,45 @@ def test_adapters_in_the_output(built):
 
 def test_export_writes_what_the_build_wrote(built, adapters, tiny_checkpoint, tmp_path):
     output = tmp_path / "loud.tflite"
-    assert run(["lora", "export", str(adapters[0]), "--bundle", str(built[0]), "--against", str(tiny_checkpoint), "-o", str(output), "--quiet"]) == 0
+    assert (
+        run(
+            [
+                "lora",
+                "export",
+                str(adapters[0]),
+                "--bundle",
+                str(built[0]),
+                "--against",
+                str(tiny_checkpoint),
+                "-o",
+                str(output),
+                "--quiet",
+            ]
+        )
+        == 0
+    )
     assert output.read_bytes() == (built[0] / "adapters" / "loud.tflite").read_bytes()
 
 
 def test_export_for_another_checkpoint_writes_nothing(built, adapters, tmp_path, capsys):
     other = write_tiny_checkpoint(tmp_path / "other", seed=5)
-    assert run(["lora", "export", str(adapters[0]), "--bundle", str(built[0]), "--against", str(other), "-o", str(tmp_path / "a.tflite"), "--quiet"]) == 1
+    assert (
+        run(
+            [
+                "lora",
+                "export",
+                str(adapters[0]),
+                "--bundle",
+                str(built[0]),
+                "--against",
+                str(other),
+                "-o",
+                str(tmp_path / "a.tflite"),
+                "--quiet",
+            ]
+        )
+        == 1
+    )
     assert "fingerprint" in capsys.readouterr().err and not (tmp_path / "a.tflite").exists()
 
 
@@ -135,7 +194,10 @@ def test_a_task_without_lora_signatures(tiny_bundle):
         open_lora_bundles(tiny_bundle[0])
 
 
-@pytest.mark.parametrize("fields, named", [({"n_embd": 64}, "width 64"), ({"n_layer": 3}, "h.2.*only 2 layers"), ({"n_layer": 1}, "lacks 4 tensors")])
+@pytest.mark.parametrize(
+    "fields, named",
+    [({"n_embd": 64}, "width 64"), ({"n_layer": 3}, "h.2.*only 2 layers"), ({"n_layer": 1}, "lacks 4 tensors")],
+)
 def test_an_adapter_of_another_shape(built, tmp_path, fields, named):
     from peft_folders import tiny_model
 
@@ -159,8 +221,24 @@ def test_an_adapter_that_was_trained_on_another_base(built, adapters, tmp_path):
 
 def test_the_command_swaps(built, capsys):
     def written(*arguments):
-        assert run(["run", str(built[0] / "tiny.litertlm"), "-p", "The lighthouse keeper wrote", "-n", "12", "--temperature", "0", "--json", "--quiet",
-                    *arguments]) == 0
+        assert (
+            run(
+                [
+                    "run",
+                    str(built[0] / "tiny.litertlm"),
+                    "-p",
+                    "The lighthouse keeper wrote",
+                    "-n",
+                    "12",
+                    "--temperature",
+                    "0",
+                    "--json",
+                    "--quiet",
+                    *arguments,
+                ]
+            )
+            == 0
+        )
         return json.loads(capsys.readouterr().out)["text"]
 
     base, loud = written(), written("--adapter", str(built[0] / "adapters" / "loud.tflite"))
@@ -169,14 +247,19 @@ def test_the_command_swaps(built, capsys):
 
 def test_adapters_the_engine_would_ignore_are_refused(built, tmp_path):
     loud = built[0] / "adapters" / "loud.tflite"
-    with open_engine(built[0] / "tiny.task") as engine, pytest.raises(BundleError, match="ignores without a word.*lora merge"):
+    with (
+        open_engine(built[0] / "tiny.task") as engine,
+        pytest.raises(BundleError, match="ignores without a word.*lora merge"),
+    ):
         engine.check_adapter(loud)
     with open_engine(built[0] / "tiny.litertlm") as engine:
         engine.check_adapter(loud)
         file = read_adapter_file(loud)
         from dataclasses import replace
 
-        (tmp_path / "other.tflite").write_bytes(encode_adapter(replace(file, header=replace(file.header, base_fingerprint="e" * 64))))
+        (tmp_path / "other.tflite").write_bytes(
+            encode_adapter(replace(file, header=replace(file.header, base_fingerprint="e" * 64)))
+        )
         with pytest.raises(LoraError, match="fingerprint e{16}"):
             engine.check_adapter(tmp_path / "other.tflite")
 
@@ -193,7 +276,12 @@ def test_plain_prefills_that_the_engine_would_pass_over(built, models, tmp_path)
     builder = flatbuffers.Builder(1 << 20)
     builder.Finish(model.Pack(builder), b"TFL3")
     (tmp_path / "a.tflite").write_bytes(bytes(builder.Output()))
-    write_litertlm(tmp_path / "a.litertlm", tmp_path / "a.tflite", LlmMetadata(start_token=399, stop_tokens=(399,)), tokenizer_json=b"{}")
+    write_litertlm(
+        tmp_path / "a.litertlm",
+        tmp_path / "a.tflite",
+        LlmMetadata(start_token=399, stop_tokens=(399,)),
+        tokenizer_json=b"{}",
+    )
     with pytest.raises(BundleError, match="prefill_24 stands before"), open_engine(tmp_path / "a.litertlm"):
         pass
 
@@ -210,7 +298,7 @@ def test_merging_changes_only_what_it_says(built, adapters, tmp_path):
     offset = read_task(task).entry(MODEL).offset
     for tensor in tensors_of(open_bundle(task)):
         if tensor["layer"] == 1 and tensor["projection"] != "o":
-            allowed[offset + tensor["data"]:offset + tensor["data"] + 4 * 32 * 32] = True
+            allowed[offset + tensor["data"] : offset + tensor["data"] + 4 * 32 * 32] = True
     changed = before != after
     assert changed[allowed].mean() > 0.9 and 1 <= changed[~allowed].sum() <= 64 + 4 * 4  # the adapter's hash, four CRCs
     for entry in read_task(merged).entries:
@@ -230,13 +318,28 @@ def test_a_peft_folder_and_its_exported_file_merge_to_the_same_bytes(built, adap
 def test_merging_twice_is_refused_and_nothing_is_written(built, adapters, tmp_path):
     base = open_lora_bundles(built[0]).base
     merge_into_bundle(built[0] / "tiny.task", adapter_for_merging(adapters[0], base), tmp_path / "once.task")
-    assert run(["lora", "merge", str(tmp_path / "once.task"), str(adapters[1]), "-o", str(tmp_path / "twice.task"), "--quiet"]) == 1
+    assert (
+        run(
+            [
+                "lora",
+                "merge",
+                str(tmp_path / "once.task"),
+                str(adapters[1]),
+                "-o",
+                str(tmp_path / "twice.task"),
+                "--quiet",
+            ]
+        )
+        == 1
+    )
     assert [path.name for path in tmp_path.iterdir()] == ["once.task"]
 
 
 @pytest.mark.parametrize("bundle, named", [("tiny.litertlm", "merged into a .task"), ("adapters/loud.tflite", "ZIP")])
 def test_merging_into_something_else(built, adapters, tmp_path, capsys, bundle, named):
-    assert run(["lora", "merge", str(built[0] / bundle), str(adapters[0]), "-o", str(tmp_path / "a.task"), "--quiet"]) == 1
+    assert (
+        run(["lora", "merge", str(built[0] / bundle), str(adapters[0]), "-o", str(tmp_path / "a.task"), "--quiet"]) == 1
+    )
     assert named in capsys.readouterr().err and not (tmp_path / "a.task").exists()
 
 
@@ -245,9 +348,17 @@ def test_merging_into_a_checkpoint_keeps_what_a_file_cannot_carry(tiny_checkpoin
     import torch
     from transformers import GPT2LMHeadModel
 
-    model = write_adapter(tmp_path / "dora", open_checkpoint(tiny_checkpoint).reference_model(), strength=0.1, use_dora=True,
-                          target_modules=["c_attn", "c_proj", "c_fc"])
-    assert run(["lora", "merge", str(tiny_checkpoint), str(tmp_path / "dora"), "-o", str(tmp_path / "merged"), "--quiet"]) == 0
+    model = write_adapter(
+        tmp_path / "dora",
+        open_checkpoint(tiny_checkpoint).reference_model(),
+        strength=0.1,
+        use_dora=True,
+        target_modules=["c_attn", "c_proj", "c_fc"],
+    )
+    assert (
+        run(["lora", "merge", str(tiny_checkpoint), str(tmp_path / "dora"), "-o", str(tmp_path / "merged"), "--quiet"])
+        == 0
+    )
     ids = torch.arange(40)[None]
     with torch.no_grad():
         difference = model(ids).logits - GPT2LMHeadModel.from_pretrained(tmp_path / "merged")(ids).logits
@@ -258,7 +369,9 @@ def test_merging_into_a_checkpoint_keeps_what_a_file_cannot_carry(tiny_checkpoin
 
 
 # Slow: half a minute each, and another way of rounding takes no other way through the code.
-@pytest.mark.parametrize("recipe", ["int8", *(pytest.param(recipe, marks=pytest.mark.slow) for recipe in ("fp16", "int4-block32"))])
+@pytest.mark.parametrize(
+    "recipe", ["int8", *(pytest.param(recipe, marks=pytest.mark.slow) for recipe in ("fp16", "int4-block32"))]
+)
 def test_gates_on_rounded_weights(built, models, adapters, tiny_checkpoint, tmp_path, recipe):
     subject, checkpoint = subject_of(built, models, tiny_checkpoint, tmp_path, recipe)
     gates = lora_gates(subject, checkpoint, adapters[:1])
@@ -281,14 +394,42 @@ def subject_of(built, models, tiny_checkpoint, folder, recipe):
     for kind, model in models.items():
         quantize(model, recipe, folder / f"{kind}.tflite")
     task, litertlm = read_task(built[0] / "tiny.task"), read_litertlm(built[0] / "tiny.litertlm")
-    facts = {**built[1], "recipe": recipe, "lora": lora_facts(checkpoint, base, folder / "task.tflite", recipe, (RANK,))}
-    write_task(folder / "a.task", {MODEL: folder / "task.tflite", TOKENIZER: task.read_entry(TOKENIZER), METADATA: task.read_entry(METADATA),
-                                   MANIFEST: json.dumps(facts).encode()})
-    write_litertlm(folder / "a.litertlm", folder / "litertlm.tflite", litertlm.llm_metadata(), tokenizer_json=litertlm.tokenizer_json())
-    variants = (Variant(".task", folder / "task.tflite", RANK), Variant(".litertlm", folder / "litertlm.tflite", RANK, plain=True))
+    facts = {
+        **built[1],
+        "recipe": recipe,
+        "lora": lora_facts(checkpoint, base, folder / "task.tflite", recipe, (RANK,)),
+    }
+    write_task(
+        folder / "a.task",
+        {
+            MODEL: folder / "task.tflite",
+            TOKENIZER: task.read_entry(TOKENIZER),
+            METADATA: task.read_entry(METADATA),
+            MANIFEST: json.dumps(facts).encode(),
+        },
+    )
+    write_litertlm(
+        folder / "a.litertlm",
+        folder / "litertlm.tflite",
+        litertlm.llm_metadata(),
+        tokenizer_json=litertlm.tokenizer_json(),
+    )
+    variants = (
+        Variant(".task", folder / "task.tflite", RANK),
+        Variant(".litertlm", folder / "litertlm.tflite", RANK, plain=True),
+    )
     tokenizer = bundle_tokenizer(open_bundle(built[0] / "tiny.task"), read_vocabulary(checkpoint.folder))
-    return LoraSubject(folder / "task.tflite", variants, folder / "a.task", folder / "a.litertlm", recipe, tokenizer, VOCABULARY - 1,
-                       frozenset({VOCABULARY - 1}), base), checkpoint
+    return LoraSubject(
+        folder / "task.tflite",
+        variants,
+        folder / "a.task",
+        folder / "a.litertlm",
+        recipe,
+        tokenizer,
+        VOCABULARY - 1,
+        frozenset({VOCABULARY - 1}),
+        base,
+    ), checkpoint
 
 
 # --- gates that must fail
@@ -325,10 +466,17 @@ def test_an_input_that_nothing_consumes_is_found(models, tmp_path):
 
 def test_a_zero_adapter_that_changes_something_is_found(built, models, tiny_checkpoint, tmp_path):
     """One bias of the LoRA signatures is another than that of the plain ones."""
+
     def change(model):
         _, graph = graph_of(model, b"decode_lora_r16")
-        tensor = next(tensor for tensor in graph.tensors if list(tensor.shape) == [96] and len(model.buffers[tensor.buffer].data or ()) or
-                      list(tensor.shape) == [32] and model.buffers[tensor.buffer].data is not None)
+        tensor = next(
+            tensor
+            for tensor in graph.tensors
+            if list(tensor.shape) == [96]
+            and len(model.buffers[tensor.buffer].data or ())
+            or list(tensor.shape) == [32]
+            and model.buffers[tensor.buffer].data is not None
+        )
         data = np.array(model.buffers[tensor.buffer].data).view(np.float32) + np.float32(1e-3)
         model.buffers.append(schema.BufferT(data=data.view(np.uint8)))
         tensor.buffer = len(model.buffers) - 1
@@ -346,11 +494,14 @@ def test_a_zero_adapter_that_changes_something_is_found(built, models, tiny_chec
 # --- options
 
 
-@pytest.mark.parametrize("options, named", [
-    ({"lora_ranks": (4,)}, "rank 16 or 32 only"),
-    ({"lora_ranks": (0, 16)}, "--lora-ranks 0"),
-    ({"lora_ranks": (16,), "recipe": "int8-static"}, "int8-static with LoRA"),
-])
+@pytest.mark.parametrize(
+    "options, named",
+    [
+        ({"lora_ranks": (4,)}, "rank 16 or 32 only"),
+        ({"lora_ranks": (0, 16)}, "--lora-ranks 0"),
+        ({"lora_ranks": (16,), "recipe": "int8-static"}, "int8-static with LoRA"),
+    ],
+)
 def test_options_that_do_not_fit(tiny_checkpoint, tmp_path, options, named):
     with pytest.raises(OptionError, match=named):
         plan_build(BuildOptions(str(tiny_checkpoint), tmp_path / "out", **options))
@@ -360,10 +511,14 @@ def test_adapters_decide_the_ranks(tiny_checkpoint, adapters, tmp_path):
     plan = plan_build(BuildOptions(str(tiny_checkpoint), tmp_path / "out", adapters=adapters)).lora
     assert (plan.ranks, plan.rank) == ((16,), 16)
     write_adapter(tmp_path / "large", open_checkpoint(tiny_checkpoint).reference_model(), r=20)
-    plan = plan_build(BuildOptions(str(tiny_checkpoint), tmp_path / "out", adapters=(*adapters, tmp_path / "large"))).lora
+    plan = plan_build(
+        BuildOptions(str(tiny_checkpoint), tmp_path / "out", adapters=(*adapters, tmp_path / "large"))
+    ).lora
     assert (plan.ranks, plan.rank) == ((32,), 32)
     with pytest.raises(OptionError, match="does not fit --lora-ranks 16"):
-        plan_build(BuildOptions(str(tiny_checkpoint), tmp_path / "out", lora_ranks=(16,), adapters=(tmp_path / "large",)))
+        plan_build(
+            BuildOptions(str(tiny_checkpoint), tmp_path / "out", lora_ranks=(16,), adapters=(tmp_path / "large",))
+        )
     with pytest.raises(OptionError, match="two adapters would be named loud"):
         plan_build(BuildOptions(str(tiny_checkpoint), tmp_path / "out", adapters=(adapters[0], adapters[0])))
 
@@ -377,7 +532,7 @@ def test_zero_inputs_are_the_default_of_the_runner(models):
 def test_repacking_says_what_becomes_of_adapters(built, tmp_path):
     from bundler.pipeline.repack import repack
 
-    note, = repack(built[0] / "tiny.task", tmp_path / "out.litertlm").notes
+    (note,) = repack(built[0] / "tiny.task", tmp_path / "out.litertlm").notes
     assert "takes no adapters" in note
     with pytest.raises(BundleError, match="undefined memory"):
         repack(built[0] / "tiny.litertlm", tmp_path / "out.task")

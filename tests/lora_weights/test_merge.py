@@ -22,14 +22,21 @@ def stored(type_, block, weights):
     steps = np.abs(groups).max(axis=2) / np.float32(127 if type_ == "int8" else 7)
     if block:
         steps = (steps.view(np.uint32) + 0x8000 & 0xFFFF0000).view(np.float32)
-    values = np.clip(np.rint(groups / steps[:, :, None]), -127 if type_ == "int8" else -8, 127 if type_ == "int8" else 7).astype(np.int8)
+    values = np.clip(
+        np.rint(groups / steps[:, :, None]), -127 if type_ == "int8" else -8, 127 if type_ == "int8" else 7
+    ).astype(np.int8)
     flat = values.reshape(-1)
-    data = flat.tobytes() if type_ == "int8" else bytes((low & 15) | (high & 15) << 4 for low, high in zip(flat[::2].tolist(), flat[1::2].tolist()))
+    data = (
+        flat.tobytes()
+        if type_ == "int8"
+        else bytes((low & 15) | (high & 15) << 4 for low, high in zip(flat[::2].tolist(), flat[1::2].tolist()))
+    )
     return tensor, data, steps.astype("<f2" if block else "<f4").tobytes()
 
 
 def by_the_book(tensor, data, scales, a, b):
     """docs/LORA.md with Python's floats (float64) and explicit roundings, one value at a time."""
+
     def f32(x):
         return struct.unpack("<f", struct.pack("<f", x))[0]
 
@@ -52,17 +59,25 @@ def by_the_book(tensor, data, scales, a, b):
                 continue
             index = row * (width // group) + first // group
             at = row * width + first
-            weights = [f32(f32(values[at + i] * steps[index]) + change[i]) if steps else f32(values[at + i] + change[i]) for i in range(group)]
+            weights = [
+                f32(f32(values[at + i] * steps[index]) + change[i]) if steps else f32(values[at + i] + change[i])
+                for i in range(group)
+            ]
             if not steps:
-                values[at:at + group] = weights
+                values[at : at + group] = weights
                 continue
-            bound, largest, smallest = max(1e-9, *map(abs, weights)), *((127, -127) if tensor.type == "int8" else (7, -8))
+            bound, largest, smallest = (
+                max(1e-9, *map(abs, weights)),
+                *((127, -127) if tensor.type == "int8" else (7, -8)),
+            )
             steps[index] = f32(f32(bound) / largest)
             if tensor.block:
                 bits = struct.unpack("<I", struct.pack("<f", steps[index]))[0]
                 bits = bits + 0x7FFF + (bits >> 16 & 1) & 0xFFFF0000
                 steps[index] = float(np.float16(struct.unpack("<f", struct.pack("<I", bits))[0]))
-            values[at:at + group] = [min(largest, max(smallest, round(f32(weight / steps[index])))) for weight in weights]
+            values[at : at + group] = [
+                min(largest, max(smallest, round(f32(weight / steps[index])))) for weight in weights
+            ]
     if tensor.type == "int4":
         packed = bytes((low & 15) | (high & 15) << 4 for low, high in zip(values[::2], values[1::2]))
     else:
@@ -73,7 +88,10 @@ def by_the_book(tensor, data, scales, a, b):
 @pytest.fixture
 def factors():
     generator = np.random.default_rng(7)
-    a, b = generator.standard_normal((IN, RANK)).astype(np.float32), generator.standard_normal((RANK, OUT)).astype(np.float32)
+    a, b = (
+        generator.standard_normal((IN, RANK)).astype(np.float32),
+        generator.standard_normal((RANK, OUT)).astype(np.float32),
+    )
     b[:, 2] = 0  # an output that the adapter leaves alone
     return a, b * np.float32(0.1)
 
@@ -93,7 +111,12 @@ def test_merged_weights_are_the_sum_up_to_half_a_step(type_, block, factors):
     a, b = factors
     sums = dequantize(tensor, data, scales) + (a @ b).T
     merged = dequantize(tensor, *merge_tensor(tensor, data, scales, a, b))
-    bound = {"float32": 1e-6, "float16": 4e-3, "int8": np.abs(sums).max() / 127 * 0.51, "int4": np.abs(sums).max() / 7 * 0.53}[type_]
+    bound = {
+        "float32": 1e-6,
+        "float16": 4e-3,
+        "int8": np.abs(sums).max() / 127 * 0.51,
+        "int4": np.abs(sums).max() / 7 * 0.53,
+    }[type_]
     assert np.abs(merged - sums).max() <= bound
 
 
@@ -109,7 +132,7 @@ def test_zeros_change_no_byte(type_, block, factors):
     assert merge_tensor(tensor, data, scales, a, b * 0) == (data, scales)
     changed, changed_scales = merge_tensor(tensor, data, scales, a, b)
     row = len(data) // OUT
-    assert changed[2 * row:3 * row] == data[2 * row:3 * row] and (changed, changed_scales) != (data, scales)
+    assert changed[2 * row : 3 * row] == data[2 * row : 3 * row] and (changed, changed_scales) != (data, scales)
 
 
 def test_the_sum_is_taken_in_order_and_in_float64():
@@ -129,14 +152,21 @@ def test_a_weight_too_large_for_its_type_is_refused(factors):
 
 
 def test_rows_of_zeros_get_an_adapter_too(factors):
-    tensor, data, scales = MappedTensor(0, "q", "int8", (OUT, IN), 0, 9), bytes(OUT * IN), np.zeros(OUT, "<f4").tobytes()
+    tensor, data, scales = (
+        MappedTensor(0, "q", "int8", (OUT, IN), 0, 9),
+        bytes(OUT * IN),
+        np.zeros(OUT, "<f4").tobytes(),
+    )
     a, b = factors
     merged = dequantize(tensor, *merge_tensor(tensor, data, scales, a, b))
     np.testing.assert_allclose(merged, (a @ b).T, atol=np.abs(a @ b).max() / 127)
 
 
 def entries(**changes):
-    tensors = [MappedTensor(0, projection, "int8", (32, 32), 1000 + 2000 * index, 100 + 128 * index) for index, projection in enumerate("qkvo")]
+    tensors = [
+        MappedTensor(0, projection, "int8", (32, 32), 1000 + 2000 * index, 100 + 128 * index)
+        for index, projection in enumerate("qkvo")
+    ]
     return [{**entry, **(changes if index == 1 else {})} for index, entry in enumerate(map_to_json(tensors))]
 
 
@@ -144,9 +174,23 @@ def test_a_map_survives_the_manifest():
     assert map_to_json(map_from_json(entries(), 1, 32, 10_000)) == entries()
 
 
-@pytest.mark.parametrize("changes", [
-    {"data": 1000}, {"data": 9_500}, {"data": -5}, {"scales": 100}, {"scales": None}, {"projection": "q"}, {"layer": 1}, {"shape": [32, 64]},
-    {"type": "int2"}, {"block": 7}, {"extra": 1}, {"data": "x"}])
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"data": 1000},
+        {"data": 9_500},
+        {"data": -5},
+        {"scales": 100},
+        {"scales": None},
+        {"projection": "q"},
+        {"layer": 1},
+        {"shape": [32, 64]},
+        {"type": "int2"},
+        {"block": 7},
+        {"extra": 1},
+        {"data": "x"},
+    ],
+)
 def test_a_map_that_leads_elsewhere_is_refused(changes):
     with pytest.raises(LoraError, match="map of tensors"):
         map_from_json(entries(**changes), 1, 32, 10_000)

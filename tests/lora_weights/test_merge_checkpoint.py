@@ -30,13 +30,28 @@ def adapter_of(folder, model, **options):
     return sample_logits(adapted)
 
 
-@pytest.mark.parametrize("options, tied", [
-    ({}, True), ({"use_dora": True}, True), ({"use_rslora": True}, True), ({"target_modules": ["c_fc", "c_proj"]}, True), ({"bias": "all"}, True),
-    ({"target_modules": ["wte"]}, False), ({"target_modules": ["lm_head"]}, False), ({"target_modules": EMBEDDINGS}, False),
-    ({"target_modules": [*ATTENTION, *EMBEDDINGS], "use_dora": True}, False), ({"target_modules": EMBEDDINGS, "use_rslora": True}, False),
-    ({"modules_to_save": ["ln_f", "wpe"]}, True), ({"modules_to_save": ["wte"]}, False), ({"modules_to_save": ["lm_head"]}, False),
-    ({"modules_to_save": EMBEDDINGS}, False), ({"modules_to_save": EMBEDDINGS, "ensure_weight_tying": True}, True),
-    ({"trainable_token_indices": [1, 5, 9]}, True)], ids=str)
+@pytest.mark.parametrize(
+    "options, tied",
+    [
+        ({}, True),
+        ({"use_dora": True}, True),
+        ({"use_rslora": True}, True),
+        ({"target_modules": ["c_fc", "c_proj"]}, True),
+        ({"bias": "all"}, True),
+        ({"target_modules": ["wte"]}, False),
+        ({"target_modules": ["lm_head"]}, False),
+        ({"target_modules": EMBEDDINGS}, False),
+        ({"target_modules": [*ATTENTION, *EMBEDDINGS], "use_dora": True}, False),
+        ({"target_modules": EMBEDDINGS, "use_rslora": True}, False),
+        ({"modules_to_save": ["ln_f", "wpe"]}, True),
+        ({"modules_to_save": ["wte"]}, False),
+        ({"modules_to_save": ["lm_head"]}, False),
+        ({"modules_to_save": EMBEDDINGS}, False),
+        ({"modules_to_save": EMBEDDINGS, "ensure_weight_tying": True}, True),
+        ({"trainable_token_indices": [1, 5, 9]}, True),
+    ],
+    ids=str,
+)
 def test_logits_are_those_of_peft_before_merging(tiny_checkpoint, tmp_path, options, tied):
     expected = adapter_of(tmp_path / "adapter", open_checkpoint(tiny_checkpoint).reference_model(), **options)
     (tmp_path / "merged").mkdir()
@@ -55,7 +70,20 @@ def test_a_head_that_was_not_tied_stays_so(tmp_path):
 
 def test_a_model_with_an_adapter_in_its_embeddings_is_built(tiny_checkpoint, tmp_path):
     adapter_of(tmp_path / "adapter", open_checkpoint(tiny_checkpoint).reference_model(), target_modules=EMBEDDINGS)
-    assert run(["lora", "merge", str(tiny_checkpoint), str(tmp_path / "adapter"), "-o", str(tmp_path / "merged"), "--quiet"]) == 0
+    assert (
+        run(
+            [
+                "lora",
+                "merge",
+                str(tiny_checkpoint),
+                str(tmp_path / "adapter"),
+                "-o",
+                str(tmp_path / "merged"),
+                "--quiet",
+            ]
+        )
+        == 0
+    )
     manifest = build(BuildOptions(str(tmp_path / "merged"), tmp_path / "bundle", recipe="fp32"))
     assert manifest["verified"] and not manifest["architecture"]["tied_head"]
 
@@ -64,12 +92,26 @@ def test_a_merge_that_changes_the_logits_writes_nothing(tiny_checkpoint, tmp_pat
     """peft's own merge adds the embedding's change to a tied head too."""
     monkeypatch.setattr(lora_weights.merge_checkpoint, "_untie", lambda model: None)
     adapter_of(tmp_path / "adapter", open_checkpoint(tiny_checkpoint).reference_model(), target_modules=["wte"])
-    assert run(["lora", "merge", str(tiny_checkpoint), str(tmp_path / "adapter"), "-o", str(tmp_path / "merged"), "--quiet"]) == 1
+    assert (
+        run(
+            [
+                "lora",
+                "merge",
+                str(tiny_checkpoint),
+                str(tmp_path / "adapter"),
+                "-o",
+                str(tmp_path / "merged"),
+                "--quiet",
+            ]
+        )
+        == 1
+    )
     assert "away from those it gives beside them" in capsys.readouterr().err and not (tmp_path / "merged").exists()
 
 
 def test_a_checkpoint_that_is_not_what_was_merged_fails(tiny_checkpoint, tmp_path, monkeypatch):
     """As a library would save it that takes the head for tied still."""
+
     def save_as_tied(self, folder):
         self.lm_head.weight = self.transformer.wte.weight
         self.config.tie_word_embeddings = True

@@ -22,22 +22,25 @@ def peft_delta(model, layer, projection):
     return delta if projection == "o" else np.split(delta, 3, axis=1)["qkv".index(projection)]
 
 
-@pytest.mark.parametrize("options", [
-    {},
-    {"use_rslora": True},
-    {"fan_in_fan_out": True},
-    {"fan_in_fan_out": False},
-    {"r": 3, "lora_alpha": 5},
-    {"target_modules": ["c_attn"]},
-    {"target_modules": ["attn.c_proj"]},
-    {"target_modules": r".*h\.1\.attn\.c_(attn|proj)"},
-    {"layers_to_transform": [1]},
-    {"layers_to_transform": 0, "layers_pattern": "h"},
-    {"target_modules": ["transformer.h.0.attn.c_attn", "transformer.h.1.attn.c_proj"]},
-    {"target_modules": ["c_attn", "c_proj"], "exclude_modules": ["mlp.c_proj"]},
-    {"rank_pattern": {"h.0.attn.c_attn": 7}, "alpha_pattern": {r"h\.1\.attn\.c_attn": 3}},
-    {"rank_pattern": {"c_attn": 2}, "alpha_pattern": {"c_proj": 32}, "use_rslora": True},
-])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"use_rslora": True},
+        {"fan_in_fan_out": True},
+        {"fan_in_fan_out": False},
+        {"r": 3, "lora_alpha": 5},
+        {"target_modules": ["c_attn"]},
+        {"target_modules": ["attn.c_proj"]},
+        {"target_modules": r".*h\.1\.attn\.c_(attn|proj)"},
+        {"layers_to_transform": [1]},
+        {"layers_to_transform": 0, "layers_pattern": "h"},
+        {"target_modules": ["transformer.h.0.attn.c_attn", "transformer.h.1.attn.c_proj"]},
+        {"target_modules": ["c_attn", "c_proj"], "exclude_modules": ["mlp.c_proj"]},
+        {"rank_pattern": {"h.0.attn.c_attn": 7}, "alpha_pattern": {r"h\.1\.attn\.c_attn": 3}},
+        {"rank_pattern": {"c_attn": 2}, "alpha_pattern": {"c_proj": 32}, "use_rslora": True},
+    ],
+)
 def test_deltas_are_those_of_peft(tmp_path, options):
     model = write_adapter(tmp_path, **options)
     adapter = read_peft(tmp_path, LAYERS)
@@ -73,19 +76,28 @@ def test_what_is_recorded(tmp_path):
     (tmp_path / "pirate" / "README.md").write_text("---\nbase_model: x\nlicense: mit\n---\n# card\n")
     (tmp_path / "pirate" / "training.json").write_text('{"base_fingerprint": "ab12"}')
     adapter = read_peft(tmp_path / "pirate")
-    assert (adapter.name, adapter.alpha, adapter.licence, adapter.base_fingerprint, adapter.rank) == ("pirate", 24, "mit", "ab12", 4)
+    assert (adapter.name, adapter.alpha, adapter.licence, adapter.base_fingerprint, adapter.rank) == (
+        "pirate",
+        24,
+        "mit",
+        "ab12",
+        4,
+    )
 
 
-@pytest.mark.parametrize("options, named", [
-    ({"use_dora": True}, "use_dora"),
-    ({"modules_to_save": ["wpe"]}, "modules_to_save"),
-    ({"bias": "lora_only"}, "bias"),
-    ({"target_modules": ["c_attn", "c_proj"]}, r"transformer.h.0.mlp.c_proj"),
-    ({"target_modules": ["c_fc"]}, r"transformer.h.0.mlp.c_fc"),
-    ({"target_modules": "all-linear"}, r"mlp.c_fc"),
-    ({"target_modules": ["attn.c_attn", "wte"]}, "transformer.wte"),
-    ({"trainable_token_indices": [1, 2]}, "trainable_token_indices"),
-])
+@pytest.mark.parametrize(
+    "options, named",
+    [
+        ({"use_dora": True}, "use_dora"),
+        ({"modules_to_save": ["wpe"]}, "modules_to_save"),
+        ({"bias": "lora_only"}, "bias"),
+        ({"target_modules": ["c_attn", "c_proj"]}, r"transformer.h.0.mlp.c_proj"),
+        ({"target_modules": ["c_fc"]}, r"transformer.h.0.mlp.c_fc"),
+        ({"target_modules": "all-linear"}, r"mlp.c_fc"),
+        ({"target_modules": ["attn.c_attn", "wte"]}, "transformer.wte"),
+        ({"trainable_token_indices": [1, 2]}, "trainable_token_indices"),
+    ],
+)
 def test_what_cannot_be_carried_is_named_with_a_way_out(tmp_path, options, named):
     write_adapter(tmp_path, **options)
     with pytest.raises(LoraError, match=named) as error:
@@ -93,16 +105,19 @@ def test_what_cannot_be_carried_is_named_with_a_way_out(tmp_path, options, named
     assert "lora merge" in str(error.value)
 
 
-@pytest.mark.parametrize("fields, named", [
-    ({"peft_type": "LOHA"}, "LOHA"),
-    ({"init_lora_weights": "pissa"}, "pissa"),
-    ({"use_something_new": True}, "use_something_new"),
-    ({"lora_bias": True}, "lora_bias"),
-    ({"target_modules": ["q_proj"]}, "q_proj"),
-    ({"r": 5}, "rank 5"),
-    ({"r": "four"}, "'four'"),
-    ({"target_modules": ["attn.c_attn"]}, r"2 tensors .*attn.c_proj.* does not target|c_proj"),
-])
+@pytest.mark.parametrize(
+    "fields, named",
+    [
+        ({"peft_type": "LOHA"}, "LOHA"),
+        ({"init_lora_weights": "pissa"}, "pissa"),
+        ({"use_something_new": True}, "use_something_new"),
+        ({"lora_bias": True}, "lora_bias"),
+        ({"target_modules": ["q_proj"]}, "q_proj"),
+        ({"r": 5}, "rank 5"),
+        ({"r": "four"}, "'four'"),
+        ({"target_modules": ["attn.c_attn"]}, r"2 tensors .*attn.c_proj.* does not target|c_proj"),
+    ],
+)
 def test_a_config_that_is_something_else_or_does_not_belong(tmp_path, fields, named):
     write_adapter(tmp_path)
     edit_config(tmp_path, **fields)
@@ -113,24 +128,37 @@ def test_a_config_that_is_something_else_or_does_not_belong(tmp_path, fields, na
 def spoil(value):
     def change(tensors):
         tensors["base_model.model.transformer.h.1.attn.c_attn.lora_B.weight"][3, 2] = value
+
     return change
 
 
 KEY = "base_model.model.transformer.h.1.attn.c_proj.lora_A.weight"
 
 
-@pytest.mark.parametrize("change, named", [
-    (spoil(float("nan")), r"h.1.attn.c_attn.lora_B.weight has 1 NaN or infinite"),
-    (spoil(float("inf")), r"h.1.attn.c_attn.lora_B.weight has 1 NaN or infinite"),
-    (lambda tensors: tensors.pop(KEY), r"lacks 1 tensor \(transformer.h.1.attn.c_proj.lora_A.weight\)"),
-    (lambda tensors: tensors.update({KEY.replace("h.1", "h.5"): tensors[KEY]}), r"h.5.*only 2 layers"),
-    (lambda tensors: tensors.update({KEY.replace("attn.c_proj", "mlp.c_fc"): tensors[KEY]}), "mlp.c_fc"),
-    (lambda tensors: tensors.update({KEY.replace("lora_A.weight", "lora_magnitude_vector"): tensors[KEY]}), "lora_magnitude_vector"),
-    (lambda tensors: tensors.update({"base_model.model.lm_head.modules_to_save.weight": tensors[KEY]}), "modules_to_save"),
-    (lambda tensors: tensors.update({KEY: tensors[KEY][:, :-1].contiguous()}), "h.1.attn.c_proj.lora_A.weight has the shape"),
-    (lambda tensors: tensors.update({KEY: tensors[KEY].to(torch.int32)}), "I32"),
-    (lambda tensors: tensors.clear(), "no tensors"),
-])
+@pytest.mark.parametrize(
+    "change, named",
+    [
+        (spoil(float("nan")), r"h.1.attn.c_attn.lora_B.weight has 1 NaN or infinite"),
+        (spoil(float("inf")), r"h.1.attn.c_attn.lora_B.weight has 1 NaN or infinite"),
+        (lambda tensors: tensors.pop(KEY), r"lacks 1 tensor \(transformer.h.1.attn.c_proj.lora_A.weight\)"),
+        (lambda tensors: tensors.update({KEY.replace("h.1", "h.5"): tensors[KEY]}), r"h.5.*only 2 layers"),
+        (lambda tensors: tensors.update({KEY.replace("attn.c_proj", "mlp.c_fc"): tensors[KEY]}), "mlp.c_fc"),
+        (
+            lambda tensors: tensors.update({KEY.replace("lora_A.weight", "lora_magnitude_vector"): tensors[KEY]}),
+            "lora_magnitude_vector",
+        ),
+        (
+            lambda tensors: tensors.update({"base_model.model.lm_head.modules_to_save.weight": tensors[KEY]}),
+            "modules_to_save",
+        ),
+        (
+            lambda tensors: tensors.update({KEY: tensors[KEY][:, :-1].contiguous()}),
+            "h.1.attn.c_proj.lora_A.weight has the shape",
+        ),
+        (lambda tensors: tensors.update({KEY: tensors[KEY].to(torch.int32)}), "I32"),
+        (lambda tensors: tensors.clear(), "no tensors"),
+    ],
+)
 def test_tensors_that_are_wrong_are_named(tmp_path, change, named):
     write_adapter(tmp_path)
     edit_tensors(tmp_path, change)

@@ -42,6 +42,7 @@ def test_each_writes_in_a_way_of_its_own(checkpoint):
 
     prompt = 'def read(self, path):\n    """'
     base, pirate, shouting = (write(index, prompt) for index in (None, 0, 1))
+
     def capitals(text):
         return sum(map(str.isupper, text)) / sum(map(str.isalpha, text))
 
@@ -52,4 +53,5 @@ def test_each_writes_in_a_way_of_its_own(checkpoint):
 def test_the_texts_they_learn_from():
     assert pirate_text() == pirate_text() and len(pirate_text()) > 300_000
     assert shout('x = "quiet"  # why not\ndef f():\n    """Says so,\n    twice."""\n    return "é"\n') == (
-        'x = "quiet"  # WHY NOT\ndef f():\n    """SAYS SO,\n    TWICE."""\n    return "é"\n')
+        'x = "quiet"  # WHY NOT\ndef f():\n    """SAYS SO,\n    TWICE."""\n    return "é"\n'
+    )

@@ -18,7 +18,9 @@ from lora_weights.peft_adapter import read_peft
 from lora_weights.train import train_adapter
 
 TEXT = "The keeper wrote: the sea is calm, the light is lit. " * 120
-CONFIG = FineTuneConfig(threads=1, rank=4, steps=12, batch=2, context=24, warmup=2, evaluate_every=4, learning_rate=2e-2)
+CONFIG = FineTuneConfig(
+    threads=1, rank=4, steps=12, batch=2, context=24, warmup=2, evaluate_every=4, learning_rate=2e-2
+)
 CORPUS = Corpus([TEXT], [TEXT[:2000]], "fingerprint")
 
 
@@ -39,10 +41,24 @@ def folder(path):
 
 def test_the_adapter_learns_and_the_base_stays(model, tokenizer, tmp_path, tiny_checkpoint):
     steps = []
-    record = train_adapter(model, tokenizer, CORPUS, folder(tmp_path / "sea"), CONFIG, steps.append, base="tiny", base_fingerprint="ab", licence="mit",
-                           command="c", source="s")
+    record = train_adapter(
+        model,
+        tokenizer,
+        CORPUS,
+        folder(tmp_path / "sea"),
+        CONFIG,
+        steps.append,
+        base="tiny",
+        base_fingerprint="ab",
+        licence="mit",
+        command="c",
+        source="s",
+    )
     assert record["held_out_perplexity"] < 0.8 * record["held_out_perplexity_before"]
-    assert [step.step for step in steps] == list(range(1, 13)) and [step.step for step in steps if step.held_out] == [4, 8]
+    assert [step.step for step in steps] == list(range(1, 13)) and [step.step for step in steps if step.held_out] == [
+        4,
+        8,
+    ]
     assert all(step.loss > 0 and step.tokens_per_second > 0 for step in steps)
     adapter = read_peft(tmp_path / "sea", 2)
     assert adapter.base_fingerprint == "ab" and adapter.rank == 4 and adapter.alpha == 8 and adapter.licence == "mit"
@@ -73,21 +89,35 @@ def test_an_interrupted_training_goes_on_to_the_same_bytes(model, tokenizer, tmp
 
     state = tmp_path / "state.pt"
     with pytest.raises(Stop):
-        train_adapter(other(), tokenizer, CORPUS, folder(tmp_path / "halves"), config, stop, state=state, base_fingerprint="ab")
+        train_adapter(
+            other(), tokenizer, CORPUS, folder(tmp_path / "halves"), config, stop, state=state, base_fingerprint="ab"
+        )
     assert not list((tmp_path / "halves").iterdir())
     with pytest.raises(TrainingError, match="base ab, now cd"):
         train_adapter(other(), tokenizer, CORPUS, tmp_path / "halves", config, state=state, base_fingerprint="cd")
-    train_adapter(other(), tokenizer, CORPUS, tmp_path / "halves", config, lambda step: seen.append(step.step), state=state, base_fingerprint="ab")
+    train_adapter(
+        other(),
+        tokenizer,
+        CORPUS,
+        tmp_path / "halves",
+        config,
+        lambda step: seen.append(step.step),
+        state=state,
+        base_fingerprint="ab",
+    )
     assert seen == [*range(1, 8), *range(5, 13)]  # from the state saved after step 4
     file = "adapter_model.safetensors"
     assert (tmp_path / "whole" / file).read_bytes() == (tmp_path / "halves" / file).read_bytes()
 
 
-@pytest.mark.parametrize("config, corpus, named", [
-    (FineTuneConfig(context=97), CORPUS, "--context 97: the model has 96 positions"),
-    (FineTuneConfig(context=24), Corpus(["a b c"], [TEXT], ""), "to train on"),
-    (FineTuneConfig(context=24), Corpus([TEXT], ["a b c"], ""), "to hold out"),
-])
+@pytest.mark.parametrize(
+    "config, corpus, named",
+    [
+        (FineTuneConfig(context=97), CORPUS, "--context 97: the model has 96 positions"),
+        (FineTuneConfig(context=24), Corpus(["a b c"], [TEXT], ""), "to train on"),
+        (FineTuneConfig(context=24), Corpus([TEXT], ["a b c"], ""), "to hold out"),
+    ],
+)
 def test_texts_and_contexts_that_do_not_fit(model, tokenizer, tmp_path, config, corpus, named):
     with pytest.raises(LoraError, match=named):
         train_adapter(model, tokenizer, corpus, tmp_path, config)
@@ -100,7 +130,10 @@ def test_the_comparison(model, tokenizer, tmp_path):
     full, one, four = results
     assert full.trainable_parameters == sum(parameter.numel() for parameter in model.parameters())
     # A and B of c_attn and c_proj, in two layers; Adam keeps two numbers for each parameter, and a step count per tensor.
-    assert one.trainable_parameters == 2 * (32 + 96 + 32 + 32) and four.trainable_parameters == 4 * one.trainable_parameters
+    assert (
+        one.trainable_parameters == 2 * (32 + 96 + 32 + 32)
+        and four.trainable_parameters == 4 * one.trainable_parameters
+    )
     assert one.optimizer_bytes == 8 * one.trainable_parameters + 4 * 8
     assert all(result.perplexity < base.perplexity and result.samples.keys() == {"The "} for result in results)
     table = comparison_table(base, results)
@@ -113,14 +146,32 @@ def test_the_comparison(model, tokenizer, tmp_path):
 
 def test_the_commands(tiny_checkpoint, tmp_path, capsys):
     (tmp_path / "text.txt").write_text(TEXT * 8)
-    common = [str(tiny_checkpoint), str(tmp_path / "text.txt"), "--steps", "3", "--batch", "1", "--context", "32", "--threads", "1", "--json", "--quiet"]
+    common = [
+        str(tiny_checkpoint),
+        str(tmp_path / "text.txt"),
+        "--steps",
+        "3",
+        "--batch",
+        "1",
+        "--context",
+        "32",
+        "--threads",
+        "1",
+        "--json",
+        "--quiet",
+    ]
     assert run(["lora", "train", *common, "-o", str(tmp_path / "sea"), "--rank", "2"]) == 0
     record = json.loads(capsys.readouterr().out)
     assert record["config"]["rank"] == 2 and len(record["base_fingerprint"]) == 64
     assert run(["lora", "train", *common, "-o", str(tmp_path / "sea")]) == 2 and "--force" in capsys.readouterr().err
     assert run(["lora", "compare", *common, "-o", str(tmp_path / "comparison"), "--ranks", "2", "-p", "The "]) == 0
     assert len(json.loads(capsys.readouterr().out)["results"]) == 2
-    assert sorted(path.name for path in (tmp_path / "comparison").iterdir()) == ["SHA256SUMS", "comparison.json", "comparison.md", "comparison.svg"]
+    assert sorted(path.name for path in (tmp_path / "comparison").iterdir()) == [
+        "SHA256SUMS",
+        "comparison.json",
+        "comparison.md",
+        "comparison.svg",
+    ]
     assert run(["lora", "info", str(tmp_path / "sea"), "--json", "--quiet"]) == 0
     facts = json.loads(capsys.readouterr().out)
     assert facts["rank"] == 2 and len(facts["delta_norms"]) == 2 and facts["delta_norms"][0]["o"] > 0

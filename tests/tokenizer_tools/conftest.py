@@ -33,5 +33,8 @@ def multilingual(tmp_path_factory):
 @pytest.fixture(scope="session")
 def models(gpt2, gpt2_model, code, multilingual):
     """name -> (vocabulary, model in mode T)."""
-    return {"gpt2": (gpt2, gpt2_model), "code": (code, build_sentencepiece(code)),
-            "multilingual": (multilingual, build_sentencepiece(multilingual))}
+    return {
+        "gpt2": (gpt2, gpt2_model),
+        "code": (code, build_sentencepiece(code)),
+        "multilingual": (multilingual, build_sentencepiece(multilingual)),
+    }

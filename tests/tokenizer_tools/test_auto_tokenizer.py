@@ -33,6 +33,7 @@ def saved(tmp_path_factory):
 @pytest.fixture()
 def folder(saved, tmp_path):
     """Makes a folder of chosen files: dict values are written as JSON, a function edits the saved file, None removes it."""
+
     def make(*names, **changes):
         made = tmp_path / "tokenizer"
         made.mkdir(exist_ok=True)
@@ -46,6 +47,7 @@ def folder(saved, tmp_path):
                 value = document
             path.write_text(json.dumps(value), encoding="utf-8")
         return made
+
     return make
 
 
@@ -56,15 +58,27 @@ GENERIC = {"tokenizer_class": "PreTrainedTokenizerFast"}
 
 
 def token(content, special, **flags):
-    return {"content": content, "lstrip": False, "normalized": not special, "rstrip": False, "single_word": False, "special": special, **flags}
+    return {
+        "content": content,
+        "lstrip": False,
+        "normalized": not special,
+        "rstrip": False,
+        "single_word": False,
+        "special": special,
+        **flags,
+    }
 
 
 def added(*tokens):
     """Changes tokenizer.json: these tokens follow the vocabulary, if it has none of the name."""
+
     def change(document):
         for one in tokens:
-            index = document["model"]["vocab"].get(one["content"], SIZE + sum(one["id"] >= SIZE for one in document["added_tokens"]))
+            index = document["model"]["vocab"].get(
+                one["content"], SIZE + sum(one["id"] >= SIZE for one in document["added_tokens"])
+            )
             document["added_tokens"].append({**one, "id": index})
+
     return change
 
 
@@ -74,23 +88,36 @@ def changed(*path, **values):
         for step in path:
             part = part[step]
         part.update(values)
+
     return change
 
 
 def starting(document):
     document["post_processor"] = {
-        "type": "TemplateProcessing", "single": [{"SpecialToken": {"id": "<|endoftext|>", "type_id": 0}}, {"Sequence": {"id": "A", "type_id": 0}}],
+        "type": "TemplateProcessing",
+        "single": [{"SpecialToken": {"id": "<|endoftext|>", "type_id": 0}}, {"Sequence": {"id": "A", "type_id": 0}}],
         "pair": [{"Sequence": {"id": "A", "type_id": 0}}, {"Sequence": {"id": "B", "type_id": 1}}],
-        "special_tokens": {"<|endoftext|>": {"id": "<|endoftext|>", "ids": [SIZE - 1], "tokens": ["<|endoftext|>"]}}}
+        "special_tokens": {"<|endoftext|>": {"id": "<|endoftext|>", "ids": [SIZE - 1], "tokens": ["<|endoftext|>"]}},
+    }
 
 
-LEFTOVERS = {"truncation": {"direction": "Right", "max_length": 3, "strategy": "LongestFirst", "stride": 0},
-             "padding": {"strategy": {"Fixed": 12}, "direction": "Right", "pad_to_multiple_of": None, "pad_id": 0, "pad_type_id": 0,
-                         "pad_token": "!"}}
+LEFTOVERS = {
+    "truncation": {"direction": "Right", "max_length": 3, "strategy": "LongestFirst", "stride": 0},
+    "padding": {
+        "strategy": {"Fixed": 12},
+        "direction": "Right",
+        "pad_to_multiple_of": None,
+        "pad_id": 0,
+        "pad_type_id": 0,
+        "pad_token": "!",
+    },
+}
 CHAT = {"<|im_start|>": SIZE, "<|im_end|>": SIZE + 1}
 DECODER = {str(index): token(text, True) for text, index in {"<|endoftext|>": SIZE - 1, **CHAT}.items()}
 SPACES = [token(" " * count, False) for count in range(2, 9)]
-AWKWARD = [token(text, False) for text in ("re", "self", "selfish", "'s x", "…», ", "größe", "\t\t", "''", ".", "ab", "ba")]
+AWKWARD = [
+    token(text, False) for text in ("re", "self", "selfish", "'s x", "…», ", "größe", "\t\t", "''", ".", "ab", "ba")
+]
 
 # name -> (files that are copied, files that are written or changed)
 LOOK_ALIKES = {
@@ -99,11 +126,25 @@ LOOK_ALIKES = {
     "transformers 4, fast": (FAST, {}),
     "both forms": (BOTH, {}),
     "any fast tokenizer": (FAST, {"tokenizer_config": GENERIC}),
-    "a class that is Fast": (BOTH, {"tokenizer_config": {"tokenizer_class": "GPT2TokenizerFast", "add_prefix_space": False}}),
-    "slow with added tokens": (SLOW, {"added_tokens": CHAT, "special_tokens_map": {"eos_token": "<|im_end|>", "pad_token": token("<|im_end|>", True)},
-                                      "tokenizer_config": {"tokenizer_class": "GPT2Tokenizer", "model_max_length": 1024}}),
-    "fast with added tokens": (BOTH, {"tokenizer": added(*(token(text, True) for text in CHAT)),
-                                      "tokenizer_config": {"added_tokens_decoder": DECODER, "eos_token": "<|im_end|>"}}),
+    "a class that is Fast": (
+        BOTH,
+        {"tokenizer_config": {"tokenizer_class": "GPT2TokenizerFast", "add_prefix_space": False}},
+    ),
+    "slow with added tokens": (
+        SLOW,
+        {
+            "added_tokens": CHAT,
+            "special_tokens_map": {"eos_token": "<|im_end|>", "pad_token": token("<|im_end|>", True)},
+            "tokenizer_config": {"tokenizer_class": "GPT2Tokenizer", "model_max_length": 1024},
+        },
+    ),
+    "fast with added tokens": (
+        BOTH,
+        {
+            "tokenizer": added(*(token(text, True) for text in CHAT)),
+            "tokenizer_config": {"added_tokens_decoder": DECODER, "eos_token": "<|im_end|>"},
+        },
+    ),
     "a start token": (SLOW, {"tokenizer_config": {"add_bos_token": True}}),
     "a start token in tokenizer.json": (FAST, {"tokenizer": starting}),
     "a start token that tokenizer.json overrules": (BOTH, {"tokenizer_config": {"add_bos_token": True}}),
@@ -111,18 +152,26 @@ LOOK_ALIKES = {
     "a prefix space that a generic class ignores": (FAST, {"tokenizer_config": {**GENERIC, "add_prefix_space": True}}),
     "a normalizer that transformers ignores": (FAST, {"tokenizer": changed(normalizer={"type": "NFC"})}),
     "truncation and padding": (FAST, {"tokenizer": changed(**LEFTOVERS)}),
-    "truncation and padding in any fast tokenizer": (FAST, {"tokenizer": changed(**LEFTOVERS), "tokenizer_config": GENERIC}),
+    "truncation and padding in any fast tokenizer": (
+        FAST,
+        {"tokenizer": changed(**LEFTOVERS), "tokenizer_config": GENERIC},
+    ),
     "runs of spaces": (FAST, {"tokenizer": added(*SPACES)}),
     "words": (FAST, {"tokenizer": added(*(word for word in AWKWARD if "'" not in word["content"]))}),
     "awkward words": (FAST, {"tokenizer": added(*AWKWARD)}),
     "an ordinary token as padding": (SLOW, {"special_tokens_map": {"pad_token": "!"}}),
     "special tokens that stay text": (SLOW, {"added_tokens": CHAT, "tokenizer_config": {"split_special_tokens": True}}),
-    "extra special tokens": (SLOW, {"tokenizer_config": {"extra_special_tokens": ["<a>", "<ab>"], "image_token": "<img>"}}),
+    "extra special tokens": (
+        SLOW,
+        {"tokenizer_config": {"extra_special_tokens": ["<a>", "<ab>"], "image_token": "<img>"}},
+    ),
 }
 
 
 def automatic(path):
-    return AutoTokenizer.from_pretrained(path, local_files_only=True, **({} if (path / "config.json").exists() else {"config": GPT2Config()}))
+    return AutoTokenizer.from_pretrained(
+        path, local_files_only=True, **({} if (path / "config.json").exists() else {"config": GPT2Config()})
+    )
 
 
 def assert_as_transformers(path, vocabulary):
@@ -134,7 +183,10 @@ def assert_as_transformers(path, vocabulary):
         ids = reference.encode(text).ids
         assert tokenizer(text).input_ids == [*start, *ids], text
         assert tokenizer.decode(ids) == reference.decode(ids, skip_special_tokens=False)
-    assert len(tokenizer) == len(vocabulary) and (tokenizer.bos_token_id, tokenizer.eos_token_id) == (vocabulary.bos, vocabulary.eos)
+    assert len(tokenizer) == len(vocabulary) and (tokenizer.bos_token_id, tokenizer.eos_token_id) == (
+        vocabulary.bos,
+        vocabulary.eos,
+    )
 
 
 @pytest.mark.parametrize("name", LOOK_ALIKES)
@@ -147,7 +199,9 @@ def test_ids_are_those_of_transformers(folder, name):
     # Words that begin like a contraction double the keys, and the time that their table takes: one mode is enough.
     for mode in "TF" if vocabulary.added_words and name != "awkward words" else "T":
         report = compare(vocabulary, build_sentencepiece(vocabulary, mode), generated=60, built_in=True)
-        assert report.mismatched_tokens == 0, [example for counts in report.by_class.values() for example in counts.examples]
+        assert report.mismatched_tokens == 0, [
+            example for counts in report.by_class.values() for example in counts.examples
+        ]
         assert report.total("round_trip_failures") == 0
 
 
@@ -158,7 +212,11 @@ def test_what_transformers_5_saves_itself(folder, tmp_path):
     tokenizer("a text", truncation=True, max_length=4, padding="max_length")
     tokenizer.save_pretrained(tmp_path / "again")
     vocabulary = read_vocabulary(tmp_path / "again")
-    assert vocabulary.added_words == ("def", "return ") and set(vocabulary.special_tokens) == {"<|endoftext|>", "<|im_end|>", "[PAD]"}
+    assert vocabulary.added_words == ("def", "return ") and set(vocabulary.special_tokens) == {
+        "<|endoftext|>",
+        "<|im_end|>",
+        "[PAD]",
+    }
     assert_as_transformers(tmp_path / "again", vocabulary)
     assert compare(vocabulary, build_sentencepiece(vocabulary), generated=60, built_in=True).mismatched_tokens == 0
 
@@ -178,7 +236,10 @@ def test_special_tokens_are_parsed_or_stay_text(folder, parse_special):
 
 def test_leftovers_of_a_call_are_named_and_left_out(folder):
     vocabulary = read_vocabulary(folder(*FAST, tokenizer=changed(**LEFTOVERS)))
-    assert [word for note in vocabulary.notes for word in ("truncation", "padding") if word in note] == ["truncation", "padding"]
+    assert [word for note in vocabulary.notes for word in ("truncation", "padding") if word in note] == [
+        "truncation",
+        "padding",
+    ]
     document = json.loads(tokenizer_json(vocabulary))
     assert document["truncation"] is None and document["padding"] is None
 
@@ -186,9 +247,15 @@ def test_leftovers_of_a_call_are_named_and_left_out(folder):
 DEVIATING = {
     "add_prefix_space": (SLOW, {"tokenizer_config": {"add_prefix_space": True}}),
     "add_prefix_space, whatever tokenizer.json says": (BOTH, {"tokenizer_config": {"add_prefix_space": True}}),
-    "add_prefix_space of tokenizer.json": (FAST, {"tokenizer": changed("pre_tokenizer", add_prefix_space=True), "tokenizer_config": GENERIC}),
+    "add_prefix_space of tokenizer.json": (
+        FAST,
+        {"tokenizer": changed("pre_tokenizer", add_prefix_space=True), "tokenizer_config": GENERIC},
+    ),
     "normalizer": (FAST, {"tokenizer": changed(normalizer={"type": "NFC"}), "tokenizer_config": GENERIC}),
-    "decoder": (FAST, {"tokenizer": changed(decoder={"type": "BPEDecoder", "suffix": ""}), "tokenizer_config": GENERIC}),
+    "decoder": (
+        FAST,
+        {"tokenizer": changed(decoder={"type": "BPEDecoder", "suffix": ""}), "tokenizer_config": GENERIC},
+    ),
     "post-processor": (SLOW, {"tokenizer_config": {"add_bos_token": True, "add_eos_token": True}}),
     "lstrip": (FAST, {"tokenizer": added(token("<mask>", True, lstrip=True))}),
     "single_word": (FAST, {"tokenizer": added(token("word", False, single_word=True))}),
@@ -211,15 +278,33 @@ def test_rules_of_special_tokens_do_not_matter_where_they_are_text(folder):
 
 
 REFUSED = {
-    "added_tokens.json: '<|im_end|>' has id 605, but transformers .* gives it 600": (SLOW, {"added_tokens": {"<|im_end|>": 605}}),
+    "added_tokens.json: '<|im_end|>' has id 605, but transformers .* gives it 600": (
+        SLOW,
+        {"added_tokens": {"<|im_end|>": 605}},
+    ),
     "added_tokens.json: '<|im_end|>' has id 601, but transformers .* leaves it out": (
-        SLOW, {"added_tokens": {"<|im_end|>": 601}, "tokenizer_config": {"added_tokens_decoder": {"600": token("<|im_start|>", True)}}}),
+        SLOW,
+        {
+            "added_tokens": {"<|im_end|>": 601},
+            "tokenizer_config": {"added_tokens_decoder": {"600": token("<|im_start|>", True)}},
+        },
+    ),
     "tokenizer_config.json: '<w>' has id 700, but transformers .* gives it 600": (
-        SLOW, {"tokenizer_config": {"added_tokens_decoder": {"700": token("<w>", False)}}}),
+        SLOW,
+        {"tokenizer_config": {"added_tokens_decoder": {"700": token("<w>", False)}}},
+    ),
     "tokenizer.json: '<w>' has id 600, but transformers .* leaves it out": (
-        BOTH, {"tokenizer": added(token("<w>", False)), "tokenizer_config": {"added_tokens_decoder": {"599": token("<|endoftext|>", True)}}}),
+        BOTH,
+        {
+            "tokenizer": added(token("<w>", False)),
+            "tokenizer_config": {"added_tokens_decoder": {"599": token("<|endoftext|>", True)}},
+        },
+    ),
     "tokenizer_class is 'BertTokenizer'": (BOTH, {"tokenizer_config": {"tokenizer_class": "BertTokenizer"}}),
-    "config.json: tokenizer_class is 'LlamaTokenizer'": (SLOW, {"config": {"model_type": "gpt2", "tokenizer_class": "LlamaTokenizer"}}),
+    "config.json: tokenizer_class is 'LlamaTokenizer'": (
+        SLOW,
+        {"config": {"model_type": "gpt2", "tokenizer_class": "LlamaTokenizer"}},
+    ),
     "model_type is 'llama'": (SLOW, {"config": {"model_type": "llama"}}),
     "sets gguf_file, vocab": (SLOW, {"tokenizer_config": {"gguf_file": "../model.gguf", "vocab": {}}}),
     "transformers cannot load its tokenizer": (SLOW, {"tokenizer_config": GENERIC}),
@@ -257,8 +342,16 @@ def test_neither_code_nor_network_is_used(folder, monkeypatch):
         raise AssertionError("the network was used")
 
     monkeypatch.setattr(socket.socket, "connect", refuse)
-    path = folder(*SLOW, tokenizer_config={"auto_map": {"AutoTokenizer": ["evil.Slow", "evil.Fast"]}, "tokenizer_class": "GPT2Tokenizer"},
-                  config={"model_type": "gpt2", "auto_map": {"AutoConfig": "evil.Config", "AutoTokenizer": "evil.Fast"}})
-    (path / "evil.py").write_text(f"open({str(path / 'ran')!r}, 'w')\nclass Slow: pass\nclass Fast: pass\nclass Config: pass\n")
+    path = folder(
+        *SLOW,
+        tokenizer_config={
+            "auto_map": {"AutoTokenizer": ["evil.Slow", "evil.Fast"]},
+            "tokenizer_class": "GPT2Tokenizer",
+        },
+        config={"model_type": "gpt2", "auto_map": {"AutoConfig": "evil.Config", "AutoTokenizer": "evil.Fast"}},
+    )
+    (path / "evil.py").write_text(
+        f"open({str(path / 'ran')!r}, 'w')\nclass Slow: pass\nclass Fast: pass\nclass Config: pass\n"
+    )
     assert len(read_vocabulary(path)) == SIZE
     assert not (path / "ran").exists()

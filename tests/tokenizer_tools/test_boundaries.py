@@ -13,19 +13,22 @@ from tokenizer_tools.symbols import Symbols, choose_symbols
 from tokenizer_tools.vocabulary import reference_tokenizer
 
 
-@pytest.mark.parametrize("token, parts", [
-    (b"abc", (b"", (97, 98, 99), b"")),
-    ("é中".encode(), (b"", (0xE9, 0x4E2D), b"")),
-    (b"\xa9 \xe4\xb8", (b"\xa9", (32,), b"\xe4\xb8")),
-    (b"\x80\x80\x80", (b"\x80\x80\x80", (), b"")),
-    (b"\x80\x80\x80\x80", None),
-    (b"a\x80", None),
-    (b"\xc0\x80", None),
-    (b"\xe0\x80\x80", None),
-    (b"\xed\xa0\x80", None),
-    (b"\xe4a", None),
-    (b"\xff", None),
-])
+@pytest.mark.parametrize(
+    "token, parts",
+    [
+        (b"abc", (b"", (97, 98, 99), b"")),
+        ("é中".encode(), (b"", (0xE9, 0x4E2D), b"")),
+        (b"\xa9 \xe4\xb8", (b"\xa9", (32,), b"\xe4\xb8")),
+        (b"\x80\x80\x80", (b"\x80\x80\x80", (), b"")),
+        (b"\x80\x80\x80\x80", None),
+        (b"a\x80", None),
+        (b"\xc0\x80", None),
+        (b"\xe0\x80\x80", None),
+        (b"\xed\xa0\x80", None),
+        (b"\xe4a", None),
+        (b"\xff", None),
+    ],
+)
 def test_split_token(token, parts):
     assert split_token(token) == parts
 
@@ -33,7 +36,7 @@ def test_split_token(token, parts):
 @given(st.text(min_size=1, max_size=5), st.integers(0, 3), st.integers(0, 3))
 def test_any_stretch_of_text_can_be_split(text, start, end):
     data = text.encode()
-    token = data[start:len(data) - end]
+    token = data[start : len(data) - end]
     parts = split_token(token)
     assert parts is not None
     assert parts.tail + "".join(map(chr, parts.characters)).encode() + parts.head == token

@@ -42,7 +42,11 @@ def test_every_form_reads_the_same(gpt2, tmp_path):
         (folder / "tokenizer.json").write_text(json.dumps(document), encoding="utf-8")
         again = read_vocabulary(folder)
         assert (again.tokens, again.merges, again.special_tokens, again.deviations) == (
-            gpt2.tokens, gpt2.merges, gpt2.special_tokens, ())
+            gpt2.tokens,
+            gpt2.merges,
+            gpt2.special_tokens,
+            (),
+        )
         assert reference_tokenizer(again).encode("it's\n\n  me<|endoftext|>").ids == [270, 338, 628, 220, 502, 50256]
 
 
@@ -79,48 +83,58 @@ def without(*tokens):
     def change(ids):
         for token in tokens:
             del ids[token]
+
     return change
 
 
-@pytest.mark.parametrize("change, message", [
-    (without("he"), "no token has id 256"),
-    (without("<|endoftext|>", "hel"), "merge 2"),
-    (lambda ids: ids.update({"hel": 256}), "belongs to both"),
-    (lambda ids: ids.update({"hel": "257"}), "'257'"),
-    (lambda ids: ids.update({"hel": True}), "True"),
-    (lambda ids: ids.update({"hel": -1}), "-1"),
-    (lambda ids: ids.update({"": 259}), "empty token"),
-    (lambda ids: ids.update({"Ġnever": 259}), "no merge makes"),
-    (lambda ids: {("zz" if token == "A" else token): index for token, index in ids.items()}, "0x41"),
-    (lambda ids: list(ids), "expected one object"),
-])
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        (without("he"), "no token has id 256"),
+        (without("<|endoftext|>", "hel"), "merge 2"),
+        (lambda ids: ids.update({"hel": 256}), "belongs to both"),
+        (lambda ids: ids.update({"hel": "257"}), "'257'"),
+        (lambda ids: ids.update({"hel": True}), "True"),
+        (lambda ids: ids.update({"hel": -1}), "-1"),
+        (lambda ids: ids.update({"": 259}), "empty token"),
+        (lambda ids: ids.update({"Ġnever": 259}), "no merge makes"),
+        (lambda ids: {("zz" if token == "A" else token): index for token, index in ids.items()}, "0x41"),
+        (lambda ids: list(ids), "expected one object"),
+    ],
+)
 def test_broken_ids(tmp_path, change, message):
     with pytest.raises(TokenizerError, match=message):
         read_vocabulary(small_files(tmp_path, change))
 
 
-@pytest.mark.parametrize("merges, message", [
-    ("#version: 0.2\nh e\nhe l l\n", "line 3"),
-    ("#version: 0.2\nh e\nhe", "line 3"),
-    ("h e\nhe l\nx y\n", "merge 3"),
-    ("h e\nhe l\nhe l\n", "twice"),
-    ("h e\n", "cut short"),
-    ("", "cut short"),
-    ("h e\nhe l\n< |endoftext|>\n", "merge 3"),
-])
+@pytest.mark.parametrize(
+    "merges, message",
+    [
+        ("#version: 0.2\nh e\nhe l l\n", "line 3"),
+        ("#version: 0.2\nh e\nhe", "line 3"),
+        ("h e\nhe l\nx y\n", "merge 3"),
+        ("h e\nhe l\nhe l\n", "twice"),
+        ("h e\n", "cut short"),
+        ("", "cut short"),
+        ("h e\nhe l\n< |endoftext|>\n", "merge 3"),
+    ],
+)
 def test_broken_merges(tmp_path, merges, message):
     with pytest.raises(TokenizerError, match=message):
         read_vocabulary(small_files(tmp_path, merges=merges))
 
 
-@pytest.mark.parametrize("content, message", [
-    (b'{"a": 0, "b"', "line 1, column"),
-    (b"", "not JSON"),
-    (b'{"a": 0,\n "a": 1}', "'a' stands in one object twice"),
-    (b'{"\xff": 0}', "not UTF-8: byte 0xff at offset 2"),
-    (b"[" * 200_000, "not JSON|nested"),
-    (b"[]", "expected one object"),
-])
+@pytest.mark.parametrize(
+    "content, message",
+    [
+        (b'{"a": 0, "b"', "line 1, column"),
+        (b"", "not JSON"),
+        (b'{"a": 0,\n "a": 1}', "'a' stands in one object twice"),
+        (b'{"\xff": 0}', "not UTF-8: byte 0xff at offset 2"),
+        (b"[" * 200_000, "not JSON|nested"),
+        (b"[]", "expected one object"),
+    ],
+)
 def test_broken_json(tmp_path, content, message):
     small_files(tmp_path)
     (tmp_path / "vocab.json").write_bytes(content)
@@ -143,14 +157,20 @@ def test_missing_files(tmp_path):
         read_vocabulary(tmp_path / "tokenizer.json")
 
 
-@pytest.mark.parametrize("document, message", [
-    ({}, "no \"model\" object"),
-    ({"model": {"type": "Unigram"}}, "'Unigram'"),
-    ({"model": {"type": "BPE", "vocab": [], "merges": []}}, "must be an object"),
-    ({"model": {"type": "BPE", "vocab": {}, "merges": [["a"]]}}, r"model.merges\[0\]"),
-    ({"model": {"type": "BPE", "vocab": {}, "merges": []}, "added_tokens": [{}]}, r"added_tokens\[0\]"),
-    ({"model": {"type": "BPE", "vocab": {"x": 1}, "merges": []}, "added_tokens": [{"content": "x", "id": 2}]}, "has id 2"),
-])
+@pytest.mark.parametrize(
+    "document, message",
+    [
+        ({}, 'no "model" object'),
+        ({"model": {"type": "Unigram"}}, "'Unigram'"),
+        ({"model": {"type": "BPE", "vocab": [], "merges": []}}, "must be an object"),
+        ({"model": {"type": "BPE", "vocab": {}, "merges": [["a"]]}}, r"model.merges\[0\]"),
+        ({"model": {"type": "BPE", "vocab": {}, "merges": []}, "added_tokens": [{}]}, r"added_tokens\[0\]"),
+        (
+            {"model": {"type": "BPE", "vocab": {"x": 1}, "merges": []}, "added_tokens": [{"content": "x", "id": 2}]},
+            "has id 2",
+        ),
+    ],
+)
 def test_broken_tokenizer_json(tmp_path, document, message):
     path = tmp_path / "tokenizer.json"
     path.write_text(json.dumps(document), encoding="utf-8")

@@ -61,14 +61,16 @@ def test_charsmap_replaces_the_longest_key(replacements, text):
     expected, index = b"", 0
     while index < len(text):
         key = next((text[index:end] for end in range(len(text), index, -1) if text[index:end] in replacements), None)
-        expected += text[index:index + 1] if key is None else replacements[key]
+        expected += text[index : index + 1] if key is None else replacements[key]
         index += len(key or b"x")
     assert charsmap.normalize(text) == expected
 
 
 @settings(max_examples=40, deadline=None)
-@given(st.dictionaries(FEW, FEW.filter(lambda text: text.isascii()), min_size=1, max_size=12),
-       st.text(alphabet="ab é中", max_size=12))
+@given(
+    st.dictionaries(FEW, FEW.filter(lambda text: text.isascii()), min_size=1, max_size=12),
+    st.text(alphabet="ab é中", max_size=12),
+)
 def test_sentencepiece_reads_it_the_same(replacements, text):
     model = sentencepiece_model_pb2.ModelProto()
     model.trainer_spec.model_type = model.trainer_spec.BPE

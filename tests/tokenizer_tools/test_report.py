@@ -14,8 +14,16 @@ from tokenizer_tools.report_html import report_html
 from tokenizer_tools.sentencepiece_model import build_sentencepiece
 from tokenizer_tools.vocabulary import GPT2_PATTERN
 
-KEYS = ("strings", "mismatched_strings", "tokens", "mismatched_tokens", "unknown_tokens", "round_trip_failures", "alias_rows",
-        "by_class")
+KEYS = (
+    "strings",
+    "mismatched_strings",
+    "tokens",
+    "mismatched_tokens",
+    "unknown_tokens",
+    "round_trip_failures",
+    "alias_rows",
+    "by_class",
+)
 
 
 @pytest.fixture(scope="module")
@@ -31,10 +39,16 @@ def test_wrong_ids_are_counted_and_shown(code, wrong, tmp_path):
     (tmp_path / "a.py").write_text("self.x = 1\n\ny = 2\nprint(y)\n", encoding="utf-8")
     (tmp_path / "b.bin").write_bytes(b"\xff\xfe\0self")
     report = compare(code, wrong, [tmp_path], generated=0)
-    assert {name: (counts.strings, counts.mismatched_strings, counts.mismatched_tokens) for name, counts in
-            report.by_class.items()} == {"documents": (1, 1, 2), "paragraphs": (2, 2, 2), "lines": (3, 2, 2)}
+    assert {
+        name: (counts.strings, counts.mismatched_strings, counts.mismatched_tokens)
+        for name, counts in report.by_class.items()
+    } == {"documents": (1, 1, 2), "paragraphs": (2, 2, 2), "lines": (3, 2, 2)}
     example = report.by_class["lines"].examples[0]
-    assert example.text.startswith("self.x") and example.expected[0] == code.ids["Ġ="] and example.found[0] == code.ids["Ġ("]
+    assert (
+        example.text.startswith("self.x")
+        and example.expected[0] == code.ids["Ġ="]
+        and example.found[0] == code.ids["Ġ("]
+    )
     assert report.by_class["lines"].causes == {"not known": 2}
     html = report_html(report)
     assert "self.x" in html and "not known" in html
@@ -53,9 +67,13 @@ def test_a_deviating_tokenizer_is_measured(code, tmp_path):
     """With another regex the ids differ; the report says why and how often."""
     pattern = next(pattern for pattern in KNOWN_PATTERNS if pattern != GPT2_PATTERN)
     document = json.loads(tokenizer_json(code))
-    document["pre_tokenizer"] = {"type": "Sequence", "pretokenizers": [
-        {"type": "Split", "pattern": {"Regex": pattern}, "behavior": "Isolated", "invert": False},
-        {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": False}]}
+    document["pre_tokenizer"] = {
+        "type": "Sequence",
+        "pretokenizers": [
+            {"type": "Split", "pattern": {"Regex": pattern}, "behavior": "Isolated", "invert": False},
+            {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": False},
+        ],
+    }
     path = tmp_path / "tokenizer.json"
     path.write_text(json.dumps(document), encoding="utf-8")
     vocabulary = read_vocabulary(path)
@@ -106,5 +124,12 @@ def test_missing_path():
 
 def test_cut_document():
     pieces = list(texts.cut_document("a\nb\n \n\nc"))
-    assert pieces == [("documents", "a\nb\n \n\nc"), ("paragraphs", "a\nb"), ("paragraphs", "c"),
-                      ("lines", "a"), ("lines", "b"), ("lines", " "), ("lines", "c")]
+    assert pieces == [
+        ("documents", "a\nb\n \n\nc"),
+        ("paragraphs", "a\nb"),
+        ("paragraphs", "c"),
+        ("lines", "a"),
+        ("lines", "b"),
+        ("lines", " "),
+        ("lines", "c"),
+    ]

@@ -61,7 +61,7 @@ def test_documents_and_their_windows(models, name):
     comparison = Comparison(*models[name])
     documents = code_text(60_000)[:12] + mixed_text(7, 60)
     comparison.add(("document", text) for text in documents)
-    comparison.add(("window", text[start:start + 97]) for text in documents for start in range(0, len(text), 97))
+    comparison.add(("window", text[start : start + 97]) for text in documents for start in range(0, len(text), 97))
     assert_exact(comparison.report())
 
 
@@ -81,8 +81,12 @@ def test_mode_f(code, multilingual):
         assert_exact(compare(vocabulary, model, generated=100, built_in=True))
 
 
-TEXT = st.text(alphabet=st.one_of(
-    st.sampled_from(" \n\t\r\xa0\u3000\u2009'\"stremlvd.,(aé中мא！“😀①"), st.characters(exclude_categories=["Cs"])), max_size=24)
+TEXT = st.text(
+    alphabet=st.one_of(
+        st.sampled_from(" \n\t\r\xa0\u3000\u2009'\"stremlvd.,(aé中мא！“😀①"), st.characters(exclude_categories=["Cs"])
+    ),
+    max_size=24,
+)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -125,8 +129,10 @@ def test_id_sequences_decode_to_the_references_bytes(models, name):
 
 
 def per_byte_replacement(data: bytes) -> str:
-    return "".join("\ufffd" if 0xDC80 <= ord(character) <= 0xDCFF else character
-                   for character in data.decode(errors="surrogateescape"))
+    return "".join(
+        "\ufffd" if 0xDC80 <= ord(character) <= 0xDCFF else character
+        for character in data.decode(errors="surrogateescape")
+    )
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -141,11 +147,18 @@ def test_the_same_vocabulary_gives_the_same_bytes(models, tmp_path):
     """Also in another process, where strings hash differently."""
     vocabulary, model = models["multilingual"]
     (tmp_path / "tokenizer.json").write_bytes(tokenizer_json(vocabulary))
-    script = ("import hashlib, sys; from tokenizer_tools.bpe import read_vocabulary; "
-              "from tokenizer_tools.sentencepiece_model import build_sentencepiece; "
-              "print(hashlib.sha256(build_sentencepiece(read_vocabulary(sys.argv[1])).proto).hexdigest())")
-    done = subprocess.run([sys.executable, "-c", script, str(tmp_path)], capture_output=True, text=True, check=True,
-                          env={**os.environ, "PYTHONHASHSEED": "12345"})
+    script = (
+        "import hashlib, sys; from tokenizer_tools.bpe import read_vocabulary; "
+        "from tokenizer_tools.sentencepiece_model import build_sentencepiece; "
+        "print(hashlib.sha256(build_sentencepiece(read_vocabulary(sys.argv[1])).proto).hexdigest())"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script, str(tmp_path)],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={**os.environ, "PYTHONHASHSEED": "12345"},
+    )
     assert done.stdout.strip() == hashlib.sha256(model.proto).hexdigest()
 
 
@@ -186,10 +199,10 @@ def test_sentencepiece_normalises_as_our_reader_does(gpt2_model):
     processor = processor_of(gpt2_model)
     # NormalizerSpec: field 1 the name, field 2 the character map with its length as a varint.
     name = b"\x0a\x04gpt2\x12"
-    spec = gpt2_model.proto[gpt2_model.proto.rindex(name) + len(name):]
+    spec = gpt2_model.proto[gpt2_model.proto.rindex(name) + len(name) :]
     size = next(count for count, byte in enumerate(spec, start=1) if byte < 0x80)
     length = sum((byte & 0x7F) << 7 * place for place, byte in enumerate(spec[:size]))
-    charsmap = Charsmap(spec[size:size + length])
+    charsmap = Charsmap(spec[size : size + length])
     for text in itertools.islice(mixed_text(5), 40):
         assert charsmap.normalize(text.encode()).decode() == processor.normalize(text)
 
@@ -205,7 +218,7 @@ def test_vocabularies_without_contractions_or_merges():
 
 
 def test_a_token_that_merging_never_yields():
-    """"abc" is listed as a + bc, but ab merges first: SentencePiece must not make it either."""
+    """ "abc" is listed as a + bc, but ab merges first: SentencePiece must not make it either."""
     vocabulary = tiny(("a", "b"), ("b", "c"), ("a", "bc"))
     model = build_sentencepiece(vocabulary)
     assert model.unreachable == 1
@@ -218,7 +231,9 @@ def test_unusable_vocabularies():
     with pytest.raises(TokenizerError, match="mode 'X'"):
         build_sentencepiece(tiny(), "X")
     with pytest.raises(TokenizerError, match="distinct pieces"):
-        build_sentencepiece(BytePairVocabulary((*BYTE_SYMBOLS, "Ġx", " x"), (("Ġ", "x"),), (" x",), parse_special=False))
+        build_sentencepiece(
+            BytePairVocabulary((*BYTE_SYMBOLS, "Ġx", " x"), (("Ġ", "x"),), (" x",), parse_special=False)
+        )
 
 
 def test_beyond_reach_names_what_does_fail(models):

@@ -18,7 +18,17 @@ def folder(code, tmp_path):
 
 def test_build(folder, models, capfd):
     output, aliases = folder / "tokenizer.model", folder / "aliases.json"
-    arguments = ["tokenizer", "build", "--tokenizer", str(folder), "-o", str(output), "--aliases", str(aliases), "--json"]
+    arguments = [
+        "tokenizer",
+        "build",
+        "--tokenizer",
+        str(folder),
+        "-o",
+        str(output),
+        "--aliases",
+        str(aliases),
+        "--json",
+    ]
     assert run(arguments) == 0
     result = json.loads(capfd.readouterr().out)
     model = models["code"][1]
@@ -61,18 +71,30 @@ def test_report(folder, capfd, monkeypatch):
 
 def test_report_fails_over(folder, capfd):
     (folder / "text.txt").write_text("(''''''s", encoding="utf-8")
-    arguments = ["tokenizer", "report", "--tokenizer", str(folder), str(folder / "text.txt"), "--generated", "0", "--quiet"]
+    arguments = [
+        "tokenizer",
+        "report",
+        "--tokenizer",
+        str(folder),
+        str(folder / "text.txt"),
+        "--generated",
+        "0",
+        "--quiet",
+    ]
     assert run(arguments) == 0
     assert run([*arguments, "--fail-over", "0"]) == 3
     assert "not the reference's" in capfd.readouterr().err
 
 
-@pytest.mark.parametrize("arguments, code, message", [
-    (["--vocab", "v.json"], 2, "--merges"),
-    ([], 2, "--tokenizer"),
-    (["--tokenizer", "no/such"], 1, "no such file"),
-    (["--mode", "X"], 2, "'X'"),
-])
+@pytest.mark.parametrize(
+    "arguments, code, message",
+    [
+        (["--vocab", "v.json"], 2, "--merges"),
+        ([], 2, "--tokenizer"),
+        (["--tokenizer", "no/such"], 1, "no such file"),
+        (["--mode", "X"], 2, "'X'"),
+    ],
+)
 def test_usage(arguments, code, message, capfd):
     assert run(["tokenizer", "report", *arguments]) == code
     assert message in capfd.readouterr().err

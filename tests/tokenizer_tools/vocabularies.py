@@ -32,14 +32,29 @@ def gpt2_folder() -> Path:
 def mixed_text(seed: int, count: int = 600) -> list[str]:
     """Documents of the sentences above, with every kind of white space between them."""
     chance = random.Random(seed)
-    spaces = (" ", " ", "\n", "\n\n", "\n\n\n", "\r\n", "\t", "\n\t", "  ", "\u3000", "\u3000\u3000", "\xa0", " \xa0", "\u2009")
+    spaces = (
+        " ",
+        " ",
+        "\n",
+        "\n\n",
+        "\n\n\n",
+        "\r\n",
+        "\t",
+        "\n\t",
+        "  ",
+        "\u3000",
+        "\u3000\u3000",
+        "\xa0",
+        " \xa0",
+        "\u2009",
+    )
     return ["".join(part for _ in range(6) for part in (_stretch(chance), chance.choice(spaces))) for _ in range(count)]
 
 
 def _stretch(chance: random.Random) -> str:
     sentence = chance.choice(SENTENCES)
     start = chance.randrange(len(sentence))
-    return sentence[start:start + chance.randint(5, 60)]
+    return sentence[start : start + chance.randint(5, 60)]
 
 
 def code_text(limit: int = 400_000) -> list[str]:

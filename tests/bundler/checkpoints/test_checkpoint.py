@@ -35,16 +35,23 @@ def folder(pristine, tmp_path):
     return shutil.copytree(pristine, tmp_path / "model")
 
 
-@pytest.mark.parametrize("fields", [
-    {},
-    {"n_inner": 20, "layer_norm_epsilon": 1e-3},
-    {"scale_attn_weights": False},
-    {"scale_attn_by_inverse_layer_idx": True},
-    {"reorder_and_upcast_attn": False, "tie_word_embeddings": False},
-    {"n_head": 1}, {"n_head": 12, "n_layer": 1},
-    *({"activation_function": name} for name in
-      ("gelu", "gelu_fast", "gelu_pytorch_tanh", "quick_gelu", "relu", "silu", "swish", "tanh")),
-], ids=str)
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {},
+        {"n_inner": 20, "layer_norm_epsilon": 1e-3},
+        {"scale_attn_weights": False},
+        {"scale_attn_by_inverse_layer_idx": True},
+        {"reorder_and_upcast_attn": False, "tie_word_embeddings": False},
+        {"n_head": 1},
+        {"n_head": 12, "n_layer": 1},
+        *(
+            {"activation_function": name}
+            for name in ("gelu", "gelu_fast", "gelu_pytorch_tanh", "quick_gelu", "relu", "silu", "swish", "tanh")
+        ),
+    ],
+    ids=str,
+)
 def test_logits_equal_transformers(tmp_path, fields):
     checkpoint = assert_same_as_transformers(write_model(tmp_path, **fields))
     assert checkpoint.architecture.tied_head == fields.get("tie_word_embeddings", True)
@@ -58,8 +65,9 @@ def test_upcast_attention_changes_only_roundings(folder):
     edit_config(folder, reorder_and_upcast_attn=True)
     ids = torch.arange(24)[None]
     original = GPT2LMHeadModel.from_pretrained(folder, attn_implementation="eager").eval()
-    torch.testing.assert_close(open_checkpoint(folder).reference_model()(ids).logits, original(ids).logits,
-                               rtol=0, atol=1e-5)
+    torch.testing.assert_close(
+        open_checkpoint(folder).reference_model()(ids).logits, original(ids).logits, rtol=0, atol=1e-5
+    )
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
@@ -88,12 +96,17 @@ def test_bin_from_before_zip_files_is_read(folder):
 
 def test_names_without_prefix_and_saved_masks(tmp_path):
     write_model(tmp_path, GPT2Model)
-    edit_weights(tmp_path, lambda tensors: tensors.update(
-        {"h.0.attn.bias": torch.ones(1, 1, 24, 24), "h.1.attn.masked_bias": torch.tensor(-1e4)}))
+    edit_weights(
+        tmp_path,
+        lambda tensors: tensors.update(
+            {"h.0.attn.bias": torch.ones(1, 1, 24, 24), "h.1.attn.masked_bias": torch.tensor(-1e4)}
+        ),
+    )
     checkpoint = assert_same_as_transformers(tmp_path)
     assert checkpoint.names() == list(checkpoint.architecture.tensor_shapes())
-    assert all(tuple(checkpoint.tensor(name).shape) == shape
-               for name, shape in checkpoint.architecture.tensor_shapes().items())
+    assert all(
+        tuple(checkpoint.tensor(name).shape) == shape for name, shape in checkpoint.architecture.tensor_shapes().items()
+    )
 
 
 def test_second_head_is_left_out(tmp_path):
@@ -121,8 +134,12 @@ def test_lone_head_serves_as_embedding(folder):
 
 def test_other_names_of_config_fields(folder):
     config = json.loads((folder / "config.json").read_text())
-    for old, new in {"n_embd": "hidden_size", "n_layer": "num_hidden_layers", "n_head": "num_attention_heads",
-                     "n_positions": "max_position_embeddings"}.items():
+    for old, new in {
+        "n_embd": "hidden_size",
+        "n_layer": "num_hidden_layers",
+        "n_head": "num_attention_heads",
+        "n_positions": "max_position_embeddings",
+    }.items():
         config[new] = config.pop(old)
     (folder / "config.json").write_text(json.dumps(config))
     architecture = assert_same_as_transformers(folder).architecture
@@ -163,8 +180,11 @@ def test_one_tensor_of_a_huge_checkpoint_costs_little(tmp_path, format):
     config = GPT2Config(n_embd=4096, n_layer=8, n_head=32)
     config.save_pretrained(tmp_path)
     with torch.device("meta"):
-        shapes = {name: tensor.shape for name, tensor in GPT2LMHeadModel(config).state_dict().items()
-                  if name != "lm_head.weight"}
+        shapes = {
+            name: tensor.shape
+            for name, tensor in GPT2LMHeadModel(config).state_dict().items()
+            if name != "lm_head.weight"
+        }
     if format == "safetensors":
         header, end = {}, 0
         for name, shape in shapes.items():

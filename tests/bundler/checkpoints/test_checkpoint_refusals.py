@@ -32,8 +32,9 @@ def refused(source, match, error=BundleError, **options):
     assert type(caught.value) is error
 
 
-@pytest.mark.parametrize("source", [
-    "/no/such/folder", "./model", "a/b/c", "gone/ckpt.pt", "https://huggingface.co/gpt2", ""])
+@pytest.mark.parametrize(
+    "source", ["/no/such/folder", "./model", "a/b/c", "gone/ckpt.pt", "https://huggingface.co/gpt2", ""]
+)
 def test_neither_path_nor_hub_id(source):
     refused(source, "does not exist: .*or a hub id with its owner, such as openai-community/gpt2|is no checkpoint")
 
@@ -57,30 +58,34 @@ def test_revision_of_a_path(folder):
     refused(folder, "only hub models have revisions", OptionError, revision="main")
 
 
-@pytest.mark.parametrize("fields, match", [
-    ({"model_type": "llama"}, "model_type 'llama'; only GPT-2"),
-    ({"model_type": None}, "no model_type"),
-    ({"n_head": 5}, "n_embd 12 is not divisible by n_head 5"),
-    ({"n_head": 0}, "n_head is 0; a positive whole number"),
-    ({"n_layer": 2.0}, r"n_layer is 2\.0"),
-    ({"n_layer": True}, "n_layer is True"),
-    ({"n_embd": "12"}, "n_embd is '12'"),
-    ({"vocab_size": -1}, "vocab_size is -1"),
-    ({"n_positions": None}, "n_positions is None"),
-    ({"n_inner": 0}, "n_inner is 0"),
-    ({"layer_norm_epsilon": 0}, "layer_norm_epsilon is 0"),
-    ({"layer_norm_epsilon": float("nan")}, "layer_norm_epsilon is nan"),
-    ({"scale_attn_weights": 1}, "scale_attn_weights is 1; true or false"),
-    ({"reorder_and_upcast_attn": "no"}, "reorder_and_upcast_attn is 'no'"),
-    ({"tie_word_embeddings": None}, "tie_word_embeddings is None"),
-    ({"activation_function": "mish"}, "activation_function is 'mish'; supported are gelu_new, "),
-    ({"activation_function": ["gelu"]}, "activation_function is"),
-    ({"add_cross_attention": True}, "add_cross_attention, which adds cross-attention"),
-    ({"is_causal": False}, "is_causal, which lets tokens see"),
-    ({"sliding_window": 4}, "sliding_window, which limits"),
-    ({"quantization_config": {"bits": 4}}, "already quantised.*Give the checkpoint it was quantised from"),
-    ({"auto_map": {"AutoModel": "code.Model"}}, "Python code.*never run"),
-], ids=str)
+@pytest.mark.parametrize(
+    "fields, match",
+    [
+        ({"model_type": "llama"}, "model_type 'llama'; only GPT-2"),
+        ({"model_type": None}, "no model_type"),
+        ({"n_head": 5}, "n_embd 12 is not divisible by n_head 5"),
+        ({"n_head": 0}, "n_head is 0; a positive whole number"),
+        ({"n_layer": 2.0}, r"n_layer is 2\.0"),
+        ({"n_layer": True}, "n_layer is True"),
+        ({"n_embd": "12"}, "n_embd is '12'"),
+        ({"vocab_size": -1}, "vocab_size is -1"),
+        ({"n_positions": None}, "n_positions is None"),
+        ({"n_inner": 0}, "n_inner is 0"),
+        ({"layer_norm_epsilon": 0}, "layer_norm_epsilon is 0"),
+        ({"layer_norm_epsilon": float("nan")}, "layer_norm_epsilon is nan"),
+        ({"scale_attn_weights": 1}, "scale_attn_weights is 1; true or false"),
+        ({"reorder_and_upcast_attn": "no"}, "reorder_and_upcast_attn is 'no'"),
+        ({"tie_word_embeddings": None}, "tie_word_embeddings is None"),
+        ({"activation_function": "mish"}, "activation_function is 'mish'; supported are gelu_new, "),
+        ({"activation_function": ["gelu"]}, "activation_function is"),
+        ({"add_cross_attention": True}, "add_cross_attention, which adds cross-attention"),
+        ({"is_causal": False}, "is_causal, which lets tokens see"),
+        ({"sliding_window": 4}, "sliding_window, which limits"),
+        ({"quantization_config": {"bits": 4}}, "already quantised.*Give the checkpoint it was quantised from"),
+        ({"auto_map": {"AutoModel": "code.Model"}}, "Python code.*never run"),
+    ],
+    ids=str,
+)
 def test_configs(folder, fields, match):
     edit_config(folder, **fields)
     refused(folder, match)
@@ -116,18 +121,22 @@ def test_a_billion_layers_cost_nothing(folder):
     refused(folder, "config says 1000000000 layers, but the weights hold 28 tensors")
 
 
-@pytest.mark.parametrize("fields, match", [
-    ({"vocab_size": 96}, r"wte.weight has the shape \[97, 12\], but its config makes it \[96, 12\]"),
-    ({"n_inner": 20}, r"h.0.mlp.c_fc.weight has the shape \[12, 48\], but its config makes it \[12, 20\]"),
-])
+@pytest.mark.parametrize(
+    "fields, match",
+    [
+        ({"vocab_size": 96}, r"wte.weight has the shape \[97, 12\], but its config makes it \[96, 12\]"),
+        ({"n_inner": 20}, r"h.0.mlp.c_fc.weight has the shape \[12, 48\], but its config makes it \[12, 20\]"),
+    ],
+)
 def test_wrong_shapes(folder, fields, match):
     edit_config(folder, **fields)
     refused(folder, match)
 
 
 def test_a_head_of_another_size_is_not_taken_for_tied(folder):
-    edit_weights(folder, lambda tensors: tensors.update(
-        {"lm_head.weight": tensors["transformer.wte.weight"][:5].clone()}))
+    edit_weights(
+        folder, lambda tensors: tensors.update({"lm_head.weight": tensors["transformer.wte.weight"][:5].clone()})
+    )
     refused(folder, r"lm_head.weight has the shape \[5, 12\]")
 
 
@@ -148,8 +157,9 @@ def test_not_finite_weights(folder, bad):
 
 
 def test_float64_that_overflows_float32(folder):
-    edit_weights(folder, lambda tensors: tensors.update(
-        {"transformer.ln_f.bias": torch.full((12,), 1e300, dtype=torch.float64)}))
+    edit_weights(
+        folder, lambda tensors: tensors.update({"transformer.ln_f.bias": torch.full((12,), 1e300, dtype=torch.float64)})
+    )
     with pytest.raises(BundleError, match="ln_f.bias in .* has 12 NaN or infinite values"):
         open_checkpoint(folder).check_finite()
 
@@ -158,7 +168,9 @@ def test_vocabulary_larger_than_the_embedding(folder):
     checkpoint = open_checkpoint(folder)
     checkpoint.check_vocabulary(97)
     checkpoint.check_vocabulary(5)
-    with pytest.raises(BundleError, match="has 98 tokens, as transformers reads it, but the embedding of model has 97 rows"):
+    with pytest.raises(
+        BundleError, match="has 98 tokens, as transformers reads it, but the embedding of model has 97 rows"
+    ):
         checkpoint.check_vocabulary(98)
 
 
@@ -212,15 +224,19 @@ def test_bin_that_holds_no_state_dict(folder):
     refused(folder, "does not hold named tensors")
 
 
-@pytest.mark.parametrize("weight_map, match", [
-    (None, "has no weight_map"),
-    ({}, "has no weight_map"),
-    ({"transformer.wte.weight": "../secret.safetensors"}, "names the shard '../secret.safetensors'"),
-    ({"transformer.wte.weight": "/etc/passwd"}, "names the shard '/etc/passwd'"),
-    ({"transformer.wte.weight": "shard.bin"}, "names the shard 'shard.bin'"),
-    ({"transformer.wte.weight": "gone.safetensors"}, "gone.safetensors is missing, though"),
-    ({"nothing": "part.safetensors"}, "part.safetensors does not hold nothing, though"),
-], ids=str)
+@pytest.mark.parametrize(
+    "weight_map, match",
+    [
+        (None, "has no weight_map"),
+        ({}, "has no weight_map"),
+        ({"transformer.wte.weight": "../secret.safetensors"}, "names the shard '../secret.safetensors'"),
+        ({"transformer.wte.weight": "/etc/passwd"}, "names the shard '/etc/passwd'"),
+        ({"transformer.wte.weight": "shard.bin"}, "names the shard 'shard.bin'"),
+        ({"transformer.wte.weight": "gone.safetensors"}, "gone.safetensors is missing, though"),
+        ({"nothing": "part.safetensors"}, "part.safetensors does not hold nothing, though"),
+    ],
+    ids=str,
+)
 def test_broken_index(folder, weight_map, match):
     (folder / "model.safetensors").rename(folder / "part.safetensors")
     (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": weight_map}))
@@ -240,6 +256,8 @@ def test_vocabulary_is_asked_for_when_needed(folder, tmp_path):
 
 
 def test_opening_needs_no_transformers(folder):
-    code = ("import sys; from bundler.checkpoints.checkpoint import open_checkpoint; open_checkpoint(sys.argv[1]).check_finite(); "
-            "assert 'transformers' not in sys.modules")
+    code = (
+        "import sys; from bundler.checkpoints.checkpoint import open_checkpoint; open_checkpoint(sys.argv[1]).check_finite(); "
+        "assert 'transformers' not in sys.modules"
+    )
     subprocess.run([sys.executable, "-c", code, folder], check=True)

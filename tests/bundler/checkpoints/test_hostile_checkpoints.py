@@ -22,13 +22,20 @@ def outcomes(tmp_path_factory):
     results, left, tests = {}, list(HOSTILE), Path(__file__).parents[2]
     while left:
         done = subprocess.run(
-            [sys.executable, "-W", "ignore", tests / "open_hostile.py", tmp_path_factory.mktemp("hostile")], text=True, capture_output=True,
-            input="".join(json.dumps(name) + "\n" for name in left), env={**os.environ, "PYTHONPATH": f"{tests.parent}:{tests}"})
+            [sys.executable, "-W", "ignore", tests / "open_hostile.py", tmp_path_factory.mktemp("hostile")],
+            text=True,
+            capture_output=True,
+            input="".join(json.dumps(name) + "\n" for name in left),
+            env={**os.environ, "PYTHONPATH": f"{tests.parent}:{tests}"},
+        )
         lines = [json.loads(line) for line in done.stdout.splitlines()]
         assert lines, done.stderr
         results |= {line["name"]: line for line in lines}
         if "error" not in lines[-1]:
-            results[lines[-1]["name"]] = {"error": "", "traceback": f"ended with {done.returncode}: {done.stderr[-2000:]}"}
+            results[lines[-1]["name"]] = {
+                "error": "",
+                "traceback": f"ended with {done.returncode}: {done.stderr[-2000:]}",
+            }
         left = [name for name in left if name not in results]
     return results
 
@@ -62,10 +69,17 @@ def test_the_harmful_pickle_would_run(tmp_path):
     assert (tmp_path / CODE_RUN).is_dir()
 
 
-@pytest.mark.parametrize("name", [
-    *(name for name in HOSTILE if name.startswith("model.safetensors: the prefix")),
-    "model.safetensors: a symlink to the file elsewhere", "shards: sound", "pytorch_model.bin: sound", "pytorch_model.bin: sound, from before 1.6",
-    "ckpt.pt: sound"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        *(name for name in HOSTILE if name.startswith("model.safetensors: the prefix")),
+        "model.safetensors: a symlink to the file elsewhere",
+        "shards: sound",
+        "pytorch_model.bin: sound",
+        "pytorch_model.bin: sound, from before 1.6",
+        "ckpt.pt: sound",
+    ],
+)
 def test_what_is_sound_has_its_weights(tmp_path, name):
     checkpoint = open_checkpoint(write_hostile(name, tmp_path / "model"))
     expected = tensors(prefix="")

@@ -15,9 +15,16 @@ from bundler.checkpoints.hub_id import HubAccess
 from bundler.errors import BundleError, OptionError
 
 OLD, NEW = "a" * 40, "b" * 40
-UNWANTED = {"tf_model.h5": b"tf", "flax_model.msgpack": b"flax", "rust_model.ot": b"rust", "README.md": b"#",
-            "onnx/model.onnx": b"onnx", "64.tflite": b"tflite", "model.fp16.safetensors": b"fp16",
-            "pytorch_model.bin": b"pickle"}
+UNWANTED = {
+    "tf_model.h5": b"tf",
+    "flax_model.msgpack": b"flax",
+    "rust_model.ot": b"rust",
+    "README.md": b"#",
+    "onnx/model.onnx": b"onnx",
+    "64.tflite": b"tflite",
+    "model.fp16.safetensors": b"fp16",
+    "pytorch_model.bin": b"pickle",
+}
 
 
 def files_of(folder):
@@ -30,8 +37,12 @@ def models(tmp_path_factory):
     sharded = write_model(root / "sharded", shard_size="6KB")
     pickled = write_model(root / "pickled", shard_size="6KB")
     rewrite_as_bin(pickled)
-    return {"single": files_of(write_model(root / "single")), "older": files_of(write_model(root / "older", n_layer=1)),
-            "sharded": files_of(sharded), "pickled": files_of(pickled)}
+    return {
+        "single": files_of(write_model(root / "single")),
+        "older": files_of(write_model(root / "older", n_layer=1)),
+        "sharded": files_of(sharded),
+        "pickled": files_of(pickled),
+    }
 
 
 @pytest.fixture
@@ -39,12 +50,14 @@ def hub(models, tmp_path, monkeypatch):
     with running_hub() as hub:
         hub.repositories["someone/gpt2"] = Repository(
             {OLD: models["older"], NEW: {**models["single"], **UNWANTED, "tokenizer.json": b"{ }"}},
-            {"main": NEW, "v1": OLD})
+            {"main": NEW, "v1": OLD},
+        )
         hub.repositories["someone/sharded"] = Repository({NEW: {**models["sharded"], **UNWANTED}}, {"main": NEW})
         hub.repositories["someone/pickled"] = Repository({NEW: models["pickled"]}, {"main": NEW})
         monkeypatch.setattr(constants, "ENDPOINT", hub.url)
-        monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE",
-                            hub.url + "/{repo_id}/resolve/{revision}/{filename}")
+        monkeypatch.setattr(
+            constants, "HUGGINGFACE_CO_URL_TEMPLATE", hub.url + "/{repo_id}/resolve/{revision}/{filename}"
+        )
         monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
         monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(tmp_path / "token"))
         monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
@@ -63,8 +76,14 @@ def refused(match, source, error=BundleError, **options):
 
 def test_only_what_is_read_is_downloaded(hub):
     checkpoint = open_checkpoint("someone/gpt2", hub=HubAccess(quiet=True))
-    assert hub.downloaded() == {"config.json", "generation_config.json", "vocab.json", "merges.txt", "tokenizer.json",
-                                "model.safetensors"}
+    assert hub.downloaded() == {
+        "config.json",
+        "generation_config.json",
+        "vocab.json",
+        "merges.txt",
+        "tokenizer.json",
+        "model.safetensors",
+    }
     assert (checkpoint.source.kind, checkpoint.source.name, checkpoint.source.revision) == ("hub", "someone/gpt2", NEW)
     assert checkpoint.architecture.layers == 2 and checkpoint.folder == checkpoint.source.path
     checkpoint.check_finite()
@@ -85,9 +104,16 @@ def test_shards(hub, name, suffix):
     assert {file for file in hub.downloaded() if file.endswith((".safetensors", ".bin"))} == shards
 
 
-@pytest.mark.parametrize("source, revision, commit", [
-    ("someone/gpt2@v1", None, OLD), ("someone/gpt2", "v1", OLD), ("someone/gpt2@v1", "v1", OLD),
-    ("someone/gpt2@main", None, NEW), (f"someone/gpt2@{OLD}", None, OLD)])
+@pytest.mark.parametrize(
+    "source, revision, commit",
+    [
+        ("someone/gpt2@v1", None, OLD),
+        ("someone/gpt2", "v1", OLD),
+        ("someone/gpt2@v1", "v1", OLD),
+        ("someone/gpt2@main", None, NEW),
+        (f"someone/gpt2@{OLD}", None, OLD),
+    ],
+)
 def test_revision_is_resolved_to_a_commit(hub, source, revision, commit):
     checkpoint = open_checkpoint(source, revision=revision)
     assert checkpoint.source.revision == commit
@@ -156,14 +182,29 @@ def test_it_is_said_before_the_hub_is_asked(hub):
     assert asked == [(f"asking the hub, {hub.url}, for someone/gpt2", [])]
 
 
-@pytest.mark.parametrize("source, sentence", [
-    ("out/smaple", "out has no smaple. Did you mean out/sample[?] It is not taken for a hub id, because out is here. Give a checkpoint folder"),
-    ("out/other", "out has no other. It is not taken"),
-    ("smaple", "this folder has no smaple. Give a checkpoint folder, a nanoGPT ckpt.pt, or a hub id with its owner"),
-    ("uot/sample/x", "this folder has no uot. Did you mean out[?] Give"), ("./out/gpt2", "out has no gpt2. Give"), ("../someone/gpt2", r"\.\. has no someone"),
-    ("gone/model.task", "this folder has no gone"), ("~nobody-here/gpt2", "this folder has no ~nobody-here"), ("file/gpt2", "file has no gpt2"),
-    ("gpt2", ".*The hub's model is openai-community/gpt2; give that"), ("gpt2@main", ".*The hub's model is openai-community/gpt2@main"),
-    ("distilgpt2", ".*The hub's model is distilbert/distilgpt2")])
+@pytest.mark.parametrize(
+    "source, sentence",
+    [
+        (
+            "out/smaple",
+            "out has no smaple. Did you mean out/sample[?] It is not taken for a hub id, because out is here. Give a checkpoint folder",
+        ),
+        ("out/other", "out has no other. It is not taken"),
+        (
+            "smaple",
+            "this folder has no smaple. Give a checkpoint folder, a nanoGPT ckpt.pt, or a hub id with its owner",
+        ),
+        ("uot/sample/x", "this folder has no uot. Did you mean out[?] Give"),
+        ("./out/gpt2", "out has no gpt2. Give"),
+        ("../someone/gpt2", r"\.\. has no someone"),
+        ("gone/model.task", "this folder has no gone"),
+        ("~nobody-here/gpt2", "this folder has no ~nobody-here"),
+        ("file/gpt2", "file has no gpt2"),
+        ("gpt2", ".*The hub's model is openai-community/gpt2; give that"),
+        ("gpt2@main", ".*The hub's model is openai-community/gpt2@main"),
+        ("distilgpt2", ".*The hub's model is distilbert/distilgpt2"),
+    ],
+)
 def test_a_mistyped_path_stays_here(hub, tmp_path, monkeypatch, source, sentence):
     (tmp_path / "here" / "out" / "sample").mkdir(parents=True)
     (tmp_path / "here" / "file").touch()
@@ -190,7 +231,11 @@ def test_offline_works_from_the_cache(hub, monkeypatch, by):
     again = open_checkpoint("someone/gpt2", hub=access)
     assert again.source == opened.source
     open_checkpoint("someone/sharded", hub=access).check_finite()
-    refused("someone/pickled at 'main' is not complete in the cache .* and offline .* nothing is downloaded", "someone/pickled", hub=access)
+    refused(
+        "someone/pickled at 'main' is not complete in the cache .* and offline .* nothing is downloaded",
+        "someone/pickled",
+        hub=access,
+    )
     refused("nothing is downloaded. Go online for it once", "someone/gpt2@v1", hub=access)
     (opened.folder / "model.safetensors").unlink()
     refused("someone/gpt2 at 'main' is not complete in the cache", "someone/gpt2", hub=access)
@@ -201,8 +246,10 @@ def test_no_network(hub, monkeypatch):
     open_checkpoint("someone/gpt2")
     monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")
     assert open_checkpoint("someone/gpt2").source.revision == NEW
-    refused("someone/pickled is no folder here, and http://127.0.0.1:9 cannot be reached .*Check the network",
-            "someone/pickled")
+    refused(
+        "someone/pickled is no folder here, and http://127.0.0.1:9 cannot be reached .*Check the network",
+        "someone/pickled",
+    )
 
 
 def test_models_that_cannot_be_used_cost_no_download_of_weights(hub, tmp_path):
@@ -239,8 +286,13 @@ print(open_checkpoint("someone/gpt2").source.revision)
 def test_environment_variables(hub, tmp_path):
     """HF_ENDPOINT, HF_HOME, HF_TOKEN and HF_HUB_OFFLINE as a user sets them, in processes of their own."""
     hub.repositories["someone/gpt2"].gated = True
-    environment = {**os.environ, "HF_ENDPOINT": hub.url, "HF_HOME": str(tmp_path / "home"), "HF_TOKEN": "hf_right",
-                   "PYTHONPATH": os.getcwd()}
+    environment = {
+        **os.environ,
+        "HF_ENDPOINT": hub.url,
+        "HF_HOME": str(tmp_path / "home"),
+        "HF_TOKEN": "hf_right",
+        "PYTHONPATH": os.getcwd(),
+    }
     run = [sys.executable, "-c", PROGRAM]
     online = subprocess.run(run, env=environment, capture_output=True, text=True)
     assert online.stdout.strip() == NEW, online.stderr

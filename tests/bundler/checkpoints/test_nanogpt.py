@@ -81,7 +81,9 @@ def test_saved_causal_mask_is_dropped(tmp_path):
 def test_padded_vocabulary(tmp_path):
     path, _, _ = write_checkpoint(tmp_path)
     open_checkpoint(path).check_vocabulary(57)
-    with pytest.raises(BundleError, match="has 65 tokens, as transformers reads it, but the embedding of .* has 64 rows"):
+    with pytest.raises(
+        BundleError, match="has 65 tokens, as transformers reads it, but the embedding of .* has 64 rows"
+    ):
         open_checkpoint(path).check_vocabulary(65)
 
 
@@ -139,20 +141,26 @@ def widen(checkpoint):
     checkpoint["model"]["transformer.h.1.mlp.c_fc.weight"] = torch.ones(50, 12)
 
 
-@pytest.mark.parametrize("arguments, change, match", [
-    ({}, pop_model, "is not nanoGPT's: it holds a dict with 'model_args', .* where a dict with 'model'"),
-    ({}, pop_block_size, "model_args lacks block_size"),
-    ({}, pop_layer_norm, r"lacks 1 tensor \(h.1.ln_2.weight\)"),
-    ({}, widen, r"h.1.mlp.c_fc.weight has the shape \[12, 50\], but its config makes it \[12, 48\]"),
-    ({"n_kv_head": 1}, None, "model_args has 'n_kv_head', which nanoGPT's GPT does not know"),
-    ({"n_head": 5}, None, "n_embd 12 is not divisible by n_head 5"),
-    ({"bias": False}, lambda checkpoint: checkpoint["model"].update({"transformer.ln_f.bias": torch.ones(12)}),
-     "holds transformer.ln_f.bias although its model_args say bias=False"),
-    ({}, lambda checkpoint: checkpoint["model_args"].update(block_size=0), "block_size 0; a positive whole number"),
-    ({}, lambda checkpoint: checkpoint["model_args"].update(n_layer=10**9), "config says 1000000000 layers"),
-    ({}, lambda checkpoint: checkpoint["model_args"].update(bias="yes"), "bias 'yes'; True or False"),
-    ({}, lambda checkpoint: checkpoint.update(config=Path("x")), "cannot be loaded without running code"),
-])
+@pytest.mark.parametrize(
+    "arguments, change, match",
+    [
+        ({}, pop_model, "is not nanoGPT's: it holds a dict with 'model_args', .* where a dict with 'model'"),
+        ({}, pop_block_size, "model_args lacks block_size"),
+        ({}, pop_layer_norm, r"lacks 1 tensor \(h.1.ln_2.weight\)"),
+        ({}, widen, r"h.1.mlp.c_fc.weight has the shape \[12, 50\], but its config makes it \[12, 48\]"),
+        ({"n_kv_head": 1}, None, "model_args has 'n_kv_head', which nanoGPT's GPT does not know"),
+        ({"n_head": 5}, None, "n_embd 12 is not divisible by n_head 5"),
+        (
+            {"bias": False},
+            lambda checkpoint: checkpoint["model"].update({"transformer.ln_f.bias": torch.ones(12)}),
+            "holds transformer.ln_f.bias although its model_args say bias=False",
+        ),
+        ({}, lambda checkpoint: checkpoint["model_args"].update(block_size=0), "block_size 0; a positive whole number"),
+        ({}, lambda checkpoint: checkpoint["model_args"].update(n_layer=10**9), "config says 1000000000 layers"),
+        ({}, lambda checkpoint: checkpoint["model_args"].update(bias="yes"), "bias 'yes'; True or False"),
+        ({}, lambda checkpoint: checkpoint.update(config=Path("x")), "cannot be loaded without running code"),
+    ],
+)
 def test_refusals(tmp_path, arguments, change, match):
     path, _, _ = write_checkpoint(tmp_path, change=change or (lambda checkpoint: None), **arguments)
     with pytest.raises(BundleError, match=match):

@@ -32,9 +32,20 @@ TITLE = "\x1b]0;owned\x07"  # sets the title of a terminal's window
 ODD = f"[bold]x[/]{TITLE}\n\t\u202e|<b>`*_\udcff"
 
 
-@pytest.mark.parametrize("text, shown", [
-    ("Ünï 日本\u3000語 👍 [bold]", "Ünï 日本\u3000語 👍 [bold]"), ("a\nb\tc", r"a\nb\tc"), (TITLE, r"\x1b]0;owned\x07"), ("\x9b2J", r"\x9b2J"),
-    ("\u202eexe.gpj", r"\u202eexe.gpj"), ("\udcff", r"\xff"), ("\ud800", r"\ud800"), ("\U000e0041", r"\U000e0041"), ("", "")])
+@pytest.mark.parametrize(
+    "text, shown",
+    [
+        ("Ünï 日本\u3000語 👍 [bold]", "Ünï 日本\u3000語 👍 [bold]"),
+        ("a\nb\tc", r"a\nb\tc"),
+        (TITLE, r"\x1b]0;owned\x07"),
+        ("\x9b2J", r"\x9b2J"),
+        ("\u202eexe.gpj", r"\u202eexe.gpj"),
+        ("\udcff", r"\xff"),
+        ("\ud800", r"\ud800"),
+        ("\U000e0041", r"\U000e0041"),
+        ("", ""),
+    ],
+)
 def test_printable(text, shown):
     assert printable(text) == shown and printable(shown) == shown
 
@@ -61,7 +72,12 @@ def test_errors_are_shown_with_escapes(tmp_path, capfd):
     assert run(["verify", "--against", ODD, "--quant", ODD, ODD]) == 1
     assert run([ODD]) == 2 and run(["build", "x", "-o", "y", "--prefill", ODD]) == 2
     shown = capfd.readouterr().err
-    assert "\x1b" not in shown and "\u202e" not in shown and "Traceback" not in shown and shown.count(r"\x1b]0;owned\x07") >= 5
+    assert (
+        "\x1b" not in shown
+        and "\u202e" not in shown
+        and "Traceback" not in shown
+        and shown.count(r"\x1b]0;owned\x07") >= 5
+    )
 
 
 def test_the_doctor_shows_names_as_they_are(tmp_path, capfd):
@@ -74,9 +90,16 @@ def test_the_doctor_shows_names_as_they_are(tmp_path, capfd):
     assert json.loads("{" + object_)["file"] == str(path)
 
 
-@pytest.mark.parametrize("output, options, match", [
-    (b"a\nb", {}, "printable characters"), (b"\x1b]0;x\x07", {}, "printable characters"), (b"\xff", {}, "not UTF-8, and the converter"),
-    (b"fine", {"name": "a\u202eb"}, "printable characters"), (b"fine", {"name": "\udcff"}, "printable characters")])
+@pytest.mark.parametrize(
+    "output, options, match",
+    [
+        (b"a\nb", {}, "printable characters"),
+        (b"\x1b]0;x\x07", {}, "printable characters"),
+        (b"\xff", {}, "not UTF-8, and the converter"),
+        (b"fine", {"name": "a\u202eb"}, "printable characters"),
+        (b"fine", {"name": "\udcff"}, "printable characters"),
+    ],
+)
 def test_names_that_no_bundle_can_have_are_refused_before_the_work(tmp_path, output, options, match):
     with pytest.raises(BundleError, match=match):
         plan_build(BuildOptions("nowhere", tmp_path / os.fsdecode(output), **options))
@@ -96,16 +119,27 @@ def test_a_model_folder_may_have_any_name(tiny_checkpoint, tmp_path, name):
 
 
 MANIFEST = {
-    "name": "x", "source": {"name": ODD, "revision": ODD, "files": {"a<b>": "0" * 64}}, "recipe": "int8", "context": 8, "prefill": [4],
+    "name": "x",
+    "source": {"name": ODD, "revision": ODD, "files": {"a<b>": "0" * 64}},
+    "recipe": "int8",
+    "context": 8,
+    "prefill": [4],
     "architecture": {"layers": 1, "width": 4, "inner": 4, "vocabulary": 4, "positions": 4, "tied_head": True},
-    "start_token": "<|start\x1b|>", "stop_tokens": ["`|"], "bytes": {"task": 1, "litertlm": 1, "tflite": 1}, "tools": {"torch": "2"},
+    "start_token": "<|start\x1b|>",
+    "stop_tokens": ["`|"],
+    "bytes": {"task": 1, "litertlm": 1, "tflite": 1},
+    "tools": {"torch": "2"},
     "tokenizer": {"vocabulary": 4, "parse_special": True, "alias_of": [], "mode": "T", "rows": 4},
-    "verification": [{"name": ODD, "passed": True, "found": ODD, "figures": {}}]}
+    "verification": [{"name": ODD, "passed": True, "found": ODD, "figures": {}}],
+}
 
 
 def test_documents_hold_names_as_text(tmp_path):
-    manifest = {**MANIFEST, "source": {**MANIFEST["source"], "name": ODD.replace("\udcff", ""), "revision": None}, "verification": [
-        {**MANIFEST["verification"][0], "name": "g", "found": ODD.replace("\udcff", "")}]}
+    manifest = {
+        **MANIFEST,
+        "source": {**MANIFEST["source"], "name": ODD.replace("\udcff", ""), "revision": None},
+        "verification": [{**MANIFEST["verification"][0], "name": "g", "found": ODD.replace("\udcff", "")}],
+    }
     write_documents(tmp_path, "[x](y)", manifest)
     card = (tmp_path / "MODEL_CARD.md").read_text(encoding="utf-8")
     rows = [line for line in card.splitlines() if line.startswith("|")]
@@ -118,13 +152,26 @@ def test_the_report_holds_names_as_text(tmp_path):
     clean = json.loads(json.dumps(MANIFEST).replace(r"\udcff", ""))
     write_report(tmp_path, clean, {"graph": 1}, tokens)
     page = (tmp_path / "report.html").read_text(encoding="utf-8")
-    assert "<b>" not in page and "\x1b" not in page and "\u202e" not in page and "[bold]x[/]" in page and "&lt;|start\\x1b|&gt;" in page
+    assert (
+        "<b>" not in page
+        and "\x1b" not in page
+        and "\u202e" not in page
+        and "[bold]x[/]" in page
+        and "&lt;|start\\x1b|&gt;" in page
+    )
 
 
 def test_an_adapters_card_is_one_document():
-    record = {"base": f"a: b\n---\n{ODD}", "text": ODD, "trainable_parameters": 1, "command": "task-bundler\n# heading", "config": {
-        "rank": 1, "targets": ["a*"], "steps": 1, "batch": 1, "context": 1, "seed": 1}}
-    record |= {f"held_out_perplexity{part}{error}": 1.0 for part in ("", "_before") for error in ("", "_standard_error")}
+    record = {
+        "base": f"a: b\n---\n{ODD}",
+        "text": ODD,
+        "trainable_parameters": 1,
+        "command": "task-bundler\n# heading",
+        "config": {"rank": 1, "targets": ["a*"], "steps": 1, "batch": 1, "context": 1, "seed": 1},
+    }
+    record |= {
+        f"held_out_perplexity{part}{error}": 1.0 for part in ("", "_before") for error in ("", "_standard_error")
+    }
     card = adapter_card("# [x]\n", record, "apache-2.0\nmodel: y")
     lines = card.encode().decode().splitlines()
     assert [number for number, line in enumerate(lines) if line == "---"] == [0, 4]
@@ -156,7 +203,7 @@ def test_json_that_python_does_not_read_is_said_by_every_package(tmp_path, text)
         read_vocabulary(tmp_path / "tokenizer.json")
     file = bytearray(encode_adapter(zero_adapter(Base(1, 4, (1.0,)), 16)))
     start = file.index(b'{"format"')
-    file[start:start + 8] = b'{"a":[[['
+    file[start : start + 8] = b'{"a":[[['
     with pytest.raises(LoraError, match="cannot be read"):
         decode_adapter(bytes(file))
 
@@ -166,15 +213,26 @@ def test_sizes_beyond_reason_are_refused():
         architecture_of({"model_type": "gpt2", "n_layer": 10**4000})
 
 
-@pytest.mark.parametrize("fields", [
-    {"target_modules": 5}, {"target_modules": "(["}, {"target_modules": ["c_attn"], "rank_pattern": ["x"]},
-    {"target_modules": ["c_attn"], "lora_alpha": 10**400}, {"target_modules": ["c_attn"], "layers_to_transform": 1.5}], ids=str)
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"target_modules": 5},
+        {"target_modules": "(["},
+        {"target_modules": ["c_attn"], "rank_pattern": ["x"]},
+        {"target_modules": ["c_attn"], "lora_alpha": 10**400},
+        {"target_modules": ["c_attn"], "layers_to_transform": 1.5},
+    ],
+    ids=str,
+)
 def test_an_adapters_config_of_other_kinds_is_said(tmp_path, fields):
     import numpy as np
     from safetensors.numpy import save_file
 
     (tmp_path / "adapter_config.json").write_text(json.dumps({"peft_type": "LORA", "r": 1, "lora_alpha": 1, **fields}))
-    save_file({"base_model.model.transformer.h.0.attn.c_attn.lora_A.weight": np.ones((1, 4), np.float32)}, tmp_path / "adapter_model.safetensors")
+    save_file(
+        {"base_model.model.transformer.h.0.attn.c_attn.lora_A.weight": np.ones((1, 4), np.float32)},
+        tmp_path / "adapter_model.safetensors",
+    )
     with pytest.raises(LoraError, match="(was|were) expected"):
         read_peft(tmp_path)
 
@@ -187,9 +245,14 @@ def test_an_alias_table_of_another_kind_is_said(tmp_path, aliases):
         _noted_aliases({"tokenizer": aliases}, tmp_path)
 
 
-@pytest.mark.parametrize("change, match", [
-    (lambda file: file["added_tokens"][0].update(content="\ud800"), "surrogate"), (lambda file: file.update(pre_tokenizer=["x"]), "was expected"),
-    (lambda file: file.update(normalizer=5), "was expected")])
+@pytest.mark.parametrize(
+    "change, match",
+    [
+        (lambda file: file["added_tokens"][0].update(content="\ud800"), "surrogate"),
+        (lambda file: file.update(pre_tokenizer=["x"]), "was expected"),
+        (lambda file: file.update(normalizer=5), "was expected"),
+    ],
+)
 def test_a_tokenizer_json_of_other_kinds_is_said(tmp_path, change, match):
     with open("gpt2_training/sample/tokenizer.json", encoding="utf-8") as stream:
         file = json.load(stream)
@@ -199,9 +262,15 @@ def test_a_tokenizer_json_of_other_kinds_is_said(tmp_path, change, match):
         read_vocabulary(tmp_path)
 
 
-@pytest.mark.parametrize("name, text, match", [
-    ("config.json", NUMBER, "cannot be read"), ("tokenizer.json", "{}", "cannot be read"), ("model.safetensors", "cut", "cannot be read"),
-    ("tokenizer.json", None, "has no tokenizer.json")])
+@pytest.mark.parametrize(
+    "name, text, match",
+    [
+        ("config.json", NUMBER, "cannot be read"),
+        ("tokenizer.json", "{}", "cannot be read"),
+        ("model.safetensors", "cut", "cannot be read"),
+        ("tokenizer.json", None, "has no tokenizer.json"),
+    ],
+)
 def test_sample_says_what_is_damaged(tiny_checkpoint, tmp_path, name, text, match):
     from gpt2_training.sample import load_sampler
 

@@ -91,13 +91,28 @@ def watched(inputs):
     lines = [*COMMANDS.values(), *(line for line, _ in REFUSED.values())]
     (inputs / "commands.json").write_text(json.dumps([line.format(port=port).split() for line in lines]))
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("HF_", "TRANSFORMERS_"))}
-    environment |= {"PYTHONPATH": os.pathsep.join([str(WATCHED), os.getcwd()]), "WATCHED_LOG": str(inputs / "log"),
-                    "HF_HOME": str(inputs / "home"), "HF_TOKEN": "hf_secret", "XDG_CACHE_HOME": str(inputs / "cache")}
+    environment |= {
+        "PYTHONPATH": os.pathsep.join([str(WATCHED), os.getcwd()]),
+        "WATCHED_LOG": str(inputs / "log"),
+        "HF_HOME": str(inputs / "home"),
+        "HF_TOKEN": "hf_secret",
+        "XDG_CACHE_HOME": str(inputs / "cache"),
+    }
     empty_web_runtime(inputs / "cache")
     calls = inputs / "calls"
-    tracer = [STRACE, "-f", "-qq", "--seccomp-bpf", "-e", "trace=connect,sendto", "-o", calls] if STRACE and can_trace() else []
-    done = subprocess.run([*tracer, sys.executable, WATCHED / "run_commands.py", "commands.json", "results.json"], cwd=inputs,
-                          env=environment, capture_output=True, text=True, stdin=subprocess.DEVNULL)
+    tracer = (
+        [STRACE, "-f", "-qq", "--seccomp-bpf", "-e", "trace=connect,sendto", "-o", calls]
+        if STRACE and can_trace()
+        else []
+    )
+    done = subprocess.run(
+        [*tracer, sys.executable, WATCHED / "run_commands.py", "commands.json", "results.json"],
+        cwd=inputs,
+        env=environment,
+        capture_output=True,
+        text=True,
+        stdin=subprocess.DEVNULL,
+    )
     assert done.returncode == 0, done.stderr
     results = json.loads((inputs / "results.json").read_text())
     return dict(zip([*COMMANDS, *REFUSED], results, strict=True)), calls if tracer else None, done.stderr
@@ -132,8 +147,14 @@ def test_native_code_speaks_to_nobody(watched):
     calls = watched[1]
     if calls is None:
         pytest.skip("needs strace, and leave to trace: apt-get install strace")
-    assert addresses('7 connect(3, {sa_family=AF_INET, sin_port=htons(443), sin_addr=inet_addr("1.2.3.4")}, 16) = 0') == [("443", "1.2.3.4")]
-    strangers = [(port, address) for port, address in addresses(calls.read_text()) if port == "53" or not re.match(r"127\.|::1$", address)]
+    assert addresses(
+        '7 connect(3, {sa_family=AF_INET, sin_port=htons(443), sin_addr=inet_addr("1.2.3.4")}, 16) = 0'
+    ) == [("443", "1.2.3.4")]
+    strangers = [
+        (port, address)
+        for port, address in addresses(calls.read_text())
+        if port == "53" or not re.match(r"127\.|::1$", address)
+    ]
     assert not strangers  # port 53 is that of name servers, which may be on this machine and ask on
 
 

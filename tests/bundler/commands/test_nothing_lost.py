@@ -19,8 +19,26 @@ from bundler.cli import run
 from bundler.system.written_files import foreign_files
 
 TEXT = "The keeper wrote: the sea is calm, the light is lit. " * 20
-PRETRAIN = ["--vocabulary", "300", "--context", "16", "--layers", "1", "--heads", "2", "--width", "16", "--batch", "2", "--threads", "1", "--steps", "4",
-            "--evaluate-every", "2"]
+PRETRAIN = [
+    "--vocabulary",
+    "300",
+    "--context",
+    "16",
+    "--layers",
+    "1",
+    "--heads",
+    "2",
+    "--width",
+    "16",
+    "--batch",
+    "2",
+    "--threads",
+    "1",
+    "--steps",
+    "4",
+    "--evaluate-every",
+    "2",
+]
 FINE_TUNE = ["--steps", "2", "--batch", "1", "--context", "32", "--threads", "1", "--evaluate-every", "1"]
 
 
@@ -56,8 +74,16 @@ COMMANDS = {
     "lora merge": (["lora", "merge", "../proj/base", "../proj/adapter"], []),
 }
 PLACES = ["..", ".", "", "../proj", "../thesis", "../extension", "../link", "../file", "../file/out"]
-ALSO = [("pretrain", "../texts"), ("pretrain", "../texts/out"), ("lora train", "../texts"), ("lora train", "../proj/base"), ("lora merge", "../proj/base"),
-        ("lora merge", "../proj/adapter"), ("build", "../proj/base"), ("lora compare", "../proj/base")]
+ALSO = [
+    ("pretrain", "../texts"),
+    ("pretrain", "../texts/out"),
+    ("lora train", "../texts"),
+    ("lora train", "../proj/base"),
+    ("lora merge", "../proj/base"),
+    ("lora merge", "../proj/adapter"),
+    ("build", "../proj/base"),
+    ("lora compare", "../proj/base"),
+]
 
 
 @pytest.mark.parametrize("name, place", [*((name, place) for name in COMMANDS for place in PLACES), *ALSO])
@@ -113,12 +139,15 @@ def test_a_stopped_training_keeps_its_state_and_goes_on(user, capsys, monkeypatc
         @contextmanager
         def bar():
             with real(terminal, text, total) as advance:
+
                 def show(completed, **rest):
                     seen.append(completed)
                     if len(seen) == total:  # in the last step
                         raise KeyboardInterrupt
                     advance(completed=completed, **rest)
+
                 yield show
+
         return bar()
 
     monkeypatch.setattr(Terminal, "bar", stopping)
@@ -163,15 +192,23 @@ def test_of_two_that_write_one_output_the_second_is_refused(user, capsys, monkey
 @pytest.mark.parametrize("name", ["pretrain", "lora train", "lora merge"])
 def test_a_full_disk_is_said_in_a_sentence_and_leaves_nothing(user, name):
     """No file may grow past 2 kB: no weights fit."""
+
     def limit():
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
         resource.setrlimit(resource.RLIMIT_FSIZE, (2_000, 2_000))
 
     command, options = COMMANDS[name]
     before = snapshot(user)
-    done = subprocess.run([sys.executable, "-m", "bundler", *command, "-o", "../out", "--quiet", *options], capture_output=True, text=True,
-                          preexec_fn=limit, env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1"})
-    assert done.returncode == 1 and done.stderr.startswith("task-bundler: error: ") and "Traceback" not in done.stderr, done.stderr
+    done = subprocess.run(
+        [sys.executable, "-m", "bundler", *command, "-o", "../out", "--quiet", *options],
+        capture_output=True,
+        text=True,
+        preexec_fn=limit,
+        env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1"},
+    )
+    assert (
+        done.returncode == 1 and done.stderr.startswith("task-bundler: error: ") and "Traceback" not in done.stderr
+    ), done.stderr
     assert "room" in done.stderr and snapshot(user) == before
 
 

@@ -21,15 +21,23 @@ INFO = ["lora", "info", ADAPTER]
 def command(arguments, shell="", data=b"", **environment):
     """Run a command line in a process of its own; `shell` is what a shell adds to it, such as 2>&-."""
     line = f'exec "$@" {shell}' if "|" not in shell else f'"$@" {shell}; exit ${{PIPESTATUS[0]}}'
-    return subprocess.run(["bash", "-c", line, "bash", sys.executable, "-m", "bundler", *arguments], input=data, capture_output=True,
-                          timeout=300, env={**os.environ, **environment})
+    return subprocess.run(
+        ["bash", "-c", line, "bash", sys.executable, "-m", "bundler", *arguments],
+        input=data,
+        capture_output=True,
+        timeout=300,
+        env={**os.environ, **environment},
+    )
 
 
 STAGE = r"from bundler.commands.console import *; prepare_streams(); exec('''with Terminal().stage('a \u201cb\u201d \u2192 [red]\u2026'): pass''')"
 
 
-@pytest.mark.parametrize("environment", [
-    {"PYTHONIOENCODING": "iso-8859-9"}, {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}], ids=["ISO-8859-9", "ASCII"])
+@pytest.mark.parametrize(
+    "environment",
+    [{"PYTHONIOENCODING": "iso-8859-9"}, {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}],
+    ids=["ISO-8859-9", "ASCII"],
+)
 def test_a_terminal_of_another_encoding_gets_ascii_in_place_of_what_it_lacks(environment):
     help_ = command(["build", "--help"], **environment)
     assert help_.returncode == 0 and help_.stdout.isascii() and not help_.stderr
@@ -82,13 +90,23 @@ def test_who_leaves_is_not_complained_to():
 
 def test_a_full_disk_is_said():
     done = command([*INFO, "--json"], ">/dev/full")
-    assert done.returncode == 1 and done.stderr.splitlines()[-1].startswith(b"task-bundler: error: ") and b"No space left" in done.stderr
+    assert (
+        done.returncode == 1
+        and done.stderr.splitlines()[-1].startswith(b"task-bundler: error: ")
+        and b"No space left" in done.stderr
+    )
     assert command(INFO, "2>/dev/full").returncode == 1
 
 
-@pytest.mark.parametrize("data, shell, message", [
-    (b"\x80\xff", "", "the standard input is no utf-8 text (byte 0x80)"), (b"a\0b", "", "NUL character"), (b"", "", "empty"),
-    (b"", "<&-", "empty")])
+@pytest.mark.parametrize(
+    "data, shell, message",
+    [
+        (b"\x80\xff", "", "the standard input is no utf-8 text (byte 0x80)"),
+        (b"a\0b", "", "NUL character"),
+        (b"", "", "empty"),
+        (b"", "<&-", "empty"),
+    ],
+)
 def test_run_says_what_is_wrong_with_the_standard_input(data, shell, message):
     done = command(["run", "model.task"], shell, data, PYTHONUTF8="1")
     assert done.returncode == 1 and done.stderr.decode().splitlines()[-1].startswith("task-bundler: error: the ")
@@ -121,10 +139,15 @@ def test_plain_forms_are_ascii():
         codecs.decode(b"\xff", "utf-8", "task-bundler.plain")
 
 
-@pytest.mark.parametrize("error, expected", [
-    (ZeroDivisionError("by 0"), "ZeroDivisionError: by 0. This is a defect of task-bundler"),
-    (MemoryError(), "not enough memory"), (RecursionError("deep"), "something in a file is nested too deeply"),
-    (type("PanicException", (BaseException,), {})("rust"), "PanicException: rust. This is a defect")])
+@pytest.mark.parametrize(
+    "error, expected",
+    [
+        (ZeroDivisionError("by 0"), "ZeroDivisionError: by 0. This is a defect of task-bundler"),
+        (MemoryError(), "not enough memory"),
+        (RecursionError("deep"), "something in a file is nested too deeply"),
+        (type("PanicException", (BaseException,), {})("rust"), "PanicException: rust. This is a defect"),
+    ],
+)
 def test_what_nobody_foresaw_is_one_sentence(error, expected, monkeypatch, capsys):
     def fail(*arguments, **options):
         raise error

@@ -47,17 +47,38 @@ def read(tmp_path, data):
 # --- LlmMetadata
 
 
-@given(st.builds(LlmMetadata, st.one_of(st.none(), ids, texts.filter(bool)), st.lists(tokens, min_size=1, max_size=4).map(tuple),
-                 st.integers(0, 2**31 - 1), templates, templates, templates, texts, st.sampled_from(["", "generic_model", "gemma3"])))
+@given(
+    st.builds(
+        LlmMetadata,
+        st.one_of(st.none(), ids, texts.filter(bool)),
+        st.lists(tokens, min_size=1, max_size=4).map(tuple),
+        st.integers(0, 2**31 - 1),
+        templates,
+        templates,
+        templates,
+        texts,
+        st.sampled_from(["", "generic_model", "gemma3"]),
+    )
+)
 def test_metadata_round_trip(metadata):
     assert LlmMetadata.decode(metadata.encode()) == metadata
 
 
-@pytest.mark.parametrize("fields, told", [
-    (dict(stop_tokens=()), "at least one"), (dict(stop_tokens=("",)), "empty token"), (dict(stop_tokens=((),)), "empty token"),
-    (dict(start_token=""), "empty token"), (dict(start_token=-1), "token id -1"), (dict(start_token=2**31), "2147483648"),
-    (dict(start_token=(1, 2)), "first id only"), (dict(chat_template="\ud800"), "surrogates"), (dict(model_type="gpt2"), "gpt2"),
-    (dict(max_num_tokens=2**31), "2147483648")])
+@pytest.mark.parametrize(
+    "fields, told",
+    [
+        (dict(stop_tokens=()), "at least one"),
+        (dict(stop_tokens=("",)), "empty token"),
+        (dict(stop_tokens=((),)), "empty token"),
+        (dict(start_token=""), "empty token"),
+        (dict(start_token=-1), "token id -1"),
+        (dict(start_token=2**31), "2147483648"),
+        (dict(start_token=(1, 2)), "first id only"),
+        (dict(chat_template="\ud800"), "surrogates"),
+        (dict(model_type="gpt2"), "gpt2"),
+        (dict(max_num_tokens=2**31), "2147483648"),
+    ],
+)
 def test_metadata_no_engine_takes(fields, told):
     with pytest.raises(BundleError, match=told):
         LlmMetadata(**{"stop_tokens": (1,), **fields}).encode()
@@ -84,8 +105,11 @@ def test_same_file_as_googles_builder(tmp_path, monkeypatch, size, kind):
     tokenizer = {"tokenizer_json" if kind == "hugging face" else "sentencepiece": tmp_path / "tokenizer.json"}
     write_litertlm(tmp_path / "ours.litertlm", tmp_path / "model.tflite", METADATA, **tokenizer)
     identity = read_litertlm(tmp_path / "ours.litertlm").system_metadata["uuid"]
-    monkeypatch.setattr(litertlm_builder, "populate_system_metadata", lambda _: [
-        litertlm_builder.Metadata("uuid", identity, litertlm_builder.DType.STRING)])
+    monkeypatch.setattr(
+        litertlm_builder,
+        "populate_system_metadata",
+        lambda _: [litertlm_builder.Metadata("uuid", identity, litertlm_builder.DType.STRING)],
+    )
     builder = litertlm_builder.LitertLmFileBuilder()
     builder.add_llm_metadata(str(tmp_path / "metadata.pb"))
     add = builder.add_hf_tokenizer if kind == "hugging face" else builder.add_sentencepiece_tokenizer
@@ -103,12 +127,17 @@ def test_reads_what_googles_builder_writes_by_itself(tmp_path):
     for number, dtype in enumerate(litertlm_builder.DType):
         value = "text" if dtype.value == "string" else dtype.value == "bool" or number
         builder.add_system_metadata(litertlm_builder.Metadata(dtype.value, value, dtype))
-    builder.add_tflite_model(str(tmp_path / "model.tflite"), litertlm_builder.TfLiteModelType.PREFILL_DECODE, backend_constraint="cpu,gpu")
+    builder.add_tflite_model(
+        str(tmp_path / "model.tflite"), litertlm_builder.TfLiteModelType.PREFILL_DECODE, backend_constraint="cpu,gpu"
+    )
     builder.add_llm_metadata(str(tmp_path / "metadata.pb"))
     with open(tmp_path / "theirs.litertlm", "wb") as stream:
         builder.build(stream)
     file = read_litertlm(tmp_path / "theirs.litertlm")
-    assert list(file.system_metadata) == [dtype.value for dtype in litertlm_builder.DType] + ["uuid", "creation_timestamp"]
+    assert list(file.system_metadata) == [dtype.value for dtype in litertlm_builder.DType] + [
+        "uuid",
+        "creation_timestamp",
+    ]
     assert file.system_metadata["string"] == "text" and file.system_metadata["bool"] is True
     assert file.sections[0].metadata == {"model_type": "tf_lite_prefill_decode", "backend_constraint": "cpu,gpu"}
     assert file.model().read() == b"m" * 70_000 and file.llm_metadata() == METADATA
@@ -181,13 +210,19 @@ def test_one_tokenizer_neither_none_nor_two(tmp_path):
 # --- the reader
 
 
-@pytest.mark.parametrize("data, told", [
-    (b"", "begins with b''"), (b"PK\3\4" + bytes(60), "begins with b'PK"), (b"LITERTLM", "begins with"),
-    (b"LITERTLM" + struct.pack("<4LQ", 2, 0, 0, 0, 64) + bytes(32), "format version 2.0.0"),
-    (b"LITERTLM" + struct.pack("<4LQ", 1, 7, 0, 0, 32), "a header said to end at byte 32"),
-    (b"LITERTLM" + struct.pack("<4LQ", 1, 7, 0, 0, 2**63), "a header said to end"),
-    (b"LITERTLM" + struct.pack("<4LQ", 1, 7, 0, 0, 64) + bytes(32), "cannot be read"),
-    (b"LITERTLM" + struct.pack("<4LQ", 1, 7, 0, 0, 64) + b"\xff" * 32, "cannot be read")])
+@pytest.mark.parametrize(
+    "data, told",
+    [
+        (b"", "begins with b''"),
+        (b"PK\3\4" + bytes(60), "begins with b'PK"),
+        (b"LITERTLM", "begins with"),
+        (b"LITERTLM" + struct.pack("<4LQ", 2, 0, 0, 0, 64) + bytes(32), "format version 2.0.0"),
+        (b"LITERTLM" + struct.pack("<4LQ", 1, 7, 0, 0, 32), "a header said to end at byte 32"),
+        (b"LITERTLM" + struct.pack("<4LQ", 1, 7, 0, 0, 2**63), "a header said to end"),
+        (b"LITERTLM" + struct.pack("<4LQ", 1, 7, 0, 0, 64) + bytes(32), "cannot be read"),
+        (b"LITERTLM" + struct.pack("<4LQ", 1, 7, 0, 0, 64) + b"\xff" * 32, "cannot be read"),
+    ],
+)
 def test_what_is_no_litertlm(tmp_path, data, told):
     with pytest.raises(BundleError, match=told):
         read(tmp_path, data)
@@ -214,8 +249,8 @@ def test_a_changed_header_is_refused_or_read(tmp_path, data):
     header_end = struct.unpack_from("<Q", changed, 24)[0]
     for _ in range(data.draw(st.integers(1, 4))):
         at = data.draw(st.integers(8, header_end - 1))
-        patch = data.draw(st.binary(min_size=1, max_size=8))[:header_end - at]
-        changed[at:at + len(patch)] = patch
+        patch = data.draw(st.binary(min_size=1, max_size=8))[: header_end - at]
+        changed[at : at + len(patch)] = patch
     try:
         file = read(tmp_path, bytes(changed))
         for section in file.sections:
@@ -229,25 +264,37 @@ def test_list_that_would_take_hours(tmp_path, good):
     # The vector of sections starts with its length, 3, and three offsets: make it two billion sections.
     header_end = struct.unpack_from("<Q", good, 24)[0]
     for at in range(32, header_end - 4, 4):
-        if good[at:at + 4] == b"\3\0\0\0":
+        if good[at : at + 4] == b"\3\0\0\0":
             with pytest.raises(BundleError, match="a list of 2147483647 elements"):
-                read(tmp_path, good[:at] + b"\xff\xff\xff\x7f" + good[at + 4:])
+                read(tmp_path, good[:at] + b"\xff\xff\xff\x7f" + good[at + 4 :])
             return
     raise AssertionError("no vector of three sections in the header")
 
 
-@pytest.mark.parametrize("patch, told", [
-    ((16384).to_bytes(8, "little"), "inside what ends at"), ((2**62).to_bytes(8, "little"), "inside what ends at|sections up to byte")])
+@pytest.mark.parametrize(
+    "patch, told",
+    [
+        ((16384).to_bytes(8, "little"), "inside what ends at"),
+        ((2**62).to_bytes(8, "little"), "inside what ends at|sections up to byte"),
+    ],
+)
 def test_sections_that_overlap_or_lie_outside(tmp_path, good, patch, told):
     at = good.index((49152).to_bytes(8, "little"))
     with pytest.raises(BundleError, match=told):
-        read(tmp_path, good[:at] + patch + good[at + 8:])
+        read(tmp_path, good[:at] + patch + good[at + 8 :])
 
 
-@pytest.mark.parametrize("content, told", [
-    (b"", "is not"), (b"not zlib at all", "does not decompress"), ((5).to_bytes(8, "little") + zlib.compress(b"123456"), "said to be 5 bytes"),
-    ((7).to_bytes(8, "little") + zlib.compress(b"123456"), "said to be 7 bytes"),
-    ((2**60).to_bytes(8, "little") + zlib.compress(b"1"), "said to be"), ((6).to_bytes(8, "little") + zlib.compress(b"123456")[:-1], "is not")])
+@pytest.mark.parametrize(
+    "content, told",
+    [
+        (b"", "is not"),
+        (b"not zlib at all", "does not decompress"),
+        ((5).to_bytes(8, "little") + zlib.compress(b"123456"), "said to be 5 bytes"),
+        ((7).to_bytes(8, "little") + zlib.compress(b"123456"), "said to be 7 bytes"),
+        ((2**60).to_bytes(8, "little") + zlib.compress(b"1"), "said to be"),
+        ((6).to_bytes(8, "little") + zlib.compress(b"123456")[:-1], "is not"),
+    ],
+)
 def test_hostile_compressed_tokenizer(tmp_path, good, content, told):
     file = read(tmp_path, good)
     section = file.find(HF_TOKENIZER_SECTION)
@@ -265,7 +312,7 @@ def test_compressed_tokenizer_that_would_fill_the_memory(tmp_path, good):
     data = bytearray((tmp_path / "a").read_bytes())
     file = read_litertlm(tmp_path / "a")
     section = file.find(HF_TOKENIZER_SECTION)
-    data[section.offset:] = bomb
+    data[section.offset :] = bomb
     (tmp_path / "a").write_bytes(data)
     object.__setattr__(section, "size", len(bomb))
     tracemalloc.start()
@@ -280,5 +327,7 @@ def test_missing_section_names_those_there_are(tmp_path):
     write_litertlm(tmp_path / "a", b"m", METADATA, sentencepiece=b"pieces")
     file = read_litertlm(tmp_path / "a")
     assert file.bytes_of(file.find(SENTENCEPIECE_SECTION)).read() == b"pieces"
-    with pytest.raises(BundleError, match="no section HF_Tokenizer_Zlib, only LlmMetadataProto, SP_Tokenizer, TFLiteModel"):
+    with pytest.raises(
+        BundleError, match="no section HF_Tokenizer_Zlib, only LlmMetadataProto, SP_Tokenizer, TFLiteModel"
+    ):
         file.tokenizer_json()

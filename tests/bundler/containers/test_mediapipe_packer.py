@@ -20,14 +20,22 @@ TURN = PromptTemplate("<user>\n", "<end>\n")
 
 @pytest.fixture(scope="module")
 def mediapipe_bundler():
-    return pytest.importorskip("mediapipe.tasks.python.genai.bundler", reason=f"needs `{INSTALL}`", exc_type=ImportError)
+    return pytest.importorskip(
+        "mediapipe.tasks.python.genai.bundler", reason=f"needs `{INSTALL}`", exc_type=ImportError
+    )
 
 
 @pytest.fixture(scope="module")
 def tokenizer(tmp_path_factory):
     model = io.BytesIO()
-    sentencepiece.SentencePieceTrainer.train(sentence_iterator=iter(["a few words for a few pieces"] * 5), model_writer=model, vocab_size=30,
-                                             hard_vocab_limit=False, user_defined_symbols=[END], minloglevel=2)
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=iter(["a few words for a few pieces"] * 5),
+        model_writer=model,
+        vocab_size=30,
+        hard_vocab_limit=False,
+        user_defined_symbols=[END],
+        minloglevel=2,
+    )
     path = tmp_path_factory.mktemp("tokenizer") / "tokenizer.model"
     path.write_bytes(model.getvalue())
     return path
@@ -39,25 +47,40 @@ def without_time(path):
     with zipfile.ZipFile(path) as archive:
         at = archive.start_dir
         for info in archive.infolist():
-            data[info.header_offset + 10:info.header_offset + 14] = bytes(4)
-            data[at + 12:at + 16] = bytes(4)
+            data[info.header_offset + 10 : info.header_offset + 14] = bytes(4)
+            data[at + 12 : at + 16] = bytes(4)
             at += 46 + sum(struct.unpack_from("<3H", data, at + 28))
     return bytes(data)
 
 
 def both(folder, tokenizer, parameters, model=b"model"):
     (folder / "model.tflite").write_bytes(model)
-    write_task(folder / "ours.task", {MODEL: folder / "model.tflite", TOKENIZER: tokenizer, METADATA: parameters.encode()})
+    write_task(
+        folder / "ours.task", {MODEL: folder / "model.tflite", TOKENIZER: tokenizer, METADATA: parameters.encode()}
+    )
     pack_with_mediapipe(folder / "theirs.task", folder / "model.tflite", tokenizer, parameters)
     return folder / "ours.task", folder / "theirs.task"
 
 
-@pytest.mark.parametrize("start, stops, mapping", list(itertools.product(
-    [END, "<s>", "é😀"], [(END,), (END, "</s>", "."), (END, END)], [False, True])))
-@pytest.mark.parametrize("templates", [
-    {}, dict(user=TURN), dict(user=PromptTemplate("<user>")), dict(user=PromptTemplate(suffix="!")), dict(model=TURN),
-    dict(user=TURN, model=PromptTemplate("<model>", "<end>")), dict(user=TURN, model=TURN, system=TURN),
-    dict(system=PromptTemplate(suffix="\n")), dict(system_prompt="Be brief."), dict(system_prompt="ß" * 200, user=TURN, model=TURN)])
+@pytest.mark.parametrize(
+    "start, stops, mapping",
+    list(itertools.product([END, "<s>", "é😀"], [(END,), (END, "</s>", "."), (END, END)], [False, True])),
+)
+@pytest.mark.parametrize(
+    "templates",
+    [
+        {},
+        dict(user=TURN),
+        dict(user=PromptTemplate("<user>")),
+        dict(user=PromptTemplate(suffix="!")),
+        dict(model=TURN),
+        dict(user=TURN, model=PromptTemplate("<model>", "<end>")),
+        dict(user=TURN, model=TURN, system=TURN),
+        dict(system=PromptTemplate(suffix="\n")),
+        dict(system_prompt="Be brief."),
+        dict(system_prompt="ß" * 200, user=TURN, model=TURN),
+    ],
+)
 def test_same_bundle_as_mediapipe(mediapipe_bundler, tmp_path, tokenizer, start, stops, mapping, templates):
     parameters = LlmParameters(start_token=start, stop_tokens=stops, bytes_to_unicode=mapping, **templates)
     ours, theirs = both(tmp_path, tokenizer, parameters)
@@ -81,6 +104,7 @@ def test_same_zip64_records(mediapipe_bundler, tmp_path, monkeypatch, size):
     Within a twentieth below its limit zipfile already widens the local header, in case the size was misjudged: we do not.
     """
     from mediapipe.tasks.python.metadata.metadata_writers import model_asset_bundle_utils
+
     entries = {MODEL: bytes(size), TOKENIZER: b"tokenizer", METADATA: b"metadata"}
     monkeypatch.setattr(zipfile, "ZIP64_LIMIT", 100)
     model_asset_bundle_utils.create_model_asset_bundle(entries, str(tmp_path / "theirs.task"))
@@ -98,13 +122,24 @@ def test_mediapipes_own_refusals_become_ours(mediapipe_bundler, tmp_path, tokeni
     assert not any(entry.is_dir() for entry in tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("fields", [
-    dict(start_token=None), dict(start_token=None, start_token_id=1), dict(stop_token_ids=(1,)), dict(unknown=((2, b"\x10\x01"),)),
-    dict(prompt_template=TURN)])
+@pytest.mark.parametrize(
+    "fields",
+    [
+        dict(start_token=None),
+        dict(start_token=None, start_token_id=1),
+        dict(stop_token_ids=(1,)),
+        dict(unknown=((2, b"\x10\x01"),)),
+        dict(prompt_template=TURN),
+    ],
+)
 def test_what_its_bundler_cannot_write(tmp_path, fields):
     with pytest.raises(BundleError, match="as text only"):
-        pack_with_mediapipe(tmp_path / "a.task", tmp_path / "m", tmp_path / "t",
-                            LlmParameters(**{"start_token": END, "stop_tokens": (END,), **fields}))
+        pack_with_mediapipe(
+            tmp_path / "a.task",
+            tmp_path / "m",
+            tmp_path / "t",
+            LlmParameters(**{"start_token": END, "stop_tokens": (END,), **fields}),
+        )
 
 
 def test_without_mediapipe_the_error_names_the_install_line(tmp_path, monkeypatch):
@@ -117,4 +152,6 @@ def test_without_mediapipe_the_error_names_the_install_line(tmp_path, monkeypatc
 
     monkeypatch.setattr(builtins, "__import__", no_mediapipe)
     with pytest.raises(BundleError, match="pip install mediapipe==0.10.35"):
-        pack_with_mediapipe(tmp_path / "a.task", tmp_path / "m", tmp_path / "t", LlmParameters(start_token=END, stop_tokens=(END,)))
+        pack_with_mediapipe(
+            tmp_path / "a.task", tmp_path / "m", tmp_path / "t", LlmParameters(start_token=END, stop_tokens=(END,))
+        )

@@ -13,11 +13,22 @@ END = "<|endoftext|>"
 texts = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=20)
 templates = st.builds(PromptTemplate, texts, texts)
 ids = st.integers(0, 2**31 - 1)
-starts = st.one_of(st.just({}), st.builds(lambda text: {"start_token": text}, texts.filter(bool)), st.builds(lambda number: {"start_token_id": number}, ids))
+starts = st.one_of(
+    st.just({}),
+    st.builds(lambda text: {"start_token": text}, texts.filter(bool)),
+    st.builds(lambda number: {"start_token_id": number}, ids),
+)
 parameters = st.builds(
-    lambda start, **rest: LlmParameters(**start, **rest), starts,
-    stop_tokens=st.lists(texts.filter(bool), min_size=1, max_size=4).map(tuple), stop_token_ids=st.lists(ids, max_size=4).map(tuple),
-    bytes_to_unicode=st.booleans(), user=templates, model=templates, system=templates, system_prompt=texts)
+    lambda start, **rest: LlmParameters(**start, **rest),
+    starts,
+    stop_tokens=st.lists(texts.filter(bool), min_size=1, max_size=4).map(tuple),
+    stop_token_ids=st.lists(ids, max_size=4).map(tuple),
+    bytes_to_unicode=st.booleans(),
+    user=templates,
+    model=templates,
+    system=templates,
+    system_prompt=texts,
+)
 
 
 def _message_class():
@@ -28,20 +39,38 @@ def _message_class():
     def message(name, *fields):
         described = file.message_type.add(name=name)
         for name, number, kind, label, inner in fields:
-            described.field.add(name=name, number=number, type=kind, label=label, type_name=inner and f".reference.{inner}")
+            described.field.add(
+                name=name, number=number, type=kind, label=label, type_name=inner and f".reference.{inner}"
+            )
         return described
 
     one, many = field.LABEL_OPTIONAL, field.LABEL_REPEATED
-    message("PromptTemplate", *((name, number, field.TYPE_STRING, one, None)
-                                for name, number in (("session_prefix", 1), ("prompt_prefix", 2), ("prompt_suffix", 3))))
-    message("PromptTemplates", *((name, number, field.TYPE_MESSAGE, one, "PromptTemplate")
-                                 for name, number in (("user", 1), ("model", 2), ("system", 3))))
+    message(
+        "PromptTemplate",
+        *(
+            (name, number, field.TYPE_STRING, one, None)
+            for name, number in (("session_prefix", 1), ("prompt_prefix", 2), ("prompt_suffix", 3))
+        ),
+    )
+    message(
+        "PromptTemplates",
+        *(
+            (name, number, field.TYPE_MESSAGE, one, "PromptTemplate")
+            for name, number in (("user", 1), ("model", 2), ("system", 3))
+        ),
+    )
     described = message(
-        "LlmParameters", ("vocab_size", 2, field.TYPE_INT32, one, None), ("start_token_id", 4, field.TYPE_INT32, one, None),
-        ("stop_tokens", 5, field.TYPE_STRING, many, None), ("start_token", 6, field.TYPE_STRING, one, None),
-        ("input_output_normalizations", 7, field.TYPE_INT32, many, None), ("prompt_template", 8, field.TYPE_MESSAGE, one, "PromptTemplate"),
-        ("user_role_token", 11, field.TYPE_STRING, one, None), ("prompt_templates", 17, field.TYPE_MESSAGE, one, "PromptTemplates"),
-        ("stop_token_ids", 18, field.TYPE_INT32, many, None))
+        "LlmParameters",
+        ("vocab_size", 2, field.TYPE_INT32, one, None),
+        ("start_token_id", 4, field.TYPE_INT32, one, None),
+        ("stop_tokens", 5, field.TYPE_STRING, many, None),
+        ("start_token", 6, field.TYPE_STRING, one, None),
+        ("input_output_normalizations", 7, field.TYPE_INT32, many, None),
+        ("prompt_template", 8, field.TYPE_MESSAGE, one, "PromptTemplate"),
+        ("user_role_token", 11, field.TYPE_STRING, one, None),
+        ("prompt_templates", 17, field.TYPE_MESSAGE, one, "PromptTemplates"),
+        ("stop_token_ids", 18, field.TYPE_INT32, many, None),
+    )
     described.oneof_decl.add(name="start_token_union")
     for member in described.field:
         if member.name in ("start_token", "start_token_id"):
@@ -87,8 +116,14 @@ def test_googles_library_reads_the_same(value):
 
 
 def test_reads_what_googles_library_writes_and_keeps_fields_it_does_not_know():
-    message = Reference(vocab_size=50257, stop_tokens=["a", ""], start_token="", user_role_token="U", stop_token_ids=[-1, 7],
-                        input_output_normalizations=[1, 9])
+    message = Reference(
+        vocab_size=50257,
+        stop_tokens=["a", ""],
+        start_token="",
+        user_role_token="U",
+        stop_token_ids=[-1, 7],
+        input_output_normalizations=[1, 9],
+    )
     message.prompt_template.prompt_prefix = "only here"
     decoded = LlmParameters.decode(message.SerializeToString())
     assert (decoded.start_token, decoded.stop_tokens, decoded.stop_token_ids) == ("", ("a", ""), (-1, 7))
@@ -133,13 +168,16 @@ def test_a_valid_message_cut_or_changed_is_refused_or_read(value, data):
             pass
 
 
-@pytest.mark.parametrize("data, told", [
-    (b"\x2a\x0dshort", "claims 13 bytes where 5 are left"),
-    (b"\x32\x02\xc3\x28", "not UTF-8"),
-    (b"\x80" * 11, "has no end"),
-    (b"\x0b", "wire type 3"),
-    (b"\x00\x00", "field number 0"),
-])
+@pytest.mark.parametrize(
+    "data, told",
+    [
+        (b"\x2a\x0dshort", "claims 13 bytes where 5 are left"),
+        (b"\x32\x02\xc3\x28", "not UTF-8"),
+        (b"\x80" * 11, "has no end"),
+        (b"\x0b", "wire type 3"),
+        (b"\x00\x00", "field number 0"),
+    ],
+)
 def test_damage_is_named(data, told):
     with pytest.raises(BundleError, match=told):
         LlmParameters.decode(data)
@@ -150,16 +188,19 @@ def test_hostile_repeats_cost_time_in_proportion_to_their_size():
     assert decoded.prompt_template == PromptTemplate("a")
 
 
-@pytest.mark.parametrize("fields, told", [
-    (dict(start_token=""), "start token is empty"),
-    (dict(start_token=END, start_token_id=0), "two start tokens"),
-    (dict(stop_tokens=()), "at least one"),
-    (dict(stop_tokens=("a", "")), "none of them empty"),
-    (dict(start_token="a\0b"), "NUL"),
-    (dict(user=PromptTemplate(suffix="\ud800")), "surrogates"),
-    (dict(stop_token_ids=(2**31,)), "2147483648"),
-    (dict(start_token_id=-1), "token id -1"),
-])
+@pytest.mark.parametrize(
+    "fields, told",
+    [
+        (dict(start_token=""), "start token is empty"),
+        (dict(start_token=END, start_token_id=0), "two start tokens"),
+        (dict(stop_tokens=()), "at least one"),
+        (dict(stop_tokens=("a", "")), "none of them empty"),
+        (dict(start_token="a\0b"), "NUL"),
+        (dict(user=PromptTemplate(suffix="\ud800")), "surrogates"),
+        (dict(stop_token_ids=(2**31,)), "2147483648"),
+        (dict(start_token_id=-1), "token id -1"),
+    ],
+)
 def test_what_fails_in_an_engine_is_refused_here(fields, told):
     with pytest.raises(BundleError, match=told):
         LlmParameters(**{"stop_tokens": (END,), **fields}).encode()

@@ -52,13 +52,19 @@ def test_what_is_written_is_read_by_us_and_by_zipfile(tmp_path, contents, zip64_
     with zipfile.ZipFile(tmp_path / "a.task") as archive:
         assert archive.testzip() is None
         for info, entry in zip(archive.infolist(), file.entries):
-            assert entry == TaskEntry(entry.name, entry.offset, len(entries[entry.name]), zlib.crc32(entries[entry.name]), True, False)
+            assert entry == TaskEntry(
+                entry.name, entry.offset, len(entries[entry.name]), zlib.crc32(entries[entry.name]), True, False
+            )
             assert entry.offset % 4 == 0
-            padding = raw[end:info.header_offset]
+            padding = raw[end : info.header_offset]
             assert 1 <= len(padding) <= 4 and not any(padding)
             end = entry.offset + entry.size
-            assert raw[entry.offset:end] == file.read_entry(entry.name) == archive.read(info) == entries[entry.name]
-            assert (info.date_time, info.compress_type, info.flag_bits) == ((1980, 1, 1, 0, 0, 0), zipfile.ZIP_STORED, 0)
+            assert raw[entry.offset : end] == file.read_entry(entry.name) == archive.read(info) == entries[entry.name]
+            assert (info.date_time, info.compress_type, info.flag_bits) == (
+                (1980, 1, 1, 0, 0, 0),
+                zipfile.ZIP_STORED,
+                0,
+            )
 
 
 def test_files_and_bytes_give_the_same_bundle_every_time(tmp_path, good):
@@ -129,13 +135,16 @@ def test_a_source_that_shrinks_while_it_is_copied(tmp_path):
     assert not (tmp_path / "a.task").exists()
 
 
-@pytest.mark.parametrize("entries, told", [
-    ({MODEL: b"", METADATA: b"", TOKENIZER: b""}, "in this order"),
-    ({}, "in this order"),
-    (bundle(**{"../evil": b""}), "evil"),
-    (bundle(**{"": b""}), "expected letters"),
-    (bundle(**{"Ġ": b""}), "expected letters"),
-])
+@pytest.mark.parametrize(
+    "entries, told",
+    [
+        ({MODEL: b"", METADATA: b"", TOKENIZER: b""}, "in this order"),
+        ({}, "in this order"),
+        (bundle(**{"../evil": b""}), "evil"),
+        (bundle(**{"": b""}), "expected letters"),
+        (bundle(**{"Ġ": b""}), "expected letters"),
+    ],
+)
 def test_entries_no_reader_would_find(tmp_path, entries, told):
     with pytest.raises(BundleError, match=told):
         write_task(tmp_path / "a.task", entries)
@@ -155,11 +164,20 @@ def test_the_ways_to_an_entrys_bytes_agree(tmp_path, good):
     file = read_task(tmp_path / "good.task")
     file.copy_entry(TOKENIZER, tmp_path / "copy")
     with file.open_entry(TOKENIZER) as stream, file.section(TOKENIZER).map() as view:
-        assert file.read_entry(TOKENIZER) == (tmp_path / "copy").read_bytes() == stream.read() == bytes(view) == b"tokenizer"
+        assert (
+            file.read_entry(TOKENIZER)
+            == (tmp_path / "copy").read_bytes()
+            == stream.read()
+            == bytes(view)
+            == b"tokenizer"
+        )
     assert file.parameters() == PARAMETERS
 
 
-@given(st.binary(max_size=60), st.lists(st.tuples(st.sampled_from([0, 1, 2]), st.integers(-70, 70), st.integers(-1, 70)), max_size=8))
+@given(
+    st.binary(max_size=60),
+    st.lists(st.tuples(st.sampled_from([0, 1, 2]), st.integers(-70, 70), st.integers(-1, 70)), max_size=8),
+)
 @same_folder
 def test_an_open_section_is_a_file(tmp_path, content, steps):
     (tmp_path / "whole").write_bytes(b"before" + content + b"after")
@@ -178,7 +196,7 @@ def test_a_mapped_section_begins_and_ends_anywhere(tmp_path, offset, size):
     content = os.urandom(offset + size + 10)
     (tmp_path / "whole").write_bytes(content)
     with FileSection(tmp_path / "whole", offset, size).map() as view:
-        assert bytes(view) == content[offset:offset + size]
+        assert bytes(view) == content[offset : offset + size]
         assert view.readonly
 
 

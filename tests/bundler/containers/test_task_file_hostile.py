@@ -80,7 +80,11 @@ def test_random_bytes_with_a_zip_ending(tmp_path, data):
 def test_changed_data_fails_its_crc_in_every_checked_way(tmp_path, good):
     (tmp_path / "bad.task").write_bytes(good.replace(b"model bytes", b"model bytez"))
     file = read_task(tmp_path / "bad.task")
-    for read in (lambda: file.read_entry(MODEL), lambda: file.check_entry(MODEL), lambda: file.copy_entry(MODEL, tmp_path / "copy")):
+    for read in (
+        lambda: file.read_entry(MODEL),
+        lambda: file.check_entry(MODEL),
+        lambda: file.copy_entry(MODEL, tmp_path / "copy"),
+    ):
         with pytest.raises(BundleError, match="damaged: its bytes have CRC-32"):
             read()
     assert not (tmp_path / "copy").exists()
@@ -116,8 +120,8 @@ def test_entry_that_reaches_into_the_directory(tmp_path):
 
 def test_local_header_that_contradicts_the_directory(tmp_path, good):
     at = good.index(MODEL.encode())
-    refused(tmp_path, good[:at] + b"X" + good[at + 1:], "the local header of TF_LITE_PREFILL_DECODE names b'XF_LITE")
-    refused(tmp_path, good[:at - 8] + b"\1" + good[at - 7:], "in its local header")
+    refused(tmp_path, good[:at] + b"X" + good[at + 1 :], "the local header of TF_LITE_PREFILL_DECODE names b'XF_LITE")
+    refused(tmp_path, good[: at - 8] + b"\1" + good[at - 7 :], "in its local header")
 
 
 def test_encrypted_entry(tmp_path, good):

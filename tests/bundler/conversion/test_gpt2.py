@@ -15,7 +15,7 @@ def run(model, ids, chunks):
     """Logits of every position, the ids given in chunks of these lengths."""
     cache, position, rows = model.empty_cache(), 0, []
     for length in chunks:
-        tokens = torch.tensor([ids[position:position + length]], dtype=torch.int32)
+        tokens = torch.tensor([ids[position : position + length]], dtype=torch.int32)
         positions = torch.arange(position, position + length, dtype=torch.int32)
         result = model(tokens, positions, cache, causal_mask(position, length, model.context))
         cache, position = result["kv_cache"], position + length
@@ -34,11 +34,20 @@ def test_same_logits_however_the_tokens_are_cut(tiny_checkpoint, chunks):
     torch.testing.assert_close(run(model, IDS, chunks), expected(checkpoint, IDS), atol=1e-4, rtol=0)
 
 
-@pytest.mark.parametrize("fields", [
-    *({"activation_function": name} for name in ACTIVATIONS),
-    {"n_inner": 48}, {"layer_norm_epsilon": 0.5}, {"scale_attn_weights": False},
-    {"scale_attn_by_inverse_layer_idx": True}, {"reorder_and_upcast_attn": True}, {"tie_word_embeddings": False}, {"n_head": 4},
-], ids=lambda fields: "-".join(f"{name}={value}" for name, value in fields.items()))
+@pytest.mark.parametrize(
+    "fields",
+    [
+        *({"activation_function": name} for name in ACTIVATIONS),
+        {"n_inner": 48},
+        {"layer_norm_epsilon": 0.5},
+        {"scale_attn_weights": False},
+        {"scale_attn_by_inverse_layer_idx": True},
+        {"reorder_and_upcast_attn": True},
+        {"tie_word_embeddings": False},
+        {"n_head": 4},
+    ],
+    ids=lambda fields: "-".join(f"{name}={value}" for name, value in fields.items()),
+)
 def test_every_architecture_field_is_honoured(tmp_path, fields):
     checkpoint = open_checkpoint(write_tiny_checkpoint(tmp_path / "model", **fields))
     model = load_exportable(checkpoint, 96, TokenRows(VOCABULARY))
@@ -61,7 +70,9 @@ def test_an_alias_reads_like_its_original_and_is_never_written(tmp_path, tied):
     assert logits[:, VOCABULARY:].max() < NEVER / 2
 
 
-@pytest.mark.parametrize("vocabulary, aliases, rows", [(400, 0, 400), (400, 1, 404), (50257, 0, 50260), (50257, 919, 51176)])
+@pytest.mark.parametrize(
+    "vocabulary, aliases, rows", [(400, 0, 400), (400, 1, 404), (50257, 0, 50260), (50257, 919, 51176)]
+)
 def test_rows_are_a_multiple_of_four(vocabulary, aliases, rows):
     assert TokenRows(vocabulary, (0,) * aliases).count == rows
 
@@ -71,7 +82,9 @@ def test_a_vocabulary_smaller_than_the_embedding_drops_the_unused_rows(tiny_chec
     model = load_exportable(checkpoint, 96, TokenRows(390, (3,)))
     ids = [id_ for id_ in IDS if id_ < 390]
     assert model.wte.weight.shape == (392, 32)
-    torch.testing.assert_close(run(model, ids, (len(ids),))[:, :390], expected(checkpoint, ids)[:, :390], atol=1e-4, rtol=0)
+    torch.testing.assert_close(
+        run(model, ids, (len(ids),))[:, :390], expected(checkpoint, ids)[:, :390], atol=1e-4, rtol=0
+    )
 
 
 def test_a_shorter_context_keeps_the_first_positions(tiny_checkpoint):
@@ -83,4 +96,8 @@ def test_a_shorter_context_keeps_the_first_positions(tiny_checkpoint):
 def test_the_cache_has_the_layout_the_runtimes_read(tiny_checkpoint):
     cache = load_exportable(open_checkpoint(tiny_checkpoint), 96, TokenRows(VOCABULARY)).empty_cache()
     assert {name: tuple(tensor.shape) for name, tensor in cache.items()} == {
-        "k_0": (1, 2, 96, 16), "v_0": (1, 2, 16, 96), "k_1": (1, 2, 96, 16), "v_1": (1, 2, 16, 96)}
+        "k_0": (1, 2, 96, 16),
+        "v_0": (1, 2, 16, 96),
+        "k_1": (1, 2, 96, 16),
+        "v_1": (1, 2, 16, 96),
+    }

@@ -15,14 +15,24 @@ from bundler.verification.reference import Reference
 
 IDS = [399, *np.random.default_rng(1).integers(0, 399, 50).tolist()]
 # Bytes a weight of the linear layers takes; in int4 with the fp16 scale of its block.
-BYTES = {"fp32": 4, "fp16": 2, "int8": 1, "int8-weight-only": 1, "int4-block32": 0.5 + 2 / 32, "int4-block128": 0.5 + 2 / 128, "int8-static": 1}
+BYTES = {
+    "fp32": 4,
+    "fp16": 2,
+    "int8": 1,
+    "int8-weight-only": 1,
+    "int4-block32": 0.5 + 2 / 32,
+    "int4-block128": 0.5 + 2 / 128,
+    "int8-static": 1,
+}
 
 
 @pytest.fixture(scope="module")
 def wide(tmp_path_factory):
     folder = tmp_path_factory.mktemp("wide")
     checkpoint = open_checkpoint(write_tiny_checkpoint(folder / "model", n_embd=128))
-    convert_fp32(load_exportable(checkpoint, 96, TokenRows(VOCABULARY, (7, 9))), Signatures(96, (8, 32)), folder / "fp32.tflite")
+    convert_fp32(
+        load_exportable(checkpoint, 96, TokenRows(VOCABULARY, (7, 9))), Signatures(96, (8, 32)), folder / "fp32.tflite"
+    )
     return folder, checkpoint
 
 
@@ -62,8 +72,16 @@ def test_the_row_of_an_alias_is_quantised_like_its_original(wide):
     assert np.array_equal(*logits)
 
 
-@pytest.mark.parametrize("recipe, looks_like", [
-    ("fp32", "fp32"), ("fp16", "fp16"), ("int8", "int8"), ("int8-weight-only", "int8"), ("int4-block32", "int4-block32")])
+@pytest.mark.parametrize(
+    "recipe, looks_like",
+    [
+        ("fp32", "fp32"),
+        ("fp16", "fp16"),
+        ("int8", "int8"),
+        ("int8-weight-only", "int8"),
+        ("int4-block32", "int4-block32"),
+    ],
+)
 def test_the_recipe_is_recognised(wide, recipe, looks_like):
     folder, _ = wide
     path = folder / f"look-{recipe}.tflite"

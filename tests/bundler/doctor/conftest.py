@@ -17,6 +17,15 @@ def good(tiny_checkpoint, tiny_bundle, tmp_path_factory):
         for name, options in (("fp32", dict(recipe="fp32")), ("lora", dict(lora_ranks=(16, 32)))):
             build_module.build(BuildOptions(str(tiny_checkpoint), folder / name, name="tiny", verify=False, **options))
     int8, lora = tiny_bundle[0], folder / "lora"
-    return Good(int8 / "tiny.task", int8 / "tiny.litertlm", folder / "fp32/tiny.task", folder / "fp32/tiny.litertlm", lora / "tiny.task",
-                lora / "tiny.litertlm", lora / "adapters/zero.tflite", lora / "adapters/zero.tflite", int8 / "tokenizer.model",
-                build_sentencepiece(read_vocabulary(tiny_checkpoint), mode="F").proto)
+    return Good(
+        int8 / "tiny.task",
+        int8 / "tiny.litertlm",
+        folder / "fp32/tiny.task",
+        folder / "fp32/tiny.litertlm",
+        lora / "tiny.task",
+        lora / "tiny.litertlm",
+        lora / "adapters/zero.tflite",
+        lora / "adapters/zero.tflite",
+        int8 / "tokenizer.model",
+        build_sentencepiece(read_vocabulary(tiny_checkpoint), mode="F").proto,
+    )

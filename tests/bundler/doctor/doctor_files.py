@@ -65,22 +65,27 @@ def aligned_zip(folder: Path, entries: list[tuple[str, bytes]], first_extra=b"")
     if first_extra:
         data = bytearray(path.read_bytes())
         at = 4 + 30 + len(entries[0][0])
-        data[4 + 28:4 + 30] = len(first_extra).to_bytes(2, "little")
+        data[4 + 28 : 4 + 30] = len(first_extra).to_bytes(2, "little")
         end = data.rindex(b"PK\5\6")
-        start = int.from_bytes(data[end + 16:end + 20], "little")
-        data[end + 16:end + 20] = (start + len(first_extra)).to_bytes(4, "little")
+        start = int.from_bytes(data[end + 16 : end + 20], "little")
+        data[end + 16 : end + 20] = (start + len(first_extra)).to_bytes(4, "little")
         record = start
         for name, _ in entries:
             if name != entries[0][0]:
-                offset = int.from_bytes(data[record + 42:record + 46], "little") + len(first_extra)
-                data[record + 42:record + 46] = offset.to_bytes(4, "little")
+                offset = int.from_bytes(data[record + 42 : record + 46], "little") + len(first_extra)
+                data[record + 42 : record + 46] = offset.to_bytes(4, "little")
             record += 46 + len(name)
         data[at:at] = first_extra
         path.write_bytes(data)
     return path
 
 
-def litertlm(folder: Path, sections: list[tuple[str, dict, bytes]], shift: dict[int, int] | None = None, grow: dict[int, int] | None = None) -> Path:
+def litertlm(
+    folder: Path,
+    sections: list[tuple[str, dict, bytes]],
+    shift: dict[int, int] | None = None,
+    grow: dict[int, int] | None = None,
+) -> Path:
     """A .litertlm of these sections; `shift` moves the beginning of a section, `grow` its end, by number, in the header."""
     shift, grow = shift or {}, grow or {}
     placed, data, at = [], bytearray(PAGE), PAGE
@@ -88,13 +93,17 @@ def litertlm(folder: Path, sections: list[tuple[str, dict, bytes]], shift: dict[
         begin = at + shift.get(number, 0)
         placed.append((type, pairs, begin, begin + len(content) + grow.get(number, 0)))
         data += bytes(max(0, begin - len(data)))
-        data[begin:begin + len(content)] = content
+        data[begin : begin + len(content)] = content
         at = -(-(begin + len(content)) // PAGE) * PAGE
         data += bytes(at - len(data))
     header = litertlm_file._header(placed, uuid.UUID(int=0))
-    data[:8], data[8:20], data[24:32] = b"LITERTLM", bytes([1, 0, 0, 0, 7, 0, 0, 0, 0, 0, 0, 0]), (32 + len(header)).to_bytes(8, "little")
-    data[32:32 + len(header)] = header
-    (folder / "broken.litertlm").write_bytes(data[:placed[-1][3] if not grow else None])
+    data[:8], data[8:20], data[24:32] = (
+        b"LITERTLM",
+        bytes([1, 0, 0, 0, 7, 0, 0, 0, 0, 0, 0, 0]),
+        (32 + len(header)).to_bytes(8, "little"),
+    )
+    data[32 : 32 + len(header)] = header
+    (folder / "broken.litertlm").write_bytes(data[: placed[-1][3] if not grow else None])
     return folder / "broken.litertlm"
 
 

@@ -15,7 +15,9 @@ with tempfile.TemporaryDirectory() as cache:
     with litert_lm.Engine(path, backend=litert_lm.Backend.CPU(thread_count=1), cache_dir=cache, **ranks) as engine:
         lora = litert_lm.LoraConfig(lora_path=adapter) if adapter else None
         sampling = litert_lm.SamplerConfig(top_k=1, top_p=1.0, temperature=1.0, seed=1)
-        with engine.create_session(apply_prompt_template=False, sampler_config=sampling, max_output_tokens=8, lora_config=lora) as session:
+        with engine.create_session(
+            apply_prompt_template=False, sampler_config=sampling, max_output_tokens=8, lora_config=lora
+        ) as session:
             session.run_prefill([prompt])
             for _ in session.run_decode_async():
                 pass

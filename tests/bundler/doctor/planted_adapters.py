@@ -11,7 +11,11 @@ from lora_weights.adapter_file import PAGE, _point_inside, encode_adapter, zero_
 
 def adapter(folder, rank=32, change=lambda model: None, outside=True):
     """An adapter of zeros after a change, with its data where both engines look, or only inside of the buffers."""
-    data = bytearray(edited_model(encode_adapter(zero_adapter(Base(2, 32, (0.25, 0.25)), rank)), lambda model: _clear_places(model, change)))
+    data = bytearray(
+        edited_model(
+            encode_adapter(zero_adapter(Base(2, 32, (0.25, 0.25)), rank)), lambda model: _clear_places(model, change)
+        )
+    )
     if outside:
         model = schema.Model.GetRootAs(data, 0)
         _point_inside(schema, data, sum(bool(model.Buffers(index).Size()) for index in range(model.BuffersLength())))
@@ -43,6 +47,7 @@ def adapter_for_mediapipe_only(good, folder):
     def change(model):
         for buffer in model.buffers:
             buffer.size = 0
+
     return adapter(folder, change=change, outside=False)
 
 
@@ -55,6 +60,7 @@ def adapter_for_litertlm_only(good, folder):
         for each in model.subgraphs[0].tensors:
             buffer = model.buffers[each.buffer]
             buffer.data, buffer.offset, buffer.size = None, 1 << 16, int(np.prod(each.shape)) * 4
+
     flat = edited_model(bytes(data), change)
     return write(folder, "broken.tflite", flat + bytes((1 << 17) - len(flat)))
 
@@ -65,7 +71,7 @@ def adapter_with_two_versions_of_a_tensor(good, folder):
     model = schema.Model.GetRootAs(data, 0)
     table = model.Buffers(1)._tab
     at = table.Pos + table.Offset(6)
-    data[at:at + 8] = len(data).to_bytes(8, "little")
+    data[at : at + 8] = len(data).to_bytes(8, "little")
     return write(folder, "broken.tflite", bytes(data) + b"\1" * PAGE)
 
 
@@ -73,6 +79,7 @@ def adapter_with_two_versions_of_a_tensor(good, folder):
 def adapter_without_its_rank(good, folder):
     def change(model):
         model.metadata = [entry for entry in model.metadata if entry.name != b"lora_rank"]
+
     return adapter(folder, change=change)
 
 
@@ -80,6 +87,7 @@ def adapter_without_its_rank(good, folder):
 def adapter_that_says_rank_16(good, folder):
     def change(model):
         next(entry for entry in model.metadata if entry.name == b"lora_rank").buffer = 16
+
     return adapter(folder, change=change)
 
 
@@ -92,6 +100,7 @@ def adapter_of_rank_8(good, folder):
 def adapter_without_a_tensor(good, folder):
     def change(model):
         model.subgraphs[0].tensors.pop()
+
     return adapter(folder, change=change)
 
 
@@ -99,6 +108,7 @@ def adapter_without_a_tensor(good, folder):
 def adapter_with_a_tensor_of_the_mlp(good, folder):
     def change(model):
         of(model, "lora_atten_q_a_prime_weight_0").name = b"lora_mlp_a_prime_weight_0"
+
     return adapter(folder, change=change)
 
 
@@ -106,6 +116,7 @@ def adapter_with_a_tensor_of_the_mlp(good, folder):
 def adapter_with_a_factor_the_wrong_way_round(good, folder):
     def change(model):
         of(model, "lora_atten_o_b_prime_weight_1").shape = np.array([64, 16], np.int32)
+
     return adapter(folder, change=change)
 
 
@@ -114,6 +125,7 @@ def adapter_with_nan(good, folder):
     def change(model):
         buffer = model.buffers[of(model, "lora_atten_k_a_prime_weight_1").buffer]
         buffer.data = np.frombuffer(np.full(1024, np.nan, "<f4").tobytes(), np.uint8)
+
     return adapter(folder, change=change)
 
 

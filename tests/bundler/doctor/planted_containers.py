@@ -19,6 +19,7 @@ def plants(code):
     def register(function):
         PLANTED.append((code, function))
         return function
+
     return register
 
 
@@ -31,7 +32,7 @@ def patched(folder, source, *changes):
     """A copy in which at each place other bytes stand."""
     data = bytearray(source.read_bytes())
     for at, new in changes:
-        data[at:at + len(new)] = new
+        data[at : at + len(new)] = new
     return write(folder, f"broken{source.suffix}", data)
 
 
@@ -134,7 +135,9 @@ def bomb_beside_the_model(good, folder):
 
 @plants("entry-encrypted")
 def encryption_flag(good, folder):
-    return patched(folder, good.task, (place(good.task, b"PK\3\4") + 6, b"\1"), (place(good.task, b"PK\1\2") + 8, b"\1"))
+    return patched(
+        folder, good.task, (place(good.task, b"PK\3\4") + 6, b"\1"), (place(good.task, b"PK\1\2") + 8, b"\1")
+    )
 
 
 @plants("entry-misaligned")
@@ -160,13 +163,21 @@ def entry_inside_another(good, folder):
     end = data.rindex(b"PK\5\6")
     _, _, _, _, count, size, start, _ = struct.unpack("<4s4H2LH", data[end:])
     record = task_file._central_header("INNER", zlib.crc32(b"data"), 4, at, 1 << 40)
-    return write(folder, path.name, data[:end] + record + struct.pack("<4s4H2LH", b"PK\5\6", 0, 0, count + 1, count + 1, size + len(record), start, 0))
+    return write(
+        folder,
+        path.name,
+        data[:end]
+        + record
+        + struct.pack("<4s4H2LH", b"PK\5\6", 0, 0, count + 1, count + 1, size + len(record), start, 0),
+    )
 
 
 @plants("entry-outside-file")
 def size_beyond_the_file(good, folder):
     sizes = struct.pack("<2L", 1 << 30, 1 << 30)
-    return patched(folder, good.task, (place(good.task, b"PK\3\4") + 18, sizes), (place(good.task, b"PK\1\2") + 20, sizes))
+    return patched(
+        folder, good.task, (place(good.task, b"PK\3\4") + 18, sizes), (place(good.task, b"PK\1\2") + 20, sizes)
+    )
 
 
 @plants("entry-name-path")

@@ -20,8 +20,12 @@ def shapes(model, change):
 
 
 def head_bias(model):
-    return next(model.buffers[each.buffer] for graph in model.subgraphs for each in graph.tensors
-                if each.shape is not None and list(each.shape) == [552] and each.type == schema.TensorType.FLOAT32)
+    return next(
+        model.buffers[each.buffer]
+        for graph in model.subgraphs
+        for each in graph.tensors
+        if each.shape is not None and list(each.shape) == [552] and each.type == schema.TensorType.FLOAT32
+    )
 
 
 def zero_head_bias(model):
@@ -39,6 +43,7 @@ def model_that_points_outside(good, folder):
 def operator_with_an_input_that_is_not_there(good, folder):
     def change(model):
         model.subgraphs[0].operators[5].inputs[0] = 100_000
+
     return with_model(good, folder, change)
 
 
@@ -46,13 +51,19 @@ def operator_with_an_input_that_is_not_there(good, folder):
 def weights_beyond_the_end(good, folder):
     def change(model):
         model.buffers[50].data, model.buffers[50].offset, model.buffers[50].size = None, 1 << 30, 1024
+
     return with_model(good, folder, change)
 
 
 @plants("model-web-only")
 def weights_for_browsers(good, folder):
-    weights = schema.ModelT(version=3, buffers=[schema.BufferT()], metadata=[schema.MetadataT(name=b"odml.infra.proto.LlmParameters", buffer=0)],
-                            subgraphs=[schema.SubGraphT(tensors=[], operators=[], inputs=[], outputs=[])], operatorCodes=[])
+    weights = schema.ModelT(
+        version=3,
+        buffers=[schema.BufferT()],
+        metadata=[schema.MetadataT(name=b"odml.infra.proto.LlmParameters", buffer=0)],
+        subgraphs=[schema.SubGraphT(tensors=[], operators=[], inputs=[], outputs=[])],
+        operatorCodes=[],
+    )
     builder = flatbuffers.Builder(1024)
     builder.Finish(weights.Pack(builder), b"TFL3")
     return task(folder, {**good.entries(), MODEL: bytes(builder.Output())})
@@ -68,6 +79,7 @@ def litertlm_for_browsers(good, folder):
 def decode_called_otherwise(good, folder):
     def change(model):
         signature(model, "decode").signatureKey = b"serving_default"
+
     return with_model(good, folder, change)
 
 
@@ -75,6 +87,7 @@ def decode_called_otherwise(good, folder):
 def positions_called_otherwise(good, folder):
     def change(model):
         next(entry for entry in signature(model, "decode").inputs if entry.name == b"input_pos").name = b"position_ids"
+
     return with_model(good, folder, change)
 
 
@@ -83,19 +96,24 @@ def decode_without_one_of_the_caches(good, folder):
     def change(model):
         decode = signature(model, "decode")
         decode.inputs = [entry for entry in decode.inputs if entry.name != b"kv_cache_v_1"]
+
     return with_model(good, folder, change)
 
 
 @plants("signature-input-missing")
 def graph_of_prefill_without_one_of_the_caches(good, folder):
     """Going in and coming out, and neither the signature nor its graph speaks of it."""
+
     def change(model):
         prefill = signature(model, "prefill_24")
         graph = model.subgraphs[prefill.subgraphIndex]
         for end in ("inputs", "outputs"):
             lost = next(entry for entry in getattr(prefill, end) if entry.name == b"kv_cache_v_1")
             getattr(prefill, end).remove(lost)
-            setattr(graph, end, np.array([index for index in getattr(graph, end) if index != lost.tensorIndex], np.int32))
+            setattr(
+                graph, end, np.array([index for index in getattr(graph, end) if index != lost.tensorIndex], np.int32)
+            )
+
     return with_model(good, folder, change)
 
 
@@ -103,6 +121,7 @@ def graph_of_prefill_without_one_of_the_caches(good, folder):
 def logits_called_otherwise(good, folder):
     def change(model):
         next(entry for entry in signature(model, "decode").outputs if entry.name == b"logits").name = b"output"
+
     return with_model(good, folder, change)
 
 
@@ -110,6 +129,7 @@ def logits_called_otherwise(good, folder):
 def name_and_length_of_prefill_differ(good, folder):
     def change(model):
         signature(model, "prefill_24").signatureKey = b"prefill_32"
+
     return with_model(good, folder, change)
 
 
@@ -118,6 +138,7 @@ def no_mask_among_the_inputs(good, folder):
     def change(model):
         for each in model.signatureDefs:
             each.inputs = [entry for entry in each.inputs if entry.name != b"mask"]
+
     return with_model(good, folder, change)
 
 
@@ -127,7 +148,15 @@ def cache_with_the_context_first_and_no_mask(good, folder):
         for each in model.signatureDefs:
             each.inputs = [entry for entry in each.inputs if entry.name != b"mask"]
         # keys [1, heads, context or new, head_dim] -> [1, context or new, heads, head_dim]
-        shapes(model, lambda shape, _: [1, shape[2], shape[1], 16] if len(shape) == 4 and shape[0] == 1 and shape[1] == 2 and shape[3] == 16 else shape)
+        shapes(
+            model,
+            lambda shape, _: (
+                [1, shape[2], shape[1], 16]
+                if len(shape) == 4 and shape[0] == 1 and shape[1] == 2 and shape[3] == 16
+                else shape
+            ),
+        )
+
     return with_model(good, folder, change)
 
 
@@ -136,15 +165,18 @@ def prefill_longer_than_the_cache(good, folder):
     def change(model):
         signature(model, "prefill_24").signatureKey = b"prefill_200"
         shapes(model, lambda shape, _: [200 if size == 24 else size for size in shape])
+
     return with_model(good, folder, change)
 
 
 @plants("prefill-past-cache")
 def prefill_that_does_not_divide_the_context(good, folder):
     """After two chunks of 36 there are 24 places left of 96."""
+
     def change(model):
         signature(model, "prefill_24").signatureKey = b"prefill_36"
         shapes(model, lambda shape, _: [36 if size == 24 else size for size in shape])
+
     return with_model(good, folder, change)
 
 
@@ -152,6 +184,7 @@ def prefill_that_does_not_divide_the_context(good, folder):
 def another_context_in_decode(good, folder):
     def change(model):
         tensor(model, "decode", "kv_cache_v_1").shape = np.array([1, 2, 16, 64], np.int32)
+
     return with_model(good, folder, change)
 
 
@@ -159,6 +192,7 @@ def another_context_in_decode(good, folder):
 def logits_without_padding(good, folder):
     def change(model):
         tensor(model, "decode", "logits", "outputs").shape = np.array([1, 1, 549], np.int32)
+
     return with_model(good, folder, change)
 
 
@@ -166,6 +200,7 @@ def logits_without_padding(good, folder):
 def logits_of_another_vocabulary(good, folder):
     def change(model):
         tensor(model, "decode", "logits", "outputs").shape = np.array([1, 1, 300], np.int32)
+
     return with_model(good, folder, change)
 
 
@@ -186,6 +221,7 @@ def nan_among_the_weights(good, folder):
         values = np.frombuffer(bytes(bias.data), "<f4").copy()
         values[17] = np.nan
         bias.data = np.frombuffer(values.tobytes(), np.uint8)
+
     return with_model(good, folder, change)
 
 
@@ -194,6 +230,7 @@ def operator_for_the_cpu_only(good, folder):
     def change(model):
         code = next(code for code in model.operatorCodes if code.builtinCode == schema.BuiltinOperator.GELU)
         code.builtinCode = code.deprecatedBuiltinCode = schema.BuiltinOperator.GATHER_ND
+
     return with_model(good, folder, change)
 
 
@@ -205,6 +242,7 @@ def gelu(model):
 def version_of_the_future(good, folder):
     def change(model):
         gelu(model).version = 99
+
     return with_model(good, folder, change)
 
 
@@ -213,27 +251,38 @@ def operator_of_the_future(good, folder):
     def change(model):
         code = gelu(model)
         code.builtinCode, code.deprecatedBuiltinCode = 250, 127
+
     return with_model(good, folder, change)
 
 
 @plants("operator-unknown")
 def unused_operator_of_the_future(good, folder):
     def change(model):
-        model.operatorCodes.append(schema.OperatorCodeT(builtinCode=schema.BuiltinOperator.ADD, deprecatedBuiltinCode=0, version=7))
+        model.operatorCodes.append(
+            schema.OperatorCodeT(builtinCode=schema.BuiltinOperator.ADD, deprecatedBuiltinCode=0, version=7)
+        )
+
     return with_model(good, folder, change)
 
 
 def matrices(model):
     """The tensors of matrices with a scale for each row."""
-    return [each for graph in model.subgraphs for each in graph.tensors
-            if each.type == schema.TensorType.INT8 and each.quantization is not None and each.quantization.scale is not None
-            and len(each.quantization.scale) > 1]
+    return [
+        each
+        for graph in model.subgraphs
+        for each in graph.tensors
+        if each.type == schema.TensorType.INT8
+        and each.quantization is not None
+        and each.quantization.scale is not None
+        and len(each.quantization.scale) > 1
+    ]
 
 
 @plants("scale-not-positive")
 def scale_of_zero(good, folder):
     def change(model):
         matrices(model)[0].quantization.scale[3] = 0
+
     return with_model(good, folder, change)
 
 
@@ -241,6 +290,7 @@ def scale_of_zero(good, folder):
 def scale_below_zero(good, folder):
     def change(model):
         matrices(model)[0].quantization.scale[3] = -0.5
+
     return with_model(good, folder, change)
 
 
@@ -254,11 +304,16 @@ def scale_of_a_block(good, folder):
 
     def change(model):
         graph = model.subgraphs[0]
-        block = next(each.quantization.details for each in graph.tensors if hasattr(getattr(each.quantization, "details", None), "scales"))
+        block = next(
+            each.quantization.details
+            for each in graph.tensors
+            if hasattr(getattr(each.quantization, "details", None), "scales")
+        )
         buffer = model.buffers[graph.tensors[block.scales].buffer]
         scales = np.frombuffer(bytes(buffer.data), "<f2").copy()
         scales[3] = -0.5
         buffer.data = np.frombuffer(scales.tobytes(), np.uint8)
+
     entries = good.entries("fp32_task")
     del entries["MANIFEST"]
     return task(folder, {**entries, MODEL: edited_model((folder / "model.tflite").read_bytes(), change)})
@@ -268,6 +323,7 @@ def scale_of_a_block(good, folder):
 def scale_of_nan(good, folder):
     def change(model):
         matrices(model)[0].quantization.scale[3] = np.nan
+
     return with_model(good, folder, change)
 
 
@@ -277,6 +333,7 @@ def operator_of_tensorflow(good, folder):
         code = next(code for code in model.operatorCodes if code.builtinCode == schema.BuiltinOperator.GELU)
         code.builtinCode = code.deprecatedBuiltinCode = schema.BuiltinOperator.CUSTOM
         code.customCode = b"FlexErf"
+
     return with_model(good, folder, change)
 
 
@@ -301,6 +358,7 @@ def rank_8_in_a_litertlm(good, folder):
                 if entry.name.startswith(b"lora_"):
                     factor = model.subgraphs[each.subgraphIndex].tensors[entry.tensorIndex]
                     factor.shape = np.array([32, 8] if b"_a_" in entry.name else [8, 32], np.int32)
+
     return with_litertlm_model(good, folder, change, of="lora_litertlm")
 
 
@@ -309,6 +367,7 @@ def one_lora_input_less(good, folder):
     def change(model):
         inputs = signature(model, "decode_lora_r16").inputs
         inputs.remove(next(entry for entry in inputs if entry.name == b"lora_atten_v_b_prime_weight_1"))
+
     return with_model(good, folder, change, of="lora_task")
 
 
@@ -316,6 +375,7 @@ def one_lora_input_less(good, folder):
 def plain_signatures_first(good, folder):
     def change(model):
         model.signatureDefs.reverse()
+
     return with_model(good, folder, change, of="lora_task")
 
 

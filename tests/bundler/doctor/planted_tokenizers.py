@@ -77,6 +77,7 @@ def tokenizer_of_noise(good, folder):
 def a_piece_twice(good, folder):
     def change(proto):
         proto.pieces[300].piece = proto.pieces[301].piece
+
     return with_entries(good, folder, TOKENIZER_MODEL=edited_tokenizer(good.tokenizer.read_bytes(), change))
 
 
@@ -106,9 +107,14 @@ def with_tokenizer_json(good, folder, change):
 
 def splitting(pattern):
     """Changes a tokenizer.json to one that splits by `pattern`."""
+
     def change(tokenizer):
         split = {"type": "Split", "pattern": {"Regex": pattern}, "behavior": "Isolated", "invert": False}
-        tokenizer["pre_tokenizer"] = {"type": "Sequence", "pretokenizers": [split, {**tokenizer["pre_tokenizer"], "use_regex": False}]}
+        tokenizer["pre_tokenizer"] = {
+            "type": "Sequence",
+            "pretokenizers": [split, {**tokenizer["pre_tokenizer"], "use_regex": False}],
+        }
+
     return change
 
 
@@ -116,6 +122,7 @@ def splitting(pattern):
 def unknown_part_of_a_sequence(good, folder):
     def change(tokenizer):
         tokenizer["pre_tokenizer"] = {"type": "Sequence", "pretokenizers": [{"type": "Nobody"}]}
+
     return with_tokenizer_json(good, folder, change)
 
 
@@ -152,6 +159,7 @@ def no_unknown_piece(good, folder):
     def change(proto):
         for piece in proto.pieces:
             piece.type = 1 if piece.type == 2 else piece.type
+
     return write(folder, "broken.model", edited_tokenizer(good.tokenizer.read_bytes(), change))
 
 
@@ -160,6 +168,7 @@ def end_of_text_is_the_unknown_piece(good, folder):
     def change(proto):
         for piece in proto.pieces:
             piece.type = 2 if piece.piece == b"<|endoftext|>" else 5 if piece.type == 2 else piece.type
+
     return write(folder, "broken.model", edited_tokenizer(good.tokenizer.read_bytes(), change))
 
 
@@ -168,6 +177,7 @@ def tokenizer_of_a_larger_model(good, folder):
     def change(proto):
         for number in range(10):
             proto.pieces.add(piece=f"piece {number}".encode(), type=4)
+
     return with_entries(good, folder, TOKENIZER_MODEL=edited_tokenizer(good.tokenizer.read_bytes(), change))
 
 
@@ -197,6 +207,7 @@ def end_of_text_can_be_typed(good, folder):
     def change(proto):
         for piece in proto.pieces:
             piece.type = 4 if piece.piece == b"<|endoftext|>" else piece.type
+
     return with_entries(good, folder, TOKENIZER_MODEL=edited_tokenizer(good.tokenizer.read_bytes(), change))
 
 
@@ -204,6 +215,7 @@ def end_of_text_can_be_typed(good, folder):
 def end_of_text_cannot_be_typed(good, folder):
     def change(proto):
         proto.normalizer_spec.precompiled_charsmap = b""
+
     return with_entries(good, folder, TOKENIZER_MODEL=edited_tokenizer(good.tokenizer.read_bytes(), change))
 
 
@@ -216,6 +228,7 @@ def manifest_of_noise(good, folder):
 def tokenizer_exchanged(good, folder):
     def change(proto):
         proto.normalizer_spec.name = b"exchanged"
+
     return with_entries(good, folder, TOKENIZER_MODEL=edited_tokenizer(good.tokenizer.read_bytes(), change))
 
 

@@ -62,10 +62,21 @@ def test_json_is_one_object_with_all_there_is(good, capfd):
     shown = capfd.readouterr()
     report = json.loads(shown.out)
     assert shown.err == ""
-    assert (report["kind"], report["findings"], report["counts"]) == (".task", [], {"error": 0, "warning": 0, "note": 0})
-    assert [entry["name"] for entry in report["entries"]] == ["TF_LITE_PREFILL_DECODE", "TOKENIZER_MODEL", "METADATA", "MANIFEST"]
+    assert (report["kind"], report["findings"], report["counts"]) == (
+        ".task",
+        [],
+        {"error": 0, "warning": 0, "note": 0},
+    )
+    assert [entry["name"] for entry in report["entries"]] == [
+        "TF_LITE_PREFILL_DECODE",
+        "TOKENIZER_MODEL",
+        "METADATA",
+        "MANIFEST",
+    ]
     assert report["provenance"]["maker"] == "task-bundler" and report["metadata"]["stop_tokens"] == ["<|endoftext|>"]
-    assert report["model"]["context"] == {"cache": 96, "LiteRT-LM": 96} and report["model"]["lora"]["MediaPipe layout, ranks"] == [16, 32]
+    assert report["model"]["context"] == {"cache": 96, "LiteRT-LM": 96} and report["model"]["lora"][
+        "MediaPipe layout, ranks"
+    ] == [16, 32]
     assert report["tokenizer"]["alias_ids"] == report["tokenizer"]["pieces"] - 400
     assert {name for name in report["model"]["weights"]} == {"embedding", "attention", "mlp", "head", "norm", "other"}
 
@@ -73,7 +84,9 @@ def test_json_is_one_object_with_all_there_is(good, capfd):
 def test_a_piped_report_is_plain_text_of_80_columns(good, tmp_path):
     write(tmp_path, "odd [red]\x1b[2J\n\udcff.task", good.task.read_bytes()[:1000])
     for name in (tmp_path / "odd [red]\x1b[2J\n\udcff.task", good.task):
-        done = subprocess.run([sys.executable, "-m", "bundler", "doctor", name], capture_output=True, env={**os.environ, "COLUMNS": ""})
+        done = subprocess.run(
+            [sys.executable, "-m", "bundler", "doctor", name], capture_output=True, env={**os.environ, "COLUMNS": ""}
+        )
         report = done.stdout.decode()
         assert "\x1b" not in report and max(map(len, report.splitlines())) <= 80
         assert "nothing to complain of" in report or r"odd [red]\x1b[2J\n\xff.task" in report.replace("\n", "")
@@ -103,15 +116,26 @@ def test_the_sizes_of_the_weights_add_up(good):
     weights = examine(good.task).facts["model"]["weights"]
     rows, width, inner, layers = examine(good.task).facts["model"]["embedding_rows"], 32, 128, 2
     assert weights["embedding"]["types"] == {"int8 per channel": (rows + 96) * width}
-    assert weights["attention"]["types"] == {"int8 per channel": layers * 4 * width * width, "float32": layers * 4 * width * 4}
-    assert weights["mlp"]["types"] == {"int8 per channel": layers * 2 * width * inner, "float32": layers * (inner + width) * 4}
+    assert weights["attention"]["types"] == {
+        "int8 per channel": layers * 4 * width * width,
+        "float32": layers * 4 * width * 4,
+    }
+    assert weights["mlp"]["types"] == {
+        "int8 per channel": layers * 2 * width * inner,
+        "float32": layers * (inner + width) * 4,
+    }
     assert weights["norm"]["bytes"] == (2 * layers + 1) * 2 * width * 4
 
 
 def test_neither_torch_nor_an_engine_is_loaded(good):
-    program = ("import sys; from pathlib import Path; from bundler.doctor.examine import examine; examine(Path(sys.argv[1])); "
-               "print([name for name in ('torch', 'litert_lm', 'litert_torch', 'transformers', 'tokenizers') if name in sys.modules])")
-    assert subprocess.run([sys.executable, "-c", program, str(good.litertlm)], capture_output=True, text=True).stdout == "[]\n"
+    program = (
+        "import sys; from pathlib import Path; from bundler.doctor.examine import examine; examine(Path(sys.argv[1])); "
+        "print([name for name in ('torch', 'litert_lm', 'litert_torch', 'transformers', 'tokenizers') if name in sys.modules])"
+    )
+    assert (
+        subprocess.run([sys.executable, "-c", program, str(good.litertlm)], capture_output=True, text=True).stdout
+        == "[]\n"
+    )
 
 
 def test_what_is_no_file(tmp_path):

@@ -40,19 +40,25 @@ def codes(path):
 def within_limits(path):
     """The codes found in a process of its own, which may take two seconds and a gigabyte."""
     # VmHWM is this program's peak; ru_maxrss begins with that of the process it was forked from.
-    program = ("import json, re, sys, time; from pathlib import Path; from bundler.doctor.examine import examine; started = time.perf_counter(); "
-               "found = [finding.code for finding in examine(Path(sys.argv[1])).findings]; "
-               "print(json.dumps([found, time.perf_counter() - started, int(re.search(r'VmHWM:\\s*(\\d+)', Path('/proc/self/status').read_text())[1]) / 1024]))")
+    program = (
+        "import json, re, sys, time; from pathlib import Path; from bundler.doctor.examine import examine; started = time.perf_counter(); "
+        "found = [finding.code for finding in examine(Path(sys.argv[1])).findings]; "
+        "print(json.dumps([found, time.perf_counter() - started, int(re.search(r'VmHWM:\\s*(\\d+)', Path('/proc/self/status').read_text())[1]) / 1024]))"
+    )
     done = subprocess.run([sys.executable, "-c", program, str(path)], capture_output=True, text=True, check=True)
     found, seconds, megabytes = json.loads(done.stdout)
     assert megabytes < MEGABYTES
-    assert seconds < 10 * SECONDS  # not a measurement, which benchmarks/doctor_fuzz.py makes: it only tells a loop from a busy machine
+    assert (
+        seconds < 10 * SECONDS
+    )  # not a measurement, which benchmarks/doctor_fuzz.py makes: it only tells a loop from a busy machine
     return set(found)
 
 
 def test_nothing_is_unpacked(good, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    path = plain_zip(tmp_path, [("../outside", b"x"), ("/absolute/path", b"x"), ("C:\\windows", b"x"), *good.entries().items()])
+    path = plain_zip(
+        tmp_path, [("../outside", b"x"), ("/absolute/path", b"x"), ("C:\\windows", b"x"), *good.entries().items()]
+    )
     before = sorted(tmp_path.rglob("*")), sorted(tmp_path.parent.iterdir())
     assert "entry-name-path" in codes(path)
     assert (sorted(tmp_path.rglob("*")), sorted(tmp_path.parent.iterdir())) == before
@@ -65,21 +71,46 @@ def test_a_bomb_inside_the_tokenizer(good, tmp_path):
     assert "tokenizer-unreadable" in within_limits(path)
 
 
-@pytest.mark.parametrize("text", [b"[" * 5_000_000, b"[" + b"[]," * 5_000_000 + b"[]]", b'{"a":' * 100_000 + b"1" + b"}" * 100_000,
-                                  b'{"model": {"vocab": {"a": 1e999}}}', b'{"model": {"vocab": {"\\ud800": 0}, "merges": []}}'])
+@pytest.mark.parametrize(
+    "text",
+    [
+        b"[" * 5_000_000,
+        b"[" + b"[]," * 5_000_000 + b"[]]",
+        b'{"a":' * 100_000 + b"1" + b"}" * 100_000,
+        b'{"model": {"vocab": {"a": 1e999}}}',
+        b'{"model": {"vocab": {"\\ud800": 0}, "merges": []}}',
+    ],
+)
 def test_json_that_would_fill_the_memory(good, tmp_path, text):
     first, (type, pairs, _), last = good.sections()
-    path = litertlm(tmp_path, [first, (HF_TOKENIZER_SECTION, {}, len(text).to_bytes(8, "little") + zlib.compress(text)), last])
+    path = litertlm(
+        tmp_path, [first, (HF_TOKENIZER_SECTION, {}, len(text).to_bytes(8, "little") + zlib.compress(text)), last]
+    )
     within_limits(path)
 
 
 def test_four_thousand_entries_that_are_one(tmp_path):
     """Each entry of the directory is the whole file: hashing all of them would read it four thousand times."""
     data = bytes(1 << 20)
-    local = struct.pack("<4s5H3L2H", b"PK\3\4", 20, 0, 0, 0, 0x21, zlib.crc32(data), len(data), len(data), 1, 0) + b"A" + data
-    record = struct.pack("<4s6H3L5H2L", b"PK\1\2", 20, 20, 0, 0, 0, 0x21, zlib.crc32(data), len(data), len(data), 1, 0, 0, 0, 0, 0, 0) + b"A"
+    local = (
+        struct.pack("<4s5H3L2H", b"PK\3\4", 20, 0, 0, 0, 0x21, zlib.crc32(data), len(data), len(data), 1, 0)
+        + b"A"
+        + data
+    )
+    record = (
+        struct.pack(
+            "<4s6H3L5H2L", b"PK\1\2", 20, 20, 0, 0, 0, 0x21, zlib.crc32(data), len(data), len(data), 1, 0, 0, 0, 0, 0, 0
+        )
+        + b"A"
+    )
     count = 4000
-    path = write(tmp_path, "one.task", local + record * count + struct.pack("<4s4H2LH", b"PK\5\6", 0, 0, count, count, len(record) * count, len(local), 0))
+    path = write(
+        tmp_path,
+        "one.task",
+        local
+        + record * count
+        + struct.pack("<4s4H2LH", b"PK\5\6", 0, 0, count, count, len(record) * count, len(local), 0),
+    )
     assert {"entry-overlap", "entry-duplicated"} <= within_limits(path)
 
 
@@ -117,7 +148,9 @@ def shared_model(graphs, tensors, operators, inputs):
     return bytes(builder.Output())
 
 
-@pytest.mark.parametrize("counts", [(100_000, 100_000, 1, 1), (2, 100_000, 100_000, 4), (1, 1, 100_000, 100_000), (1, 1, 2, 500_000)])
+@pytest.mark.parametrize(
+    "counts", [(100_000, 100_000, 1, 1), (2, 100_000, 100_000, 4), (1, 1, 100_000, 100_000), (1, 1, 2, 500_000)]
+)
 def test_tables_that_share_everything(tmp_path, counts):
     """10^10 tensors in a megabyte, to whoever believes it."""
     path = write(tmp_path, "shared.tflite", shared_model(*counts))
@@ -180,7 +213,7 @@ def test_the_tokenizers_library_loads_what_is_not_complained_of(tiny_checkpoint)
             case 0:
                 data[at] = chance.randrange(32, 127)
             case 1:
-                del data[at:at + chance.choice((1, 5, 20))]
+                del data[at : at + chance.choice((1, 5, 20))]
             case 2:
                 data[at:at] = chance.choice((b'"', b",", b"{}", b"null", b"1", b"[]"))
         if isinstance(read_tokenizer_json(bytes(data), ""), TokenizerFacts):
@@ -195,21 +228,30 @@ _KEPT = []
 def _small_tokenizer():
     if not _KEPT:
         model = io.BytesIO()
-        sentencepiece.SentencePieceTrainer.train(sentence_iterator=iter(["a few words for a few pieces"] * 5), model_writer=model, vocab_size=40,
-                                                 hard_vocab_limit=False, normalization_rule_name="identity", minloglevel=2)
+        sentencepiece.SentencePieceTrainer.train(
+            sentence_iterator=iter(["a few words for a few pieces"] * 5),
+            model_writer=model,
+            vocab_size=40,
+            hard_vocab_limit=False,
+            normalization_rule_name="identity",
+            minloglevel=2,
+        )
         _KEPT.append(model.getvalue())
     return _KEPT[0]
 
 
-@pytest.mark.parametrize("defect, refusal", [
-    (lambda proto: proto.pieces.add(piece=b""), "must not be empty"),
-    (lambda proto: proto.pieces.add(piece=proto.pieces[5].piece), "already defined"),
-    (lambda proto: proto.pieces.add(piece=b"<0x41>", type=6), "byte piece"),
-    (lambda proto: setattr(proto.trainer_spec, "byte_fallback", True), "256 byte pieces"),
-    (lambda proto: setattr(proto.pieces[0], "type", 1), "unk is not defined"),
-    (lambda proto: setattr(proto.pieces[4], "type", 2), "unk is already defined"),
-    (lambda proto: setattr(proto.normalizer_spec, "precompiled_charsmap", b"\xff\xff\xff\xffabcd"), "."),
-])
+@pytest.mark.parametrize(
+    "defect, refusal",
+    [
+        (lambda proto: proto.pieces.add(piece=b""), "must not be empty"),
+        (lambda proto: proto.pieces.add(piece=proto.pieces[5].piece), "already defined"),
+        (lambda proto: proto.pieces.add(piece=b"<0x41>", type=6), "byte piece"),
+        (lambda proto: setattr(proto.trainer_spec, "byte_fallback", True), "256 byte pieces"),
+        (lambda proto: setattr(proto.pieces[0], "type", 1), "unk is not defined"),
+        (lambda proto: setattr(proto.pieces[4], "type", 2), "unk is already defined"),
+        (lambda proto: setattr(proto.normalizer_spec, "precompiled_charsmap", b"\xff\xff\xff\xffabcd"), "."),
+    ],
+)
 def test_what_sentencepiece_refuses_is_found(defect, refusal):
     broken = edited_tokenizer(_small_tokenizer(), defect)
     facts = sentencepiece_file.read_sentencepiece(broken)
@@ -230,7 +272,11 @@ LONG = b"9" * 5000  # Python's int() reads no more than 4300 digits
 
 def test_numbers_of_thousands_of_digits(good, tmp_path):
     first, _, last = good.sections()
-    for text in (b'{"model": {"vocab": {"a": %s}, "merges": []}}' % LONG, b'{"version": %s}' % LONG, b'{"model": {"vocab": {"a": %s}}}' % LONG[:4000]):
+    for text in (
+        b'{"model": {"vocab": {"a": %s}, "merges": []}}' % LONG,
+        b'{"version": %s}' % LONG,
+        b'{"model": {"vocab": {"a": %s}}}' % LONG[:4000],
+    ):
         section = (HF_TOKENIZER_SECTION, {}, len(text).to_bytes(8, "little") + zlib.compress(text))
         assert "tokenizer-unreadable" in codes(litertlm(tmp_path, [first, section, last]))
     manifest = good.entries()["MANIFEST"]
@@ -240,12 +286,16 @@ def test_numbers_of_thousands_of_digits(good, tmp_path):
             assert broken != manifest
             report = examine(task(tmp_path, {**good.entries(), "MANIFEST": broken}))
             json.dumps(report.as_dict(), allow_nan=False)
-            assert {finding.code for finding in report.findings} & {"manifest-unreadable", "manifest-contradicts", "max-tokens-over-context"}
+            assert {finding.code for finding in report.findings} & {
+                "manifest-unreadable",
+                "manifest-contradicts",
+                "max-tokens-over-context",
+            }
     adapter = good.adapter.read_bytes()
     at = adapter.index(b'"layers": 2')
     length = struct.unpack_from("<I", adapter, adapter.index(b'{"format"') - 4)[0]
     begin = adapter.index(b'{"format"')
-    header = adapter[begin:begin + length]
+    header = adapter[begin : begin + length]
     # In the place of the header's other fields, so that no byte moves.
     filled = b'{"layers": ' + b"9" * (length - 12) + b"}"
     assert begin < at < begin + length and len(filled) == len(header)
@@ -273,8 +323,12 @@ def test_thousands_of_damaged_files(good, tmp_path):
     for name in ("task", "litertlm", "lora_task", "lora_litertlm", "adapter", "tokenizer"):
         source = getattr(good, name)
         write(tmp_path, f"{name}{source.suffix}", source.read_bytes())
-    done = subprocess.run([sys.executable, "benchmarks/doctor_fuzz.py", str(tmp_path), "--trials", "600", "--seed", "7", "--json"],
-                          capture_output=True, text=True, cwd=Path(__file__).resolve().parents[3])
+    done = subprocess.run(
+        [sys.executable, "benchmarks/doctor_fuzz.py", str(tmp_path), "--trials", "600", "--seed", "7", "--json"],
+        capture_output=True,
+        text=True,
+        cwd=Path(__file__).resolve().parents[3],
+    )
     result = json.loads(done.stdout)
     assert (result["crashes"], result["hangs"], result["disagreements"], result["trials"]) == ([], [], [], 600)
     assert result["peak_mb"] < MEGABYTES

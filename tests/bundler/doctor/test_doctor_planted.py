@@ -8,11 +8,19 @@ from bundler.doctor.catalogue import catalogue
 from bundler.doctor.examine import examine
 
 # A file of 2 GiB is not made for a test; test_doctor_together.py has what needs several files.
-ELSEWHERE = {"model-over-2gib", "adapter-of-another-base", "adapter-rank-unlike-bundle", "bundle-takes-no-adapters", "tokenizer-of-another-bundle",
-             "containers-of-two-builds"}
+ELSEWHERE = {
+    "model-over-2gib",
+    "adapter-of-another-base",
+    "adapter-rank-unlike-bundle",
+    "bundle-takes-no-adapters",
+    "tokenizer-of-another-bundle",
+    "containers-of-two-builds",
+}
 
 
-@pytest.mark.parametrize("name", ["task", "litertlm", "fp32_litertlm", "lora_task", "lora_litertlm", "adapter", "tokenizer"])
+@pytest.mark.parametrize(
+    "name", ["task", "litertlm", "fp32_litertlm", "lora_task", "lora_litertlm", "adapter", "tokenizer"]
+)
 def test_nothing_is_found_in_a_good_file(good, name):
     report = examine(getattr(good, name))
     assert report.findings == []

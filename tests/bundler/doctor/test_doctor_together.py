@@ -38,7 +38,12 @@ def test_a_folder_is_its_known_files_and_those_one_level_deeper(good, tmp_path):
     write(tmp_path / "build", "word2vec.model", b"not a tokenizer")
     write(tmp_path / "build", "no_ending", good.litertlm.read_bytes())
     assert [str(path.relative_to(tmp_path / "build")) for path in known_files(tmp_path / "build")] == [
-        "no_ending", "tiny.litertlm", "tiny.task", "tokenizer.model", "adapters/zero.tflite"]
+        "no_ending",
+        "tiny.litertlm",
+        "tiny.task",
+        "tokenizer.model",
+        "adapters/zero.tflite",
+    ]
     with pytest.raises(BundleError, match="no file that the doctor knows"):
         known_files(_folder(tmp_path, "empty"))
 
@@ -69,8 +74,12 @@ def test_an_adapter_of_a_rank_that_the_bundle_lacks(good, tmp_path):
     assert together(good.lora_task, rank_16) == {}
     assert together(good.lora_litertlm, rank_16) == {"r16.tflite": ["adapter-rank-unlike-bundle"]}
     rank_64 = write(tmp_path, "r64.tflite", encode_adapter(zero_adapter(Base(2, 32, (1.0,) * 2), 64)))
-    assert together(good.lora_task, rank_64) == {"r64.tflite": ["adapter-rank-unlike-bundle", "adapter-rank-unsupported"]}
-    assert "adapter-rank-unlike-bundle" in together(rank_8_in_a_litertlm(good, tmp_path), good.adapter)[good.adapter.name]
+    assert together(good.lora_task, rank_64) == {
+        "r64.tflite": ["adapter-rank-unlike-bundle", "adapter-rank-unsupported"]
+    }
+    assert (
+        "adapter-rank-unlike-bundle" in together(rank_8_in_a_litertlm(good, tmp_path), good.adapter)[good.adapter.name]
+    )
 
 
 def test_a_bundle_without_lora_inputs(good):
@@ -82,6 +91,7 @@ def test_a_bundle_without_lora_inputs(good):
 def test_the_tokenizer_of_another_bundle(good, tmp_path):
     def change(proto):
         proto.normalizer_spec.name = b"other"
+
     other = write(tmp_path, "other.model", edited_tokenizer(good.tokenizer.read_bytes(), change))
     assert together(good.task, other) == {"other.model": ["tokenizer-of-another-bundle"]}
     assert together(good.litertlm, other) == {}  # it has a tokenizer.json
@@ -90,19 +100,29 @@ def test_the_tokenizer_of_another_bundle(good, tmp_path):
 def test_two_containers_of_two_builds(good, tmp_path):
     shutil.copy(good.task, tmp_path / "tiny.task")
     shutil.copy(good.fp32_litertlm, tmp_path / "tiny.litertlm")
-    assert together(tmp_path / "tiny.task", tmp_path / "tiny.litertlm") == {"tiny.litertlm": ["containers-of-two-builds"]}
+    assert together(tmp_path / "tiny.task", tmp_path / "tiny.litertlm") == {
+        "tiny.litertlm": ["containers-of-two-builds"]
+    }
     shutil.copy(good.litertlm, tmp_path / "tiny.litertlm")
     assert together(tmp_path / "tiny.task", tmp_path / "tiny.litertlm") == {}
 
 
 def sums(folder, *lines):
-    (folder / "SHA256SUMS").write_bytes(b"".join(line if isinstance(line, bytes) else line.encode() + b"\n" for line in lines))
+    (folder / "SHA256SUMS").write_bytes(
+        b"".join(line if isinstance(line, bytes) else line.encode() + b"\n" for line in lines)
+    )
 
 
 def test_a_listed_hash_is_compared_in_every_form(good, tmp_path):
     path = write(tmp_path, "a b.task", good.task.read_bytes())
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    for line in (f"{digest}  a b.task", f"{digest.upper()} *a b.task", f"{digest}  ./a b.task", f"SHA256 (a b.task) = {digest}", f"{digest}  a b.task\r"):
+    for line in (
+        f"{digest}  a b.task",
+        f"{digest.upper()} *a b.task",
+        f"{digest}  ./a b.task",
+        f"SHA256 (a b.task) = {digest}",
+        f"{digest}  a b.task\r",
+    ):
         sums(tmp_path, "# a comment", "", line, f"{'0' * 64}  another.task")
         assert examine(path).findings == [] and examine(path).facts["listed_in"] == str(tmp_path / "SHA256SUMS"), line
         sums(tmp_path, line.replace(digest, "0" * 64).replace(digest.upper(), "0" * 64))
@@ -141,7 +161,9 @@ def test_names_with_escapes(good, tmp_path):
 
 def test_nothing_is_hashed_twice(good, tmp_path, monkeypatch):
     read = []
-    monkeypatch.setattr(Digests, "of", lambda self, section, of=Digests.of: read.append(section.size) or of(self, section))
+    monkeypatch.setattr(
+        Digests, "of", lambda self, section, of=Digests.of: read.append(section.size) or of(self, section)
+    )
     path = write(tmp_path, "x.tflite", good.adapter.read_bytes())
     sums(tmp_path, f"{hashlib.sha256(path.read_bytes()).hexdigest()}  x.tflite")
     assert "listed_in" in examine(path).facts and read == [path.stat().st_size]

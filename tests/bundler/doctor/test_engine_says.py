@@ -33,8 +33,13 @@ def run(good, folder, broken, prompt):
         bundle, adapter, rank = good.lora_litertlm, broken, 32
     elif rank := examine(broken).facts.get("model", {}).get("lora", {}).get("LiteRT-LM layout, rank") or 0:
         adapter = write(folder, "adapter.tflite", encode_adapter(zero_adapter(Base(2, 32, (1.0, 1.0)), rank)))
-    done = subprocess.run([sys.executable, str(SESSION), str(bundle), prompt, str(rank), str(adapter)], capture_output=True, text=True,
-                          errors="replace", timeout=100)
+    done = subprocess.run(
+        [sys.executable, str(SESSION), str(bundle), prompt, str(rank), str(adapter)],
+        capture_output=True,
+        text=True,
+        errors="replace",
+        timeout=100,
+    )
     return done.returncode, done.stdout + done.stderr
 
 
@@ -45,7 +50,11 @@ def said_of_litert_lm(code):
 @pytest.mark.parametrize("code", sorted({code for code, _ in PLANTED if said_of_litert_lm(code)} - ELSEWHERE))
 def test_litert_lm_says_what_the_catalogue_says(good, tmp_path, code):
     said = said_of_litert_lm(code)
-    outcomes = [run(good, tmp_path, breaks(good, tmp_path), PROMPTS.get(code, "def f")) for planted, breaks in PLANTED if planted == code]
+    outcomes = [
+        run(good, tmp_path, breaks(good, tmp_path), PROMPTS.get(code, "def f"))
+        for planted, breaks in PLANTED
+        if planted == code
+    ]
     printed = "\n".join(output for _, output in outcomes)
     for quoted in re.findall("“([^”]*)”", said):
         assert quoted in printed

@@ -27,8 +27,11 @@ DEFAULT = {"mask-inside-graph", "gpu-operators-unsupported", "context-misread"}
 @pytest.fixture(scope="session")
 def exported(tiny_checkpoint, tmp_path_factory):
     folder = tmp_path_factory.mktemp("exported")
-    done = subprocess.run([sys.executable, str(HERE / "upstream_export.py"), str(folder), str(tiny_checkpoint / "tokenizer.json")],
-                          capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, str(HERE / "upstream_export.py"), str(folder), str(tiny_checkpoint / "tokenizer.json")],
+        capture_output=True,
+        text=True,
+    )
     assert done.returncode == 0, done.stderr[-2000:]
     return folder
 
@@ -36,7 +39,9 @@ def exported(tiny_checkpoint, tmp_path_factory):
 @pytest.fixture(scope="session")
 def mediapipe_tokenizer(tiny_checkpoint, tmp_path_factory):
     """What MediaPipe's converter makes of the tiny vocabulary: plain Ġ pieces, to be used with its byte mapping."""
-    bindings = pytest.importorskip("mediapipe.tasks.python.core.mediapipe_c_bindings", reason=f"needs `{INSTALL}`", exc_type=ImportError)
+    bindings = pytest.importorskip(
+        "mediapipe.tasks.python.core.mediapipe_c_bindings", reason=f"needs `{INSTALL}`", exc_type=ImportError
+    )
     from mediapipe.tasks.python.genai.converter import llm_converter
 
     folder = tmp_path_factory.mktemp("mediapipe")
@@ -54,8 +59,12 @@ def codes(path):
 
 def session(path):
     """What a session of LiteRT-LM with the file prints."""
-    done = subprocess.run([sys.executable, str(HERE / "engine_session.py"), str(path), "def f( x ):", "0", ""], capture_output=True, text=True,
-                          errors="replace")
+    done = subprocess.run(
+        [sys.executable, str(HERE / "engine_session.py"), str(path), "def f( x ):", "0", ""],
+        capture_output=True,
+        text=True,
+        errors="replace",
+    )
     return done.stdout + done.stderr
 
 
@@ -64,7 +73,12 @@ def test_litert_torchs_own_export(exported):
     assert {finding.code for finding in report.findings} == DEFAULT
     model = report.facts["model"]
     assert model["context"] == {"cache": 64, "LiteRT-LM": 2}  # the number of heads that keys have
-    assert (model["embedding_rows"], model["logits_width"], model["layers"], model["prefill_lengths"]) == (400, 400, 2, [16])
+    assert (model["embedding_rows"], model["logits_width"], model["layers"], model["prefill_lengths"]) == (
+        400,
+        400,
+        2,
+        [16],
+    )
     assert report.facts["metadata"]["max_num_tokens"] == 64
     assert "Exceeding the maximum number of tokens allowed" in session(exported / "default_f32_ekv64.litertlm")
 
@@ -100,10 +114,16 @@ def test_weights_of_another_architecture_are_told_apart(exported):
 
 def test_mediapipes_bundle_with_its_own_tokenizer(exported, mediapipe_tokenizer, tmp_path):
     parameters = LlmParameters(start_token=END, stop_tokens=(END,), bytes_to_unicode=True)
-    pack_with_mediapipe(tmp_path / "theirs.task", exported / "default_f32_ekv64.tflite", mediapipe_tokenizer, parameters)
+    pack_with_mediapipe(
+        tmp_path / "theirs.task", exported / "default_f32_ekv64.tflite", mediapipe_tokenizer, parameters
+    )
     report = examine(tmp_path / "theirs.task")
     # Its converter makes the end of text the unknown piece, because GPT-2's configuration names it so.
-    assert {finding.code for finding in report.findings} == DEFAULT | {"byte-mapping-ignored", "unknown-piece-ends-text", "embedding-not-on-gpu"}
+    assert {finding.code for finding in report.findings} == DEFAULT | {
+        "byte-mapping-ignored",
+        "unknown-piece-ends-text",
+        "embedding-not-on-gpu",
+    }
     assert report.facts["provenance"]["maker"].startswith("MediaPipe's bundler")
     assert report.facts["tokenizer"]["byte_alphabet"] and report.facts["tokenizer"]["pieces"] == 400
     assert all(entry["aligned"] and entry["sha256"] for entry in report.facts["entries"])
@@ -120,7 +140,12 @@ def test_mediapipes_tokenizer_without_the_mapping(exported, mediapipe_tokenizer,
 def test_mediapipes_bundle_around_our_model_and_tokenizer(good, tmp_path):
     pytest.importorskip("mediapipe.tasks.python.genai.bundler", reason=f"needs `{INSTALL}`", exc_type=ImportError)
     (tmp_path / "model.tflite").write_bytes(good.entries()[MODEL])
-    pack_with_mediapipe(tmp_path / "theirs.task", tmp_path / "model.tflite", good.tokenizer, LlmParameters(start_token=END, stop_tokens=(END,)))
+    pack_with_mediapipe(
+        tmp_path / "theirs.task",
+        tmp_path / "model.tflite",
+        good.tokenizer,
+        LlmParameters(start_token=END, stop_tokens=(END,)),
+    )
     assert codes(tmp_path / "theirs.task") == set()
 
 
@@ -132,7 +157,9 @@ def test_the_zip64_form_of_pythons_zipfile(good, tmp_path, monkeypatch, limit):
     path = tmp_path / "theirs.task"
     with zipfile.ZipFile(path, "w") as archive:
         for name, data in good.entries().items():
-            archive.fp.write(bytes(4 - (archive.fp.tell() + 30 + len(name) + 20) % 4))  # aligned, the ZIP64 field counted
+            archive.fp.write(
+                bytes(4 - (archive.fp.tell() + 30 + len(name) + 20) % 4)
+            )  # aligned, the ZIP64 field counted
             archive.start_dir = archive.fp.tell()
             with archive.open(zipfile.ZipInfo(name), "w", force_zip64=True) as entry:
                 entry.write(data)

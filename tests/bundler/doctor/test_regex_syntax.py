@@ -18,9 +18,43 @@ SOUND = [
     r"(?<=\d)(?=(?:\d{3})+(?!\d))|(?<!a|bc)d| {2,}|a++|b*?+|[^\S\r\n]+|[]a]|[a-z&&[^b]]|[a[b]]|[a-z-9]|{2}|a{,2}|a{2,1}|]|}|(a)\1|(?<n>a)\k<n>",
     r"(?>a)|(?P<n>b)(?=c)|\x41\x{1F600}\u0041\U0001F600|\h\R\N\O|\p{Script=Greek}\p{Han}\p{^L}\P{L}\pN|(?i)a|(?is-m:b)|(?x) a # comment (",
 ]
-REFUSED = [r"(", r"a)", r"[a", r"[]", r"*", r"a|*", r"(?:+)", r"(?=a)*", r"a**", r"a+*", r"a{2}*", r"a*??", "\\", r"\X", r"\Q*\E", r"[\N]", r"(?|a)", r"(?1)",
-           r"(?&a)", r"(?)a", r"(?P<n>a", r"\1", r"(a)\2", r"\0", r"\x4", r"\u00", r"\x{110000}", r"\ud800", r"\p", r"\p{L", r"\p{}", r"\pQ", r"\p{Nope}",
-           r"[z-a]", r"a{99999999999}"]
+REFUSED = [
+    r"(",
+    r"a)",
+    r"[a",
+    r"[]",
+    r"*",
+    r"a|*",
+    r"(?:+)",
+    r"(?=a)*",
+    r"a**",
+    r"a+*",
+    r"a{2}*",
+    r"a*??",
+    "\\",
+    r"\X",
+    r"\Q*\E",
+    r"[\N]",
+    r"(?|a)",
+    r"(?1)",
+    r"(?&a)",
+    r"(?)a",
+    r"(?P<n>a",
+    r"\1",
+    r"(a)\2",
+    r"\0",
+    r"\x4",
+    r"\u00",
+    r"\x{110000}",
+    r"\ud800",
+    r"\p",
+    r"\p{L",
+    r"\p{}",
+    r"\pQ",
+    r"\p{Nope}",
+    r"[z-a]",
+    r"a{99999999999}",
+]
 # A process for each, because the engine ends it; the library is loaded once.
 PROGRAM = """
 import json, os, sys, tempfile, litert_lm
@@ -54,5 +88,7 @@ def test_the_engine_agrees(good, tmp_path):
     for number, pattern in enumerate([*SOUND, *REFUSED]):
         (tmp_path / str(number)).mkdir()
         files.append(str(with_tokenizer_json(good, tmp_path / str(number), splitting(pattern))))
-    done = subprocess.run([sys.executable, "-c", PROGRAM, *files], capture_output=True, text=True, errors="replace", timeout=300)
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM, *files], capture_output=True, text=True, errors="replace", timeout=300
+    )
     assert json.loads(done.stdout.splitlines()[-1]) == [0] * len(SOUND) + [-6] * len(REFUSED), done.stderr[-2000:]

@@ -37,8 +37,25 @@ if __name__ == "__main__":
     model = tiny_llama.TinyLlama(config, mask_cache_size=CONTEXT).eval()
     for parameter in model.parameters():
         parameter.data = torch.randn_like(parameter) * 0.1
-    for name, options in (("default", {}), ("mask", dict(mask_as_input=True, kvcache_layout=kv_cache.KV_LAYOUT_TRANSPOSED))):
-        path = converter.convert_to_tflite(model, output_path=str(folder), output_name_prefix=name, prefill_seq_len=[16], kv_cache_max_len=CONTEXT,
-                                           quantize="none", export_config=export_config.ExportConfig(**options))
-        build_litertlm(path, workdir=str(folder), output_path=str(folder), context_length=CONTEXT, hf_tokenizer_model_path=tokenizer,
-                       start_token_id=END, stop_token_ids=[END])
+    for name, options in (
+        ("default", {}),
+        ("mask", dict(mask_as_input=True, kvcache_layout=kv_cache.KV_LAYOUT_TRANSPOSED)),
+    ):
+        path = converter.convert_to_tflite(
+            model,
+            output_path=str(folder),
+            output_name_prefix=name,
+            prefill_seq_len=[16],
+            kv_cache_max_len=CONTEXT,
+            quantize="none",
+            export_config=export_config.ExportConfig(**options),
+        )
+        build_litertlm(
+            path,
+            workdir=str(folder),
+            output_path=str(folder),
+            context_length=CONTEXT,
+            hf_tokenizer_model_path=tokenizer,
+            start_token_id=END,
+            stop_token_ids=[END],
+        )

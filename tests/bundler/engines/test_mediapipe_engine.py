@@ -40,8 +40,11 @@ from tokenizer_tools.bpe import read_vocabulary
 from tokenizer_tools.vocabulary import reference_tokenizer
 
 ROOT = Path(__file__).parents[3]
-pytestmark = [pytest.mark.mediapipe_web, pytest.mark.skipif(bool(missing_tools()), reason=str(missing_tools())),
-              pytest.mark.timeout(900)]  # the GPU is in software, and the bundles are built first
+pytestmark = [
+    pytest.mark.mediapipe_web,
+    pytest.mark.skipif(bool(missing_tools()), reason=str(missing_tools())),
+    pytest.mark.timeout(900),
+]  # the GPU is in software, and the bundles are built first
 END = "<|endoftext|>"
 
 
@@ -115,7 +118,10 @@ def test_a_stream_can_be_left_and_the_engine_used_again(engine, eight_bit):
 
 def test_what_it_will_not_read_it_says_in_a_sentence(engine, eight_bit):
     long = "word " * 120
-    with pytest.raises(BundleError, match=f"The prompt is {len(eight_bit[0].ids(long))} tokens long with its start token; the context has room for 96"):
+    with pytest.raises(
+        BundleError,
+        match=f"The prompt is {len(eight_bit[0].ids(long))} tokens long with its start token; the context has room for 96",
+    ):
         engine.complete(long)
     with pytest.raises(BundleError, match="NUL"):
         engine.complete("a\0b")
@@ -131,7 +137,11 @@ def test_a_stop_token_stops_it(eight_bit, tmp_path):
     parameters = LlmParameters(start_token=END, stop_tokens=(original.tokenizer.decode([stop]),))
     write_task(tmp_path / "stop.task", {**parts, METADATA: parameters.encode()})
     with open_mediapipe(tmp_path / "stop.task") as engine:
-        assert engine.complete("It is") == original.greedy("It is", 12, stop) == original.tokenizer.decode(ids[:ids.index(stop)])
+        assert (
+            engine.complete("It is")
+            == original.greedy("It is", 12, stop)
+            == original.tokenizer.decode(ids[: ids.index(stop)])
+        )
 
 
 def test_a_special_token_is_shown_or_stops(tmp_path):
@@ -140,7 +150,9 @@ def test_a_special_token_is_shown_or_stops(tmp_path):
     original, path = Original(folder), write_eight_bit_task(folder, tmp_path / "shown.task")
     prompt = next(prompt for prompt in AWKWARD_PROMPTS if 0 < original.greedy(prompt, 24, stop=0).find(END))
     parts = {entry.name: read_task(path).read_entry(entry.name) for entry in read_task(path).entries}
-    write_task(tmp_path / "other.task", {**parts, METADATA: LlmParameters(start_token=END, stop_tokens=("!",)).encode()})
+    write_task(
+        tmp_path / "other.task", {**parts, METADATA: LlmParameters(start_token=END, stop_tokens=("!",)).encode()}
+    )
     for file, stop in ((path, original.end), (tmp_path / "other.task", 0)):
         with open_mediapipe(file) as engine:
             assert engine.complete(prompt, 24) == original.greedy(prompt, 24, stop)
@@ -159,14 +171,23 @@ def gates_of(path, checkpoint, reference, prefill=(24,)):
     bundle = open_bundle(path)
     tokenizer = bundle_tokenizer(bundle, read_vocabulary(checkpoint))
     end = read_vocabulary(checkpoint).id_of_text(END)
-    gates = mediapipe_gates(path, Expected(reference, tokenizer, end, frozenset([end]), model_context(bundle.model), 1e-2,
-                                          prefill=prefill))
+    gates = mediapipe_gates(
+        path, Expected(reference, tokenizer, end, frozenset([end]), model_context(bundle.model), 1e-2, prefill=prefill)
+    )
     return {gate.name.removeprefix("MediaPipe, .task: "): gate for gate in gates}
 
 
 def test_the_gates_pass(tiny_bundle, tiny_checkpoint):
     gates = gates_of(tiny_bundle[0] / "tiny.task", tiny_checkpoint, Original(tiny_checkpoint).reference)
-    assert [*gates] == ["loads, on the GPU", "token counts", "greedy text", "awkward prompts", "to the last position", "start token", "stop token"]
+    assert [*gates] == [
+        "loads, on the GPU",
+        "token counts",
+        "greedy text",
+        "awkward prompts",
+        "to the last position",
+        "start token",
+        "stop token",
+    ]
     assert not [gate for gate in gates.values() if not gate.passed]
 
 
@@ -175,7 +196,11 @@ def test_the_gates_fail(tiny_bundle, tiny_checkpoint, tmp_path):
     other = Original(write_tiny_checkpoint(tmp_path / "other", seed=1))
     save_vocabulary(train_vocabulary(["quite another text, " * 40, "with other merges"], 400), tmp_path / "other")
     gates = gates_of(tiny_bundle[0] / "tiny.task", tmp_path / "other", other.reference)
-    assert {name for name, gate in gates.items() if not gate.passed} == {"token counts", "greedy text", "awkward prompts"}
+    assert {name for name, gate in gates.items() if not gate.passed} == {
+        "token counts",
+        "greedy text",
+        "awkward prompts",
+    }
 
 
 def test_chunks_that_pass_the_end_of_the_cache_fail_a_gate(eight_bit, tmp_path):
@@ -183,7 +208,10 @@ def test_chunks_that_pass_the_end_of_the_cache_fail_a_gate(eight_bit, tmp_path):
     path = write_eight_bit_task(eight_bit[1].parent / "checkpoint", tmp_path / "uneven.task", context=80)
     gates = gates_of(path, eight_bit[1].parent / "checkpoint", eight_bit[0].reference, prefill=(32,))
     assert [name for name, gate in gates.items() if not gate.passed] == ["to the last position"]
-    assert "tokens it wrote" in gates["to the last position"].found and "(32) do not divide" in gates["to the last position"].found
+    assert (
+        "tokens it wrote" in gates["to the last position"].found
+        and "(32) do not divide" in gates["to the last position"].found
+    )
 
 
 def test_a_bundle_that_does_not_load_fails_a_gate(eight_bit):
@@ -206,9 +234,16 @@ def test_characters_of_several_tokens_arrive_whole(tmp_path):
 
 
 def test_a_recipe_that_does_not_load_is_named(eight_bit):
-    path = write_eight_bit_task(eight_bit[1].parent / "checkpoint", eight_bit[1].with_name("weight-only.task"), "int8-weight-only")
-    with pytest.raises(EngineRefusal, match="weight-only.task: MediaPipe refuses this file: The embedding and the head .*--quant int8"), \
-            open_mediapipe(path):
+    path = write_eight_bit_task(
+        eight_bit[1].parent / "checkpoint", eight_bit[1].with_name("weight-only.task"), "int8-weight-only"
+    )
+    with (
+        pytest.raises(
+            EngineRefusal,
+            match="weight-only.task: MediaPipe refuses this file: The embedding and the head .*--quant int8",
+        ),
+        open_mediapipe(path),
+    ):
         pass
 
 
@@ -218,14 +253,22 @@ def test_operations_on_the_cpu_are_counted(eight_bit):
     with open_mediapipe(path) as engine:
         placement = engine.placement
     assert len(placement.on_cpu) == 2 and not placement.all_on_gpu
-    assert "operations: DEQUANTIZE, EMBEDDING_LOOKUP: EMBEDDING_LOOKUP: Empty quantization params." in placement.on_cpu[0]
+    assert (
+        "operations: DEQUANTIZE, EMBEDDING_LOOKUP: EMBEDDING_LOOKUP: Empty quantization params." in placement.on_cpu[0]
+    )
 
 
 def test_where_the_operations_run_is_read_from_the_log():
     assert read_placement([]).on_gpu == 0 and not read_placement([]).all_on_gpu
-    lines = ["ERROR: Following operations are not supported by GPU delegate:\nGATHER_ND: Unsupported\n3 operations will run on the GPU, "
-             "and the remaining 1 operations will run on the CPU.", "I delegate_kernel.cc:313] Total 9 external tensors are used for delegate inputs"]
-    assert read_placement(lines).on_cpu == ("1 of 4 operations: GATHER_ND: Unsupported",) and read_placement(lines).on_gpu == 1
+    lines = [
+        "ERROR: Following operations are not supported by GPU delegate:\nGATHER_ND: Unsupported\n3 operations will run on the GPU, "
+        "and the remaining 1 operations will run on the CPU.",
+        "I delegate_kernel.cc:313] Total 9 external tensors are used for delegate inputs",
+    ]
+    assert (
+        read_placement(lines).on_cpu == ("1 of 4 operations: GATHER_ND: Unsupported",)
+        and read_placement(lines).on_gpu == 1
+    )
 
 
 def broken(path, folder, how):
@@ -252,10 +295,18 @@ def broken(path, folder, how):
     return output
 
 
-@pytest.mark.parametrize("how, sentence", [
-    ("compressed", "An entry of this bundle is compressed"), ("cut off", "This bundle is cut off or damaged"), ("text", "This is no .task bundle"),
-    (f"no {METADATA}", "This bundle has no entry METADATA"), (f"no {MODEL}", "This bundle has no entry TF_LITE_PREFILL_DECODE"),
-    (MODEL, "The entry TF_LITE_PREFILL_DECODE of this bundle is no TFLite model"), (TOKENIZER, "The entry TOKENIZER_MODEL of this bundle is no Sent")])
+@pytest.mark.parametrize(
+    "how, sentence",
+    [
+        ("compressed", "An entry of this bundle is compressed"),
+        ("cut off", "This bundle is cut off or damaged"),
+        ("text", "This is no .task bundle"),
+        (f"no {METADATA}", "This bundle has no entry METADATA"),
+        (f"no {MODEL}", "This bundle has no entry TF_LITE_PREFILL_DECODE"),
+        (MODEL, "The entry TF_LITE_PREFILL_DECODE of this bundle is no TFLite model"),
+        (TOKENIZER, "The entry TOKENIZER_MODEL of this bundle is no Sent"),
+    ],
+)
 def test_a_broken_bundle_is_refused_in_a_sentence(eight_bit, tmp_path, how, sentence):
     with pytest.raises(EngineRefusal, match=sentence), open_mediapipe(broken(eight_bit[1], tmp_path, how)):
         pass
@@ -292,14 +343,23 @@ def test_a_merged_adapter_writes_in_its_own_voice(sample, tmp_path):
     from bundler.verification.peft_reference import PeftReference
 
     adapter, prompt = ROOT / "lora_weights" / "samples" / "pirate", 'def read(self, path):\n    """'
-    merge_into_bundle(sample, adapter_for_merging(adapter, base_of_bundle(open_bundle(sample))), tmp_path / "pirate.task")
+    merge_into_bundle(
+        sample, adapter_for_merging(adapter, base_of_bundle(open_bundle(sample))), tmp_path / "pirate.task"
+    )
     original = Original(ROOT / "gpt2_training" / "sample")
     reference = PeftReference(original.checkpoint, len(original.vocabulary), [adapter]).use(0)
     with open_mediapipe(tmp_path / "pirate.task") as engine:
         text = engine.complete(prompt, 40)
     assert any(cry in text for cry in ("Arr", "Avast", "Yo ho ho", "Shiver", "Ahoy", "Blimey", "Heave ho")), text
     # As far as int8 lets it: no token is further from PyTorch's best than rounding explains.
-    assert find_path(text, reference.continuation(original.ids(prompt)), original.tokenizer.decode, 0.3, 40, frozenset([original.end])), text
+    assert find_path(
+        text,
+        reference.continuation(original.ids(prompt)),
+        original.tokenizer.decode,
+        0.3,
+        40,
+        frozenset([original.end]),
+    ), text
 
 
 def test_nothing_is_left_running(eight_bit):
@@ -325,8 +385,13 @@ def test_a_browser_that_dies_is_an_error(eight_bit):
             engine.complete("It is")
 
 
-@pytest.mark.parametrize("tools, sentence", [(("node", "npm"), "Chromium is not installed.*apt-get install chromium"),
-                                             (("chromium",), "node is not installed.*apt-get install nodejs")])
+@pytest.mark.parametrize(
+    "tools, sentence",
+    [
+        (("node", "npm"), "Chromium is not installed.*apt-get install chromium"),
+        (("chromium",), "node is not installed.*apt-get install nodejs"),
+    ],
+)
 def test_a_missing_tool_is_named(monkeypatch, tmp_path, tools, sentence):
     for tool in tools:
         (tmp_path / tool).symlink_to(shutil.which("true"))
@@ -341,22 +406,41 @@ def test_the_page(packages, eight_bit):
     original, path = eight_bit
     bundles = [ServedBundle(path, "one", 96), ServedBundle(path, "two", 96)]
     with serve(site(packages, bundles)) as address:
-        settings = {"packages": str(packages), "chromium": find_browser(), "flags": FLAGS, "page": address, "prompt": "It is"}
-        result = subprocess.run(["node", str(Path(__file__).parents[1] / "web" / "try_page.mjs"), json.dumps(settings)], capture_output=True, text=True,
-                                timeout=200)
+        settings = {
+            "packages": str(packages),
+            "chromium": find_browser(),
+            "flags": FLAGS,
+            "page": address,
+            "prompt": "It is",
+        }
+        result = subprocess.run(
+            ["node", str(Path(__file__).parents[1] / "web" / "try_page.mjs"), json.dumps(settings)],
+            capture_output=True,
+            text=True,
+            timeout=200,
+        )
     assert result.returncode == 0, result.stderr
     seen = json.loads(result.stdout)
     assert not seen["outside"] and not seen["refused"] and not seen["errors"]
     assert seen["written"] == [original.greedy("It is", 12)] * 2
-    assert seen["size"] == "2 tokens and the start token · 93 of 96 left" and seen["figures"][2:4] == ["12 tokens", "81"]
+    assert seen["size"] == "2 tokens and the start token · 93 of 96 left" and seen["figures"][2:4] == [
+        "12 tokens",
+        "81",
+    ]
     assert seen["filtered"] == seen["written"][0].replace(seen["word"], seen["word"][0] + "•" * (len(seen["word"]) - 1))
     assert seen["state"] == "stopped" and seen["tokens"] < 80
-    assert "too long for a context of 96" in seen["tooLong"] and seen["error"].startswith("The prompt is 201 tokens long")
+    assert "too long for a context of 96" in seen["tooLong"] and seen["error"].startswith(
+        "The prompt is 201 tokens long"
+    )
 
 
 def test_the_command_serves_until_it_is_interrupted(packages, eight_bit):
-    process = subprocess.Popen([sys.executable, "-m", "bundler", "try", str(eight_bit[1]), "--no-browser", "--port", "0", "--json", "--quiet"],
-                               cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "bundler", "try", str(eight_bit[1]), "--no-browser", "--port", "0", "--json", "--quiet"],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
     try:
         printed = "".join(iter(process.stdout.readline, "}\n")) + "}"
         with urllib.request.urlopen(f"{json.loads(printed)['address']}bundles/0.task", timeout=20) as answer:

@@ -21,6 +21,7 @@ def test_the_folder_holds_the_bundle_its_adapters_and_their_hashes(tiny_bundle, 
         (tmp_path / "adapters" / f"{name}.tflite").write_bytes(name.encode())
     adapters = [{"name": name, "file": f"adapters/{name}.tflite", "rank": 16} for name in ("zero", "loud")]
     if not links:
+
         def refuse(source, target):
             raise OSError("not here")
 
@@ -32,7 +33,10 @@ def test_the_folder_holds_the_bundle_its_adapters_and_their_hashes(tiny_bundle, 
         digest, name = line.split("  ")
         assert hashlib.sha256((assets / name).read_bytes()).hexdigest() == digest
     facts = json.loads((assets / "manifest.json").read_text())
-    assert facts["bundles"] == ["tiny.task", "tiny.litertlm"] and facts["base_fingerprint"] == manifest["lora"]["base_fingerprint"]
+    assert (
+        facts["bundles"] == ["tiny.task", "tiny.litertlm"]
+        and facts["base_fingerprint"] == manifest["lora"]["base_fingerprint"]
+    )
     assert [adapter["file"] for adapter in facts["adapters"]] == ["loud.tflite"]
     assert facts["files"]["tiny.task"] == hashlib.sha256((output / "tiny.task").read_bytes()).hexdigest()
     assert adb_lines(tmp_path)[-1] == f"adb push {assets / 'tiny.task'} /sdcard/Download/"

@@ -29,14 +29,24 @@ def names(folder):
 
 def test_what_is_written(tiny_bundle, tiny_checkpoint):
     output, manifest = tiny_bundle
-    assert names(output) == ["MODEL_CARD.md", "SHA256SUMS", "manifest.json", "report.html", "report.json",
-                             "tiny.litertlm", "tiny.task", "tokenizer.model"]
+    assert names(output) == [
+        "MODEL_CARD.md",
+        "SHA256SUMS",
+        "manifest.json",
+        "report.html",
+        "report.json",
+        "tiny.litertlm",
+        "tiny.task",
+        "tokenizer.model",
+    ]
     assert names(output.parent) == ["tiny"]
     assert json.loads((output / "manifest.json").read_text()) == manifest
     assert manifest["verified"] and all(gate["passed"] for gate in manifest["verification"])
     assert manifest["source"]["files"]["model.safetensors"] == sha256(tiny_checkpoint / "model.safetensors")
     lines = [line.split("  ") for line in (output / "SHA256SUMS").read_text().splitlines()[1:]]
-    assert {name: digest for digest, name in lines} == {name: sha256(output / name) for name in names(output) if name != "SHA256SUMS"}
+    assert {name: digest for digest, name in lines} == {
+        name: sha256(output / name) for name in names(output) if name != "SHA256SUMS"
+    }
 
 
 def test_both_containers_hold_the_same_model_and_tokenizers_of_the_same_vocabulary(tiny_bundle):
@@ -62,19 +72,28 @@ def test_the_same_inputs_give_the_same_bytes(tiny_bundle, tiny_checkpoint, tmp_p
     shutil.copytree(tiny_checkpoint, tmp_path / "tiny")
     command(tmp_path / "tiny", tmp_path / "out" / "tiny", check=True)
     assert {name: sha256(tmp_path / "out" / "tiny" / name) for name in names(tiny_bundle[0])} == {
-        name: sha256(tiny_bundle[0] / name) for name in names(tiny_bundle[0])}
+        name: sha256(tiny_bundle[0] / name) for name in names(tiny_bundle[0])
+    }
 
 
 def command(model, output, *arguments, **options):
-    return subprocess.run([sys.executable, "-m", "bundler", "build", str(model), "-o", str(output), *arguments],
-                          capture_output=True, text=True, **options)
+    return subprocess.run(
+        [sys.executable, "-m", "bundler", "build", str(model), "-o", str(output), *arguments],
+        capture_output=True,
+        text=True,
+        **options,
+    )
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 @pytest.mark.parametrize("stage", ["Converting", "Verifying .task"])
 def test_a_build_that_is_stopped_leaves_no_output(tiny_checkpoint, tmp_path, number, stage):
-    process = subprocess.Popen([sys.executable, "-m", "bundler", "build", str(tiny_checkpoint), "-o", str(tmp_path / "tiny")],
-                               stderr=subprocess.PIPE, text=True, env={**os.environ, "COLUMNS": "200"})
+    process = subprocess.Popen(
+        [sys.executable, "-m", "bundler", "build", str(tiny_checkpoint), "-o", str(tmp_path / "tiny")],
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "COLUMNS": "200"},
+    )
     partial = tmp_path / ".tiny.partial"
     sign = "tiny.litertlm" if stage == "Verifying .task" else "."
     deadline = time.monotonic() + 120
@@ -91,6 +110,7 @@ def test_a_build_that_is_stopped_leaves_no_output(tiny_checkpoint, tmp_path, num
 
 def test_a_full_disk_leaves_no_output(tiny_checkpoint, tmp_path):
     """No file may grow past 200 kB: the model does not fit."""
+
     def limit():
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
         resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, 200_000))
@@ -137,32 +157,50 @@ def test_nan_weights_are_refused(tiny_checkpoint, tmp_path):
 
 def test_a_vocabulary_larger_than_the_embedding_is_refused(tmp_path):
     folder = write_tiny_checkpoint(tmp_path / "model", vocab_size=390, bos_token_id=None, eos_token_id=None)
-    with pytest.raises(BundleError, match="400 tokens, as transformers reads it, but the embedding of model has 390 rows"):
+    with pytest.raises(
+        BundleError, match="400 tokens, as transformers reads it, but the embedding of model has 390 rows"
+    ):
         plan_build(BuildOptions(str(folder), tmp_path / "out"))
 
 
-@pytest.mark.parametrize("options, message", [
-    (dict(recipe="int3"), "--quant int3: no such recipe; choose from fp32, "),
-    (dict(context=97), "--context 97: the checkpoint has 96 positions"),
-    (dict(prefill=(97,)), "--prefill 97"),
-    (dict(context=32, prefill=(33,)), "--prefill 33"),
-    (dict(start_token=""), "--start-token is empty"),
-    (dict(start_token="<bos>"), "--start-token '<bos>' is no token of the vocabulary .its special tokens: <|endoftext|>."),
-    (dict(stop_tokens=("",)), "--stop-token is empty"),
-    (dict(stop_tokens=("<|endoftext|>", "</s>")), "--stop-token '</s>' is no token"),
-    (dict(name="a/b"), "--name 'a/b'"),
-    (dict(recipe="int4-block128"), "blocks of 128 do not divide the model's width 32"),
-])
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        (dict(recipe="int3"), "--quant int3: no such recipe; choose from fp32, "),
+        (dict(context=97), "--context 97: the checkpoint has 96 positions"),
+        (dict(prefill=(97,)), "--prefill 97"),
+        (dict(context=32, prefill=(33,)), "--prefill 33"),
+        (dict(start_token=""), "--start-token is empty"),
+        (
+            dict(start_token="<bos>"),
+            "--start-token '<bos>' is no token of the vocabulary .its special tokens: <|endoftext|>.",
+        ),
+        (dict(stop_tokens=("",)), "--stop-token is empty"),
+        (dict(stop_tokens=("<|endoftext|>", "</s>")), "--stop-token '</s>' is no token"),
+        (dict(name="a/b"), "--name 'a/b'"),
+        (dict(recipe="int4-block128"), "blocks of 128 do not divide the model's width 32"),
+    ],
+)
 def test_options_that_are_refused(tiny_checkpoint, tmp_path, options, message):
     with pytest.raises(OptionError, match=message.replace("|", r"\|").replace("(", r"\(")):
         plan_build(BuildOptions(str(tiny_checkpoint), tmp_path / "out", **options))
     assert names(tmp_path) == []
 
 
-@pytest.mark.parametrize("arguments, code", [
-    (["build"], 2), (["build", "MODEL"], 2), (["build", "MODEL", "-o", "OUT", "--quant", "nope"], 2),
-    (["build", "MODEL", "-o", "OUT", "--prefill", "x"], 2), (["build", "nowhere/at-all.pt", "-o", "OUT"], 1), (["nothing"], 2),
-    (["build", "MODEL", "-o", "OUT", "--dry-run"], 0), (["run", "missing.task", "-p", "x"], 1), (["--help"], 0)])
+@pytest.mark.parametrize(
+    "arguments, code",
+    [
+        (["build"], 2),
+        (["build", "MODEL"], 2),
+        (["build", "MODEL", "-o", "OUT", "--quant", "nope"], 2),
+        (["build", "MODEL", "-o", "OUT", "--prefill", "x"], 2),
+        (["build", "nowhere/at-all.pt", "-o", "OUT"], 1),
+        (["nothing"], 2),
+        (["build", "MODEL", "-o", "OUT", "--dry-run"], 0),
+        (["run", "missing.task", "-p", "x"], 1),
+        (["--help"], 0),
+    ],
+)
 def test_exit_codes(tiny_checkpoint, tmp_path, capsys, arguments, code):
     filled = [{"MODEL": str(tiny_checkpoint), "OUT": str(tmp_path / "out")}.get(word, word) for word in arguments]
     assert run(filled) == code

@@ -13,7 +13,9 @@ from lora_weights.errors import LoraError
 
 
 def adapter(rank):
-    return Adapter("large", 1, 128, {(0, "q"): LowRank(np.zeros((128, rank), np.float32), np.zeros((rank, 128), np.float32))})
+    return Adapter(
+        "large", 1, 128, {(0, "q"): LowRank(np.zeros((128, rank), np.float32), np.zeros((rank, 128), np.float32))}
+    )
 
 
 def bundles(*ranks, litertlm):
@@ -21,7 +23,10 @@ def bundles(*ranks, litertlm):
 
 
 def test_a_rank_that_the_task_alone_takes_is_advised():
-    with pytest.raises(OptionError, match=r"rank 64, more than 16, .*built for rank 16, 64; give --rank 64, for the .task alone: the .litertlm takes rank 16$"):
+    with pytest.raises(
+        OptionError,
+        match=r"rank 64, more than 16, .*built for rank 16, 64; give --rank 64, for the .task alone: the .litertlm takes rank 16$",
+    ):
         choose_rank(adapter(64), bundles(16, 64, litertlm=16), None)
     with pytest.raises(OptionError, match=r"give --rank 32$"):
         choose_rank(adapter(20), bundles(16, 32, litertlm=32), 16)

@@ -58,9 +58,13 @@ def rewritten(tiny_bundle, path, **entries):
 def test_what_cannot_be_carried_is_refused(tiny_bundle, tmp_path):
     parameters = read_task(tiny_bundle[0] / "tiny.task").parameters()
     for name, changed, message in (
-            ("mapped", dict(bytes_to_unicode=True), "byte mapping"), ("system", dict(system_prompt="Be brief."), "system prompt"),
-            ("stop", dict(stop_tokens=("two tokens",)), "expected exactly one")):
-        path = rewritten(tiny_bundle, tmp_path / f"{name}.task", METADATA=dataclasses.replace(parameters, **changed).encode())
+        ("mapped", dict(bytes_to_unicode=True), "byte mapping"),
+        ("system", dict(system_prompt="Be brief."), "system prompt"),
+        ("stop", dict(stop_tokens=("two tokens",)), "expected exactly one"),
+    ):
+        path = rewritten(
+            tiny_bundle, tmp_path / f"{name}.task", METADATA=dataclasses.replace(parameters, **changed).encode()
+        )
         with pytest.raises(BundleError, match=message):
             repack(path, tmp_path / "out.litertlm")
     assert not list(tmp_path.glob("*out.litertlm*"))
@@ -82,9 +86,21 @@ def test_a_model_without_alias_rows_makes_no_task(tiny_checkpoint, tiny_bundle, 
     from bundler.conversion.gpt2 import TokenRows, load_exportable
 
     built = read_litertlm(tiny_bundle[0] / "tiny.litertlm")
-    for name, rows, message in (("none", TokenRows(400), "400 rows"), ("others", TokenRows(400, (1,) * 600), "not the copy of row")):
-        convert_fp32(load_exportable(open_checkpoint(tiny_checkpoint), 96, rows), Signatures(96, (8, 32)), tmp_path / f"{name}.tflite")
-        write_litertlm(tmp_path / f"{name}.litertlm", tmp_path / f"{name}.tflite", built.llm_metadata(), tokenizer_json=built.tokenizer_json())
+    for name, rows, message in (
+        ("none", TokenRows(400), "400 rows"),
+        ("others", TokenRows(400, (1,) * 600), "not the copy of row"),
+    ):
+        convert_fp32(
+            load_exportable(open_checkpoint(tiny_checkpoint), 96, rows),
+            Signatures(96, (8, 32)),
+            tmp_path / f"{name}.tflite",
+        )
+        write_litertlm(
+            tmp_path / f"{name}.litertlm",
+            tmp_path / f"{name}.tflite",
+            built.llm_metadata(),
+            tokenizer_json=built.tokenizer_json(),
+        )
         with pytest.raises(BundleError, match=message):
             repack(tmp_path / f"{name}.litertlm", tmp_path / "out.task")
 

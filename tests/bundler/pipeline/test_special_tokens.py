@@ -20,10 +20,16 @@ START, WORD, STOP = range(VOCABULARY, VOCABULARY + 3)
 @pytest.fixture(scope="module")
 def chat(tmp_path_factory):
     """A chat-tuned GPT-2 as transformers 4's slow tokenizer saves it, with padding rows; it likes to write <|endoftext|> and "word"."""
-    folder = write_tiny_checkpoint(tmp_path_factory.mktemp("chat") / "chat", vocab_size=408, bos_token_id=END, eos_token_id=STOP)
+    folder = write_tiny_checkpoint(
+        tmp_path_factory.mktemp("chat") / "chat", vocab_size=408, bos_token_id=END, eos_token_id=STOP
+    )
     (folder / "tokenizer.json").unlink()
-    write(folder, added_tokens={"<|im_start|>": START, "word": WORD, "<|im_end|>": STOP},
-          special_tokens_map={"eos_token": "<|im_end|>", "pad_token": "<|im_start|>"}, tokenizer_config={"tokenizer_class": "GPT2Tokenizer"})
+    write(
+        folder,
+        added_tokens={"<|im_start|>": START, "word": WORD, "<|im_end|>": STOP},
+        special_tokens_map={"eos_token": "<|im_end|>", "pad_token": "<|im_start|>"},
+        tokenizer_config={"tokenizer_class": "GPT2Tokenizer"},
+    )
     tensors = load_file(folder / "model.safetensors")
     for row in (END, WORD):
         tensors["transformer.wte.weight"][row] *= 6
@@ -69,25 +75,38 @@ def test_both_containers_read_and_write_it_as_transformers_does(chat, tmp_path, 
 
 
 def named(tmp_path, vocabulary=VOCABULARY, generation=None, **fields):
-    folder = write_tiny_checkpoint(tmp_path / "model", vocab_size=vocabulary, **{"bos_token_id": END, "eos_token_id": END, **fields})
+    folder = write_tiny_checkpoint(
+        tmp_path / "model", vocab_size=vocabulary, **{"bos_token_id": END, "eos_token_id": END, **fields}
+    )
     (folder / "generation_config.json").unlink(missing_ok=True)
     return write(folder, generation_config=generation) if generation else folder
 
 
-@pytest.mark.parametrize("fields, message", [
-    (dict(vocabulary=404, eos_token_id=402), "eos_token_id is 402, but the vocabulary has 400 tokens.*give --stop-token"),
-    (dict(generation={"eos_token_id": [END, 50256]}), "eos_token_id is 50256, but the vocabulary has 400 tokens"),
-    (dict(vocabulary=404, bos_token_id=401), "bos_token_id is 401.*give --start-token"),
-    (dict(eos_token_id=-1), "eos_token_id is -1"),
-    (dict(eos_token_id=150), r"eos_token_id is 150, the bytes b'.x..'; expected a token that text can name"),
-])
+@pytest.mark.parametrize(
+    "fields, message",
+    [
+        (
+            dict(vocabulary=404, eos_token_id=402),
+            "eos_token_id is 402, but the vocabulary has 400 tokens.*give --stop-token",
+        ),
+        (dict(generation={"eos_token_id": [END, 50256]}), "eos_token_id is 50256, but the vocabulary has 400 tokens"),
+        (dict(vocabulary=404, bos_token_id=401), "bos_token_id is 401.*give --start-token"),
+        (dict(eos_token_id=-1), "eos_token_id is -1"),
+        (dict(eos_token_id=150), r"eos_token_id is 150, the bytes b'.x..'; expected a token that text can name"),
+    ],
+)
 def test_a_stop_token_that_cannot_be_is_refused(tmp_path, fields, message):
     with pytest.raises(BundleError, match=message):
         plan_of(named(tmp_path, **fields), tmp_path)
 
 
 def test_options_take_the_place_of_what_cannot_be(tmp_path):
-    plan = plan_of(named(tmp_path, vocabulary=404, bos_token_id=401, eos_token_id=402), tmp_path, start_token="<|endoftext|>", stop_tokens=("\n",))
+    plan = plan_of(
+        named(tmp_path, vocabulary=404, bos_token_id=401, eos_token_id=402),
+        tmp_path,
+        start_token="<|endoftext|>",
+        stop_tokens=("\n",),
+    )
     assert (plan.start_token, plan.stop_tokens) == ("<|endoftext|>", ("\n",))
 
 
@@ -105,7 +124,11 @@ def test_all_stop_tokens_are_taken(chat, tmp_path):
 
 
 def test_an_end_token_that_does_not_stop_is_said(tmp_path):
-    folder = write(named(tmp_path, vocabulary=404), added_tokens={"<|im_end|>": VOCABULARY}, special_tokens_map={"eos_token": "<|im_end|>"})
+    folder = write(
+        named(tmp_path, vocabulary=404),
+        added_tokens={"<|im_end|>": VOCABULARY},
+        special_tokens_map={"eos_token": "<|im_end|>"},
+    )
     plan = plan_of(folder, tmp_path)
     assert plan.stop_tokens == ("<|endoftext|>",)
     assert "'<|im_end|>' is not among" in plan.notes[0] and "--stop-token '<|im_end|>'" in plan.notes[0]
@@ -114,15 +137,23 @@ def test_an_end_token_that_does_not_stop_is_said(tmp_path):
 def test_a_tokenizer_that_begins_texts_names_the_start_token(tmp_path):
     folder = named(tmp_path, vocabulary=404, bos_token_id=10)
     (folder / "tokenizer.json").unlink()
-    write(folder, added_tokens={"<s>": VOCABULARY}, special_tokens_map={"bos_token": "<s>"}, tokenizer_config={"add_bos_token": True})
+    write(
+        folder,
+        added_tokens={"<s>": VOCABULARY},
+        special_tokens_map={"bos_token": "<s>"},
+        tokenizer_config={"add_bos_token": True},
+    )
     plan = plan_of(folder, tmp_path)
     assert plan.start_token == "<s>" and plan.vocabulary.starts_with == VOCABULARY
 
 
-@pytest.mark.parametrize("settings, message", [
-    ({"add_prefix_space": True}, "puts a space before the text .add_prefix_space"),
-    ({"add_eos_token": True}, "post-processor TemplateProcessing adds tokens around the text"),
-])
+@pytest.mark.parametrize(
+    "settings, message",
+    [
+        ({"add_prefix_space": True}, "puts a space before the text .add_prefix_space"),
+        ({"add_eos_token": True}, "post-processor TemplateProcessing adds tokens around the text"),
+    ],
+)
 def test_what_a_task_cannot_do_is_refused_before_the_work(tmp_path, settings, message):
     folder = named(tmp_path)
     (folder / "tokenizer.json").unlink()
@@ -132,5 +163,7 @@ def test_what_a_task_cannot_do_is_refused_before_the_work(tmp_path, settings, me
 
 def test_tokens_without_a_row_are_refused(tmp_path):
     folder = write(named(tmp_path), added_tokens={"[PAD]": VOCABULARY})
-    with pytest.raises(BundleError, match="401 tokens, as transformers reads it, but the embedding of model has 400 rows"):
+    with pytest.raises(
+        BundleError, match="401 tokens, as transformers reads it, but the embedding of model has 400 rows"
+    ):
         plan_of(folder, tmp_path)

@@ -31,7 +31,9 @@ def test_it_runs(tmp_path):
     assert (tmp_path / "file").read_text() == "text"
 
 
-@pytest.mark.parametrize("error", [BundleError("found"), OptionError("option"), OSError(28, "No space left on device")], ids=repr)
+@pytest.mark.parametrize(
+    "error", [BundleError("found"), OptionError("option"), OSError(28, "No space left on device")], ids=repr
+)
 def test_what_it_raises_is_raised(error):
     with pytest.raises(type(error), match="found|option|No space"):
         run_isolated("failing", fail, error)
@@ -42,8 +44,15 @@ def test_other_errors_are_named():
         run_isolated("failing", fail, ZeroDivisionError("by nothing"))
 
 
-@pytest.mark.parametrize("function, argument, how", [
-    (end, 1, "exit code 1\n  the last words"), (end, 0, "exit code 0"), (end_by, signal.SIGKILL, "signal SIGKILL"), (end_by, signal.SIGBUS, "signal SIGBUS")])
+@pytest.mark.parametrize(
+    "function, argument, how",
+    [
+        (end, 1, "exit code 1\n  the last words"),
+        (end, 0, "exit code 0"),
+        (end_by, signal.SIGKILL, "signal SIGKILL"),
+        (end_by, signal.SIGBUS, "signal SIGBUS"),
+    ],
+)
 def test_an_end_is_an_error(function, argument, how):
     with pytest.raises(BundleError, match=f"converting: the process ended with {how}"):
         run_isolated("converting", function, argument)

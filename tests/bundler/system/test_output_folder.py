@@ -38,7 +38,9 @@ def test_it_appears_with_a_list_of_its_files_when_the_block_ends(tmp_path):
     subprocess.run(["sha256sum", "--check", "--strict", "--quiet", LEDGER], cwd=tmp_path / "a" / "out", check=True)
 
 
-@pytest.mark.parametrize("error", [BundleError("no"), KeyboardInterrupt(), SystemExit(1), OSError(28, "No space left on device")], ids=repr)
+@pytest.mark.parametrize(
+    "error", [BundleError("no"), KeyboardInterrupt(), SystemExit(1), OSError(28, "No space left on device")], ids=repr
+)
 def test_nothing_is_left_when_it_raises_and_what_was_there_stays(tmp_path, error):
     write(tmp_path / "out", old="old")
     with pytest.raises(BundleError if isinstance(error, OSError) else type(error)):
@@ -64,6 +66,7 @@ def add(name, text="mine"):
     def change(out):
         (out / name).parent.mkdir(parents=True, exist_ok=True)
         (out / name).write_text(text)
+
     return change
 
 
@@ -74,9 +77,15 @@ CHANGES = {
     "a changed file": (add("model"), "model"),
     "a repository": (add(".git/config"), "Git repository"),
     "an empty folder": (lambda out: (out / "drafts").mkdir(), "drafts/"),
-    "a link in place of a file": (lambda out: ((out / "model").rename(out.parent / "model"), (out / "model").symlink_to(out.parent / "model")), "model"),
+    "a link in place of a file": (
+        lambda out: ((out / "model").rename(out.parent / "model"), (out / "model").symlink_to(out.parent / "model")),
+        "model",
+    ),
     "a link to a folder": (lambda out: (out / "elsewhere").symlink_to(out.parent), "elsewhere"),
-    "a list of somebody else": (lambda out: (out / LEDGER).write_text("".join((out / LEDGER).read_text().splitlines(True)[1:])), "model"),
+    "a list of somebody else": (
+        lambda out: (out / LEDGER).write_text("".join((out / LEDGER).read_text().splitlines(True)[1:])),
+        "model",
+    ),
     "no list": (lambda out: (out / LEDGER).unlink(), "model"),
 }
 
@@ -123,15 +132,34 @@ def tree(tmp_path, monkeypatch):
     return tmp_path
 
 
-@pytest.mark.parametrize("output, message", [
-    (".", "working folder"), ("", "working folder"), ("..", "ends in '..'"), ("../../x/..", "ends in '..'"), ("/", "root folder|holds"), ("../home", "your home folder"),
-    ("{tree}", "holds"), ("../proj", "an input of this command"), ("../proj/base", "is an input of this command"), ("../texts", "is an input"),
-    ("../texts/model", "lies in"), ("../link", "a symbolic link"), ("../texts/a.txt", "is a file"), ("../proj/base/model/x", "not a folder")])
+@pytest.mark.parametrize(
+    "output, message",
+    [
+        (".", "working folder"),
+        ("", "working folder"),
+        ("..", "ends in '..'"),
+        ("../../x/..", "ends in '..'"),
+        ("/", "root folder|holds"),
+        ("../home", "your home folder"),
+        ("{tree}", "holds"),
+        ("../proj", "an input of this command"),
+        ("../proj/base", "is an input of this command"),
+        ("../texts", "is an input"),
+        ("../texts/model", "lies in"),
+        ("../link", "a symbolic link"),
+        ("../texts/a.txt", "is a file"),
+        ("../proj/base/model/x", "not a folder"),
+    ],
+)
 def test_places_that_are_never_replaced(tree, output, message):
     (tree / "link").symlink_to(tree / "proj")
     before = snapshot(tree)
-    with pytest.raises(BundleError, match=message), staged_folder(
-            output_folder.Path(output.format(tree=tree)), True, inputs=[tree / "proj" / "base"], texts=[tree / "texts"]):
+    with (
+        pytest.raises(BundleError, match=message),
+        staged_folder(
+            output_folder.Path(output.format(tree=tree)), True, inputs=[tree / "proj" / "base"], texts=[tree / "texts"]
+        ),
+    ):
         raise AssertionError("the work began")
     assert snapshot(tree) == before
 
@@ -157,10 +185,15 @@ with staged_folder(Path(sys.argv[1])) as folder:
 """
 
 
-@pytest.mark.parametrize("number, leftovers", [
-    (signal.SIGKILL, [".out.lock", ".out.partial"]), (signal.SIGTERM, []), (signal.SIGHUP, []), (signal.SIGINT, [])], ids=lambda value: str(value))
+@pytest.mark.parametrize(
+    "number, leftovers",
+    [(signal.SIGKILL, [".out.lock", ".out.partial"]), (signal.SIGTERM, []), (signal.SIGHUP, []), (signal.SIGINT, [])],
+    ids=lambda value: str(value),
+)
 def test_a_killed_writer_leaves_no_output_and_the_next_succeeds(tmp_path, number, leftovers):
-    process = subprocess.Popen([sys.executable, "-c", WORKER, str(tmp_path / "out")], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    process = subprocess.Popen(
+        [sys.executable, "-c", WORKER, str(tmp_path / "out")], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+    )
     assert process.stdout.readline() == b"working\n"
     with pytest.raises(BundleError, match="another command is writing"):
         with staged_folder(tmp_path / "out"):
@@ -230,10 +263,19 @@ def test_a_file_of_somebody_else_in_the_place_of_ours_is_not_touched(tmp_path, n
     assert snapshot(tmp_path) == before
 
 
-@pytest.mark.parametrize("prepare, force, error, message", [
-    (lambda out: out.write_text(""), True, OptionError, "is a file"),
-    (lambda out: write(out), False, OptionError, "add --force"),
-    (lambda out: (out.mkdir(), (out / "manifest.json").write_text("{}")), True, OptionError, "manifest.json, which task-bundler did not write")])
+@pytest.mark.parametrize(
+    "prepare, force, error, message",
+    [
+        (lambda out: out.write_text(""), True, OptionError, "is a file"),
+        (lambda out: write(out), False, OptionError, "add --force"),
+        (
+            lambda out: (out.mkdir(), (out / "manifest.json").write_text("{}")),
+            True,
+            OptionError,
+            "manifest.json, which task-bundler did not write",
+        ),
+    ],
+)
 def test_outputs_that_are_refused(tmp_path, prepare, force, error, message):
     prepare(tmp_path / "out")
     with pytest.raises(error, match=message):
@@ -282,4 +324,8 @@ def test_a_removal_takes_ours_and_leaves_theirs(tmp_path_factory, ours, theirs):
     kept = {name: data for name, data in theirs.items() if ours.get(name) != data}
     assert foreign_files(out) == sorted(kept) == remove_written(out)
     assert out.exists() == bool(kept)
-    assert {os.path.relpath(path, out): path.read_bytes() for path in out.rglob("*") if path.is_file() and path.name != LEDGER} == kept
+    assert {
+        os.path.relpath(path, out): path.read_bytes()
+        for path in out.rglob("*")
+        if path.is_file() and path.name != LEDGER
+    } == kept

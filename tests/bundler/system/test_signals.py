@@ -38,7 +38,11 @@ def interrupting():
     armed, ended = {}, threading.Event()
 
     def hook(event, arguments):
-        if armed and event in ("open", "os.mkdir", "os.rename", "os.remove", "os.rmdir") and str(arguments[0]).startswith(armed["folder"]):
+        if (
+            armed
+            and event in ("open", "os.mkdir", "os.rename", "os.remove", "os.rmdir")
+            and str(arguments[0]).startswith(armed["folder"])
+        ):
             armed["left"] -= 1
             if armed["left"] == 0:
                 os.kill(os.getpid(), signal.SIGINT)
@@ -119,7 +123,9 @@ cli.main()
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_in_a_callback_still_ends_the_command(number):
     """And in one sentence, whatever a library makes of it."""
-    done = subprocess.run([sys.executable, "-c", SWALLOWING, str(int(number))], capture_output=True, text=True, timeout=15)
+    done = subprocess.run(
+        [sys.executable, "-c", SWALLOWING, str(int(number))], capture_output=True, text=True, timeout=15
+    )
     assert (done.returncode, done.stderr) == (1, "interrupted; nothing was left half-written\n")
 
 

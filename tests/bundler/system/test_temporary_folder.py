@@ -63,7 +63,16 @@ def test_what_a_living_process_uses_stays(tmp_path, worker):
     assert set(os.listdir(tmp_path)) == before | {"out"}
 
 
-@pytest.mark.parametrize("name", ["task-bundler-notes", "task-bundler.test.abcdefgh", ".task-bundler.test.12345678", ".out.abcdef12.partial", ".out.partial"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "task-bundler-notes",
+        "task-bundler.test.abcdefgh",
+        ".task-bundler.test.12345678",
+        ".out.abcdef12.partial",
+        ".out.partial",
+    ],
+)
 def test_what_only_looks_like_ours_stays(tmp_path, name):
     """A folder of such a name, with a user's file and without our mark; for a file, one whose name is not exactly ours, or a folder."""
     (tmp_path / name).mkdir()

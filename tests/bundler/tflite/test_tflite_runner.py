@@ -23,7 +23,9 @@ def test_chunks_cover_the_prompt_in_order_and_never_pass_the_end(length, start, 
         assert position + min(lengths) > context
 
 
-@pytest.mark.parametrize("length, expected", [(0, []), (5, [(8, 5)]), (8, [(8, 8)]), (40, [(32, 32), (8, 8)]), (33, [(32, 32), (8, 1)])])
+@pytest.mark.parametrize(
+    "length, expected", [(0, []), (5, [(8, 5)]), (8, [(8, 8)]), (40, [(32, 32), (8, 8)]), (33, [(32, 32), (8, 1)])]
+)
 def test_full_chunks_first_then_the_smallest_that_fits(length, expected):
     assert plan_prefill(length, 0, [8, 32], 96) == expected
 

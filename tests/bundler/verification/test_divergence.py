@@ -12,7 +12,11 @@ from bundler.verification.divergence import compare_logits, compare_rows, diverg
 def random_logits(seed, noise, rows=40, vocabulary=11):
     generator = np.random.default_rng(seed)
     expected = generator.normal(size=(rows, vocabulary)).astype(np.float32) * 3
-    return expected, expected + generator.normal(size=expected.shape).astype(np.float32) * noise, generator.integers(0, vocabulary, rows - 1)
+    return (
+        expected,
+        expected + generator.normal(size=expected.shape).astype(np.float32) * noise,
+        generator.integers(0, vocabulary, rows - 1),
+    )
 
 
 @given(st.integers(0, 2**32 - 1), st.floats(0.01, 10))
@@ -44,7 +48,9 @@ def test_errors_are_those_of_repeated_sampling():
 def test_parts_of_a_text_make_the_whole():
     expected, found, following = random_logits(3, 0.2)
     whole = divergence([compare_rows(expected[:-1], found[:-1], following)])
-    parts = divergence([compare_rows(expected[:9], found[:9], following[:9]), compare_rows(expected[9:-1], found[9:-1], following[9:])])
+    parts = divergence(
+        [compare_rows(expected[:9], found[:9], following[:9]), compare_rows(expected[9:-1], found[9:-1], following[9:])]
+    )
     assert parts.as_dict() == pytest.approx(whole.as_dict())
 
 
@@ -57,7 +63,8 @@ def test_the_last_token_has_none_after_it():
 def test_a_shift_of_all_logits_changes_nothing():
     expected, _, _ = random_logits(5, 0)
     assert compare_logits(expected, expected + 5) == pytest.approx(
-        {"mean_kl": 0, "largest_kl": 0, "same_top": 1, "max_logit_difference": 5}, abs=1e-5)
+        {"mean_kl": 0, "largest_kl": 0, "same_top": 1, "max_logit_difference": 5}, abs=1e-5
+    )
 
 
 def test_no_number_is_no_agreement():

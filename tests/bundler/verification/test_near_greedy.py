@@ -75,6 +75,8 @@ def test_every_text_passes_with_unlimited_slack_and_only_the_greedy_one_with_non
     assert find_path(decode(greedy), logits, decode, 0, len(ids), STOP).ids == tuple(greedy)
 
 
-@pytest.mark.parametrize("one, other, length", [([], [], 0), ([1], [1], 1), ([1, 2], [1, 3], 1), ([1, 2, 3], [1, 2], 2)])
+@pytest.mark.parametrize(
+    "one, other, length", [([], [], 0), ([1], [1], 1), ([1, 2], [1, 3], 1), ([1, 2, 3], [1, 2], 2)]
+)
 def test_common_prefix(one, other, length):
     assert common_prefix(one, other) == length

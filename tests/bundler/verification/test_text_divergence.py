@@ -36,7 +36,7 @@ def test_blocks_hold_the_whole_text_in_order(tokenizer, tmp_path):
 def test_ids_that_differ_are_not_mixed(tokenizer, tmp_path):
     other = BundleTokenizer(tokenizer.reference, lambda text: tokenizer.pieces(text.replace("e", "a")))
     (tmp_path / "a.txt").write_text("some text here")
-    block, = text_blocks([tmp_path], other, None, 96)
+    (block,) = text_blocks([tmp_path], other, None, 96)
     assert block.ids.bundle == block.ids.reference
 
 
@@ -45,8 +45,16 @@ def test_processes_find_what_one_does(tiny_tflite, tokenizer, tmp_path):
     (tmp_path / "a.txt").write_text(verification_text()[:1200])
     blocks = list(text_blocks([tmp_path], tokenizer, 399, 96))
     model, reference = TFLiteGPT2(path), Reference(checkpoint, VOCABULARY)
-    expected = divergence([compare_rows(reference.logits(block.ids.reference), model.along(block.ids.bundle)[:, :VOCABULARY],
-                                        block.ids.reference[1:]) for block in blocks])
+    expected = divergence(
+        [
+            compare_rows(
+                reference.logits(block.ids.reference),
+                model.along(block.ids.bundle)[:, :VOCABULARY],
+                block.ids.reference[1:],
+            )
+            for block in blocks
+        ]
+    )
     done = []
     found = text_divergence(blocks, checkpoint, VOCABULARY, path, done.append)
     assert found.as_dict() == pytest.approx(expected.as_dict(), rel=1e-4, abs=1e-9)

@@ -65,9 +65,15 @@ class Broken(TFLiteGPT2):
         return logits
 
 
-@pytest.mark.parametrize("defect, gate", [
-    ("prefill forgets", "prefill in several chunks, 24 decode steps"), ("nan", "prefill in several chunks, 24 decode steps"),
-    ("alias wins", "prefill in one chunk, 24 decode steps"), ("scaled", "prefill in one chunk, 24 decode steps")])
+@pytest.mark.parametrize(
+    "defect, gate",
+    [
+        ("prefill forgets", "prefill in several chunks, 24 decode steps"),
+        ("nan", "prefill in several chunks, 24 decode steps"),
+        ("alias wins", "prefill in one chunk, 24 decode steps"),
+        ("scaled", "prefill in one chunk, 24 decode steps"),
+    ],
+)
 def test_a_defect_fails_its_gate(tiny_tflite, defect, gate):
     path, _, checkpoint = tiny_tflite
     gates = logit_gates(Broken(path, defect), Reference(checkpoint, VOCABULARY), "fp32", Ids(IDS, IDS), 399)
@@ -76,7 +82,9 @@ def test_a_defect_fails_its_gate(tiny_tflite, defect, gate):
 
 def test_the_weights_of_another_model_fail_the_text_gate(tiny_tflite, tiny_checkpoint, tmp_path):
     other = Reference(open_checkpoint(write_tiny_checkpoint(tmp_path / "other", seed=1)), VOCABULARY)
-    assert "distributions on a text" in failed(logit_gates(TFLiteGPT2(tiny_tflite[0]), other, "int8", Ids(IDS, IDS), 399))
+    assert "distributions on a text" in failed(
+        logit_gates(TFLiteGPT2(tiny_tflite[0]), other, "int8", Ids(IDS, IDS), 399)
+    )
 
 
 def test_a_tokenizer_that_differs_is_counted(tiny_checkpoint):
@@ -95,7 +103,12 @@ def test_a_finished_bundle_passes(tiny_bundle, tiny_checkpoint, container):
     assert not failed(gates)
     assert len(gates) == 10
     edge = next(gate for gate in gates if gate.name.endswith("to the last position"))
-    assert edge.figures["prompt_tokens"] == [25, 73, 74, 95]  # one chunk of 24 and more; around the start of the last; all but one place
+    assert edge.figures["prompt_tokens"] == [
+        25,
+        73,
+        74,
+        95,
+    ]  # one chunk of 24 and more; around the start of the last; all but one place
 
 
 def rewritten(tiny_bundle, path, **entries):
@@ -140,27 +153,50 @@ def uneven_bundle(request, tiny_checkpoint, tmp_path_factory):
     folder = tmp_path_factory.mktemp("uneven")
     checkpoint, vocabulary = open_checkpoint(tiny_checkpoint), read_vocabulary(tiny_checkpoint)
     pieces, model, path = build_sentencepiece(vocabulary), folder / "uneven.tflite", folder / f"uneven.{request.param}"
-    convert_fp32(load_exportable(checkpoint, 80, TokenRows(len(vocabulary), pieces.alias_of)), Signatures(80, (30,)), model)
+    convert_fp32(
+        load_exportable(checkpoint, 80, TokenRows(len(vocabulary), pieces.alias_of)), Signatures(80, (30,)), model
+    )
     if request.param == "task":
-        write_task(path, {MODEL: model, TOKENIZER: pieces.proto, METADATA: LlmParameters("<|endoftext|>", stop_tokens=("<|endoftext|>",)).encode(),
-                          MANIFEST: json.dumps({"tokenizer": {"alias_of": list(pieces.alias_of)}}).encode()})
+        write_task(
+            path,
+            {
+                MODEL: model,
+                TOKENIZER: pieces.proto,
+                METADATA: LlmParameters("<|endoftext|>", stop_tokens=("<|endoftext|>",)).encode(),
+                MANIFEST: json.dumps({"tokenizer": {"alias_of": list(pieces.alias_of)}}).encode(),
+            },
+        )
     else:
-        write_litertlm(path, model, LlmMetadata(VOCABULARY - 1, stop_tokens=(VOCABULARY - 1,), max_num_tokens=80),
-                       tokenizer_json=tokenizer_json(vocabulary))
+        write_litertlm(
+            path,
+            model,
+            LlmMetadata(VOCABULARY - 1, stop_tokens=(VOCABULARY - 1,), max_num_tokens=80),
+            tokenizer_json=tokenizer_json(vocabulary),
+        )
     return path
 
 
 def test_prefill_lengths_that_do_not_divide_the_context_fail(uneven_bundle, tiny_checkpoint):
     gates = [gate for gate in verify_bundle(uneven_bundle, str(tiny_checkpoint)) if not gate.passed]
     assert [gate.name for gate in gates] == [f"LiteRT-LM, {uneven_bundle.suffix}: to the last position"]
-    assert "LiteRT-LM refuses a prompt" in gates[0].found and "(30) do not divide each other and the context" in gates[0].found
+    assert (
+        "LiteRT-LM refuses a prompt" in gates[0].found
+        and "(30) do not divide each other and the context" in gates[0].found
+    )
 
 
 @pytest.mark.parametrize("start", [VOCABULARY - 1, None])
 def test_other_text_near_the_end_of_the_context_is_seen(tiny_tflite, tiny_checkpoint, start):
     tokenizer = reference_tokenizer(read_vocabulary(tiny_checkpoint))
-    expected = Expected(Reference(tiny_tflite[2], VOCABULARY), BundleTokenizer(tokenizer, lambda text: tokenizer.encode(text).ids),
-                        start, frozenset(), 96, 1e-3, prefill=(8, 32))
+    expected = Expected(
+        Reference(tiny_tflite[2], VOCABULARY),
+        BundleTokenizer(tokenizer, lambda text: tokenizer.encode(text).ids),
+        start,
+        frozenset(),
+        96,
+        1e-3,
+        prefill=(8, 32),
+    )
     asked = []
 
     def complete(prompt, count):
@@ -176,13 +212,21 @@ def test_other_text_near_the_end_of_the_context_is_seen(tiny_tflite, tiny_checkp
 
 def engine_of(reference, start):
     """An engine that puts `start` before every prompt."""
-    return lambda prompt, count: reference.tokenizer.decode(reference.reference.greedy([*start, *reference.prompt(prompt)[1:]], count))
+    return lambda prompt, count: reference.tokenizer.decode(
+        reference.reference.greedy([*start, *reference.prompt(prompt)[1:]], count)
+    )
 
 
 def test_a_start_token_left_out_or_doubled_is_seen(tiny_tflite, tiny_checkpoint):
     tokenizer = reference_tokenizer(read_vocabulary(tiny_checkpoint))
-    expected = Expected(Reference(tiny_tflite[2], VOCABULARY), BundleTokenizer(tokenizer, lambda text: tokenizer.encode(text).ids),
-                        VOCABULARY - 1, frozenset(), 96, 1e-3)
+    expected = Expected(
+        Reference(tiny_tflite[2], VOCABULARY),
+        BundleTokenizer(tokenizer, lambda text: tokenizer.encode(text).ids),
+        VOCABULARY - 1,
+        frozenset(),
+        96,
+        1e-3,
+    )
     for start, passed in (([VOCABULARY - 1], True), ([], False), ([VOCABULARY - 1] * 2, False)):
         written = completions(engine_of(expected, start), expected)
         assert start_gate("start", written, expected).passed == passed
@@ -190,11 +234,19 @@ def test_a_start_token_left_out_or_doubled_is_seen(tiny_tflite, tiny_checkpoint)
 
 def test_an_engine_that_goes_on_after_a_stop_token_is_seen(tiny_bundle, tiny_checkpoint, tiny_tflite):
     tokenizer = reference_tokenizer(read_vocabulary(tiny_checkpoint))
-    expected = Expected(Reference(tiny_tflite[2], VOCABULARY), BundleTokenizer(tokenizer, lambda text: tokenizer.encode(text).ids),
-                        VOCABULARY - 1, frozenset(), 96, 1e-3)
+    expected = Expected(
+        Reference(tiny_tflite[2], VOCABULARY),
+        BundleTokenizer(tokenizer, lambda text: tokenizer.encode(text).ids),
+        VOCABULARY - 1,
+        frozenset(),
+        96,
+        1e-3,
+    )
     complete = engine_of(expected, [VOCABULARY - 1])
     written = completions(complete, expected)
-    deaf = stop_gate("stop", tiny_bundle[0] / "tiny.task", lambda probe, prompt, count: complete(prompt, count), written, expected)
+    deaf = stop_gate(
+        "stop", tiny_bundle[0] / "tiny.task", lambda probe, prompt, count: complete(prompt, count), written, expected
+    )
     assert not deaf.passed and "expected" in deaf.found
     told = []
 
@@ -202,6 +254,6 @@ def test_an_engine_that_goes_on_after_a_stop_token_is_seen(tiny_bundle, tiny_che
         token = read_task(probe).parameters().stop_tokens[-1]
         told.append(token)
         text = complete(prompt, count)
-        return text[:text.index(token)]
+        return text[: text.index(token)]
 
     assert stop_gate("stop", tiny_bundle[0] / "tiny.task", obedient, written, expected).passed and told

@@ -55,12 +55,21 @@ def ask(address, path, method="GET", **headers):
 
 def test_the_page_and_its_bundle(address):
     status, headers, body = ask(address, "/")
-    assert status == 200 and b"<title>task-bundler try" in body and headers["Content-Type"] == "text/html; charset=utf-8"
-    assert "default-src 'self'" in headers["Content-Security-Policy"] and "unsafe-inline" not in headers["Content-Security-Policy"]
+    assert (
+        status == 200 and b"<title>task-bundler try" in body and headers["Content-Type"] == "text/html; charset=utf-8"
+    )
+    assert (
+        "default-src 'self'" in headers["Content-Security-Policy"]
+        and "unsafe-inline" not in headers["Content-Security-Policy"]
+    )
     status, headers, body = ask(address, "/bundles/0.task?again")
     assert status == 200 and body == bytes(range(256)) * 9000 and headers["Content-Length"] == str(len(body))
     served = json.loads(ask(address, "/bundles.json")[2])
-    assert served["prompt"] == "a prompt" and served["bundles"][0]["url"] == "/bundles/0.task" and served["bundles"][0]["context"] == 96
+    assert (
+        served["prompt"] == "a prompt"
+        and served["bundles"][0]["url"] == "/bundles/0.task"
+        and served["bundles"][0]["context"] == 96
+    )
     assert "path" not in served["bundles"][0]  # nobody's business
 
 
@@ -74,15 +83,47 @@ def test_other_methods_are_refused(address, method):
     assert ask(address, "/", method)[0] == 501
 
 
-@pytest.mark.parametrize("path", [
-    "/secret.txt", "/../secret.txt", "/bundles/../../secret.txt", "/bundles/", "/bundles", "/runtime/", "/bundles/1.task", "/bundles/-1.task",
-    "/%2e%2e/secret.txt", "/..%2fsecret.txt", "//etc/passwd", "/etc/passwd", "/package.json", "/drive.mjs", "/index.html", "http://127.0.0.1/", "*", "/\\..\\x"])
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/secret.txt",
+        "/../secret.txt",
+        "/bundles/../../secret.txt",
+        "/bundles/",
+        "/bundles",
+        "/runtime/",
+        "/bundles/1.task",
+        "/bundles/-1.task",
+        "/%2e%2e/secret.txt",
+        "/..%2fsecret.txt",
+        "//etc/passwd",
+        "/etc/passwd",
+        "/package.json",
+        "/drive.mjs",
+        "/index.html",
+        "http://127.0.0.1/",
+        "*",
+        "/\\..\\x",
+    ],
+)
 def test_only_what_is_in_the_table_is_served(address, path):
     assert ask(address, path)[0] == 404
 
 
-@pytest.mark.parametrize("host", ["example.org", "example.org:{port}", "127.0.0.1", "127.0.0.1:1", "127.0.0.1.example.org:{port}",
-                                  "[::1]:{port}", "", None, "localhost:{port}@example.org"])
+@pytest.mark.parametrize(
+    "host",
+    [
+        "example.org",
+        "example.org:{port}",
+        "127.0.0.1",
+        "127.0.0.1:1",
+        "127.0.0.1.example.org:{port}",
+        "[::1]:{port}",
+        "",
+        None,
+        "localhost:{port}@example.org",
+    ],
+)
 def test_a_name_that_is_not_ours_is_refused(address, host):
     """A page of another site, whose name was made to point at 127.0.0.1, sends that name."""
     port = re.search(r":(\d+)/", address)[1]
@@ -90,13 +131,18 @@ def test_a_name_that_is_not_ours_is_refused(address, host):
     assert ask(address, "/bundles/0.task", Host=f"localhost:{port}")[0] == 200
 
 
-@pytest.mark.parametrize("site_, status", [("none", 200), ("same-origin", 200), ("same-site", 403), ("cross-site", 403)])
+@pytest.mark.parametrize(
+    "site_, status", [("none", 200), ("same-origin", 200), ("same-site", 403), ("cross-site", 403)]
+)
 def test_other_pages_cannot_load_a_bundle(address, site_, status):
     assert ask(address, "/bundles/0.task", Sec_Fetch_Site=site_)[0] == status
 
 
 def test_a_taken_port_is_said(pages, address):
-    with pytest.raises(BundleError, match="cannot be used.*give another, or 0"), serve(pages, int(re.search(r":(\d+)/", address)[1])):
+    with (
+        pytest.raises(BundleError, match="cannot be used.*give another, or 0"),
+        serve(pages, int(re.search(r":(\d+)/", address)[1])),
+    ):
         pass
 
 
@@ -115,7 +161,10 @@ def test_everything_the_page_asks_for_is_served_and_nothing_is_outside(pages):
 
 
 def test_the_lock_names_versions_and_no_registry():
-    lock, package = json.loads((PAGE / "package-lock.json").read_text()), json.loads((PAGE / "package.json").read_text())
+    lock, package = (
+        json.loads((PAGE / "package-lock.json").read_text()),
+        json.loads((PAGE / "package.json").read_text()),
+    )
     locked = {name.removeprefix("node_modules/"): entry for name, entry in lock["packages"].items() if name}
     assert {name: entry["version"] for name, entry in locked.items()} == package["dependencies"]
     assert all("resolved" not in entry and entry["integrity"].startswith("sha512-") for entry in locked.values())
@@ -210,10 +259,14 @@ def test_a_browser_that_leaves_is_no_traceback(growing, capfd):
 
 
 @pytest.mark.skipif(shutil.which("node") is None, reason="needs node: apt-get install nodejs")
-@pytest.mark.parametrize("raw, expected", [
-    ("Failed to fetch model: /bundles/0.task ended early", "cut short while it was read"),
-    ("Failed to fetch model: /bundles/0.task (404)", "no longer where it was"),
-    ("TypeError: Failed to fetch", "Is task-bundler try still running")])
+@pytest.mark.parametrize(
+    "raw, expected",
+    [
+        ("Failed to fetch model: /bundles/0.task ended early", "cut short while it was read"),
+        ("Failed to fetch model: /bundles/0.task (404)", "no longer where it was"),
+        ("TypeError: Failed to fetch", "Is task-bundler try still running"),
+    ],
+)
 def test_the_page_says_what_became_of_its_bundle(raw, expected):
     script = f"import {{ explain }} from {json.dumps((PAGE / 'explain.js').as_uri())}; console.log(explain({json.dumps(raw)}, []));"
     done = subprocess.run(["node", "--input-type=module", "-e", script], capture_output=True, text=True, timeout=60)

@@ -27,7 +27,9 @@ if __name__ == "__main__":
     for arguments in json.loads(Path(sys.argv[1]).read_text()):
         log.write_text("")
         if "--port" in arguments:
-            threading.Thread(target=interrupt_when_served, args=(int(arguments[arguments.index("--port") + 1]),), daemon=True).start()
+            threading.Thread(
+                target=interrupt_when_served, args=(int(arguments[arguments.index("--port") + 1]),), daemon=True
+            ).start()
         print("$", *arguments, file=sys.stderr)
         results.append([run(arguments), log.read_text().splitlines()])
     Path(sys.argv[2]).write_text(json.dumps(results))
