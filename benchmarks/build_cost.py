@@ -3,7 +3,8 @@
     python benchmarks/random_checkpoint.py 124M -o /tmp/gpt2-124M
     python benchmarks/build_cost.py /tmp/gpt2-124M --quant int8
 
-The peak is that of the largest process, as /usr/bin/time -v counts it: a build converts in a process of its own (Linux only).
+The peak is that of the largest process, as /usr/bin/time -v counts it: a build converts in a process of its own (Linux
+only).
 """
 
 from __future__ import annotations
@@ -69,7 +70,8 @@ def main() -> None:
         print(json.dumps(figures, indent=1))
     else:
         print(
-            f"{arguments.quant}: {figures['seconds_median']:.0f} s (median of {arguments.runs}, {min(seconds):.0f} to {max(seconds):.0f}), "
+            f"{arguments.quant}: {figures['seconds_median']:.0f} s (median of {arguments.runs}, {min(seconds):.0f} to "
+            f"{max(seconds):.0f}), "
             f"peak {max(peaks):.2f} GB, outputs {'the same' if len(sums) == 1 else 'DIFFERENT'} each time"
         )
 

@@ -2,11 +2,12 @@
 
     python benchmarks/doctor_fuzz.py out/sample [--trials 20000] [--seed 1] [--json]
 
-Takes the .task, .litertlm, SentencePiece and adapter files in the folders, beside each .task one with a tokenizer of a few
-kilobytes, so that more damage hits the rest, and the bare models. Each trial flips, overwrites, cuts, inserts or repeats bytes of
-one of them, half of the time near the beginning or the end, where the structure is. The trials run in a process of their
-own: that it dies counts as a crash, that it is silent for ten seconds as a hang. What the doctor calls sound is then given to
-this project's other readers, and a tokenizer to sentencepiece: what they refuse counts as a disagreement.
+Takes the .task, .litertlm, SentencePiece and adapter files in the folders, beside each .task one with a tokenizer of a
+few kilobytes, so that more damage hits the rest, and the bare models. Each trial flips, overwrites, cuts, inserts or
+repeats bytes of one of them, half of the time near the beginning or the end, where the structure is. The trials run in
+a process of their own: that it dies counts as a crash, that it is silent for ten seconds as a hang. What the doctor
+calls sound is then given to this project's other readers, and a tokenizer to sentencepiece: what they refuse counts as
+a disagreement.
 """
 
 import argparse
@@ -38,7 +39,8 @@ def main() -> int:
         result = fuzz(sources, Path(folder), options.trials, options.seed)
     print(
         f"{options.trials} trials in {result['seconds']:.0f} s, of {len(sources)} files: {result['outcomes']}\n"
-        f"slowest {result['slowest_seconds'] * 1000:.0f} ms ({result['slowest']}), peak memory {result['peak_mb']:.0f} MB, "
+        f"slowest {result['slowest_seconds'] * 1000:.0f} ms ({result['slowest']}), peak memory {result['peak_mb']:.0f} "
+        "MB, "
         f"{len(result['crashes'])} crashes, {len(result['hangs'])} hangs, "
         f"{len(result['disagreements'])} disagreements, {len(result['codes'])} codes met",
         file=sys.stderr,

@@ -1,9 +1,11 @@
-"""Attacks the command line from outside: kills, full disks, damaged bundles, hostile checkpoints, a long session, other people's files.
+"""Attacks the command line from outside: kills, full disks, damaged bundles, hostile checkpoints, a long session, other
+people's files.
 
     python benchmarks/hardening.py [--only kill,disk,bundles,checkpoints,session,ownership] [--moments 20] [--json]
 
-Progress goes to stderr, the table to stdout. Exit code 0 only when nothing was lost, half-written or left behind, no traceback was shown
-and every verdict was right. Each failure comes with the command that shows it again. Linux; the full disk needs root.
+Progress goes to stderr, the table to stdout. Exit code 0 only when nothing was lost, half-written or left behind, no
+traceback was shown and every verdict was right. Each failure comes with the command that shows it again. Linux; the
+full disk needs root.
 """
 
 from __future__ import annotations

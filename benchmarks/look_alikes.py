@@ -2,11 +2,11 @@
 
     python benchmarks/look_alikes.py [--case TEXT] [--mediapipe] [--work DIR] [--json]
 
-The reference is transformers alone: AutoTokenizer and GPT2LMHeadModel read the folder, and greedy text is compared after
-prompts in many scripts, with special tokens typed in them, and of lengths around every chunk of prefill up to the last
-position. LiteRT-LM runs the fp32 build, .task and .litertlm; MediaPipe's web engine (--mediapipe), which takes no fp32, the
-int8 build of weights that int8 holds without loss. The table goes to stdout, progress to stderr; exit code 3 if one
-build writes other text, or ends in a traceback.
+The reference is transformers alone: AutoTokenizer and GPT2LMHeadModel read the folder, and greedy text is compared
+after prompts in many scripts, with special tokens typed in them, and of lengths around every chunk of prefill up to the
+last position. LiteRT-LM runs the fp32 build, .task and .litertlm; MediaPipe's web engine (--mediapipe), which takes no
+fp32, the int8 build of weights that int8 holds without loss. The table goes to stdout, progress to stderr; exit code 3
+if one build writes other text, or ends in a traceback.
 """
 
 from __future__ import annotations
@@ -69,7 +69,8 @@ def token(content: str, special: bool = False, **flags: bool) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class LookAlike:
-    """A folder: the tokenizer's files as `saves` writes them, then `files` (name -> JSON, merged into what is there, or None: none).
+    """A folder: the tokenizer's files as `saves` writes them, then `files` (name -> JSON, merged into what is there, or
+    None: none).
 
     `refused`: words of the sentence it must be refused with; None where it must be built.
     """
@@ -214,7 +215,9 @@ class Transformers:
 
 
 def prompts_for(reference: Transformers, context: int, prefill: list[int]) -> dict[str, int]:
-    """Prompt -> tokens to write: every kind of text, and lengths around the chunks' borders and the end of the context."""
+    """Prompt -> tokens to write: every kind of text, and lengths around the chunks' borders and the end of the
+    context.
+    """
     prompts = {prompt: TOKENS for prompt in (*PROMPTS, *TYPED)}
     ids = reference.ids(TEXT)[1:]
     borders = {
@@ -239,7 +242,8 @@ def compare(path: Path, reference: Transformers, prompts: dict[str, int], mediap
             text, expected = engine.complete(prompt, count), reference.text(prompt, count)
             if text != expected:
                 wrong.append(
-                    f"{path.name}: after {len(reference.ids(prompt))} ids, {prompt[-30:]!r}: {text!r}, expected {expected!r}"
+                    f"{path.name}: after {len(reference.ids(prompt))} ids, {prompt[-30:]!r}: {text!r}, expected "
+                    f"{expected!r}"
                 )
     return wrong
 
@@ -316,7 +320,8 @@ def main() -> int:
     else:
         for name, (outcome, wrong, texts) in results.items():
             print(
-                f"{name}: {outcome}{f', {texts} texts' if texts else ''}{''.join(f'{chr(10)}  WRONG {line}' for line in wrong)}"
+                f"{name}: "
+                f"{outcome}{f', {texts} texts' if texts else ''}{''.join(f'{chr(10)}  WRONG {line}' for line in wrong)}"
             )
         print(f"{len(results)} look-alikes, {sum(texts for _, _, texts in results.values())} texts; wrong: {unnoticed}")
     return 3 if unnoticed else 0

@@ -1,9 +1,11 @@
-"""Swap time, adapter file size, time and memory of export and merge, and what LoRA support costs, for a finished bundle.
+"""Swap time, adapter file size, time and memory of export and merge, and what LoRA support costs, for a finished
+bundle.
 
     task-bundler build /tmp/gpt2-124M -o out/124M --context 256 --lora-ranks 16
     python benchmarks/lora_bars.py out/124M
 
-Any build with LoRA ranks will do, in any recipe. The adapters are random; what is timed does not depend on their values.
+Any build with LoRA ranks will do, in any recipe. The adapters are random; what is timed does not depend on their
+values.
 """
 
 from __future__ import annotations

@@ -4,8 +4,9 @@
     task-bundler build /tmp/gpt2-124M -o out/124M --context 256 --lora-ranks 16
     python benchmarks/merge_kotlin.py out/124M/124M.task
 
-Any .task of this project will do, several too. The adapter is random, of rank 16; what is timed does not depend on its values. The JVM gets one
-core and 200 MB of heap; its start is part of the time. Needs what android_mediapipe_app/verify/toolchain.py needs.
+Any .task of this project will do, several too. The adapter is random, of rank 16; what is timed does not depend on its
+values. The JVM gets one core and 200 MB of heap; its start is part of the time. Needs what
+android_mediapipe_app/verify/toolchain.py needs.
 """
 
 from __future__ import annotations

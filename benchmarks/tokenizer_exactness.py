@@ -111,7 +111,8 @@ def _summary(found: dict[str, list[str]], report, build_s: float) -> None:
         print(text, file=sys.stderr)
 
     say(
-        f"text: {sum(sizes.values()) / 1e6:.1f} MB, {len(languages)} languages and {len(programming)} programming and markup "
+        f"text: {sum(sizes.values()) / 1e6:.1f} MB, {len(languages)} languages and {len(programming)} programming and "
+        "markup "
         f"languages with {COVERED_BYTES // 1000} kB or more ({', '.join(sorted(programming))})"
     )
     say(

@@ -1,4 +1,5 @@
-"""Build time, load time, size and encoding speed of the rebuilt tokenizer beside Hugging Face tokenizers, on one thread.
+"""Build time, load time, size and encoding speed of the rebuilt tokenizer beside Hugging Face tokenizers, on one
+thread.
 
     python benchmarks/tokenizer_speed.py [--tokenizer PATH] [--mode T] [--json] [FILE…]
 

@@ -64,7 +64,8 @@ COVERED_BYTES = 100_000
 def gather(
     paths: Iterable[str] = (), per_kind: int = 1_500_000, found_here: bool = True, seed: int = 0
 ) -> Iterator[tuple[str, str]]:
-    """(kind, document) with at most about `per_kind` bytes of each kind: a language code, a programming language, "given".
+    """(kind, document) with at most about `per_kind` bytes of each kind: a language code, a programming language,
+    "given".
 
     `paths` are the user's files and folders, read in full. The rest is found on this machine.
     """

@@ -1,6 +1,7 @@
 """GPT-2 checkpoint -> TFLite -> MediaPipe `.task` and LiteRT-LM `.litertlm`, verified on the host.
 
-These names are the Python interface (docs/DESIGN.md). Each is imported when it is first used: `import bundler` takes no PyTorch.
+These names are the Python interface (docs/DESIGN.md). Each is imported when it is first used: `import bundler` takes no
+PyTorch.
 """
 
 from importlib import import_module

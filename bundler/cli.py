@@ -102,11 +102,18 @@ def run(arguments: list[str]) -> int:
 def _explained(error: BaseException) -> str:
     """A sentence for an error that nobody foresaw."""
     if isinstance(error, MemoryError):
-        return f"not enough memory ({error or 'no size was said'}); close other programs, or give a smaller model, context or batch"
+        return (
+            f"not enough memory ({error or 'no size was said'}); close other programs, or give a smaller model, "
+            "context or batch"
+        )
     if isinstance(error, RecursionError):
-        return "something in a file is nested too deeply to be read; expected a file that its own software wrote; save it again"
+        return (
+            "something in a file is nested too deeply to be read; expected a file that its own software wrote; save "
+            "it again"
+        )
     return (
-        f"{type(error).__name__}: {error}. This is a defect of task-bundler, which should have said what is wrong; set {TRACEBACK}=1 "
+        f"{type(error).__name__}: {error}. This is a defect of task-bundler, which should have said what is wrong; set "
+        f"{TRACEBACK}=1 "
         "and run the same again to see where it happened"
     )
 

@@ -24,7 +24,9 @@ class Sampler:
 
 
 def load_sampler(folder: Path) -> Sampler:
-    """Read a Hugging Face GPT-2 folder with a tokenizer.json. Raises TrainingError when there is none, or a damaged one."""
+    """Read a Hugging Face GPT-2 folder with a tokenizer.json. Raises TrainingError when there is none, or a damaged
+    one.
+    """
     for name in ("config.json", "tokenizer.json"):
         if not (folder / name).is_file():
             raise TrainingError(f"{folder} has no {name}; expected a checkpoint written by `task-bundler pretrain`")
@@ -35,13 +37,15 @@ def load_sampler(folder: Path) -> Sampler:
     except Exception as error:
         first = (str(error).strip().splitlines() or [""])[0]
         raise TrainingError(
-            f"{folder} cannot be read ({type(error).__name__}: {first}); expected a checkpoint that transformers wrote; "
+            f"{folder} cannot be read ({type(error).__name__}: {first}); expected a checkpoint that transformers "
+            "wrote; "
             "save it again"
         ) from error
     start = tokenizer.token_to_id(END_OF_TEXT)
     if start is None:
         raise TrainingError(
-            f"{folder / 'tokenizer.json'} has no token {END_OF_TEXT}, which is put before a prompt; give a checkpoint that has"
+            f"{folder / 'tokenizer.json'} has no token {END_OF_TEXT}, which is put before a prompt; give a checkpoint "
+            "that has"
         )
     return Sampler(model, tokenizer, start)
 

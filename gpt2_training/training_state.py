@@ -40,7 +40,8 @@ def write_state(path: Path, recipe: dict[str, Any], values: dict[str, Any]) -> N
     except (OSError, RuntimeError) as error:  # torch's writer raises RuntimeError for a full disk
         before = "the state saved before it is still there" if path.exists() else "no earlier state was saved"
         raise TrainingError(
-            f"{path}: the training's state could not be saved ({_first_line(error)}); {before}; make room and give the same "
+            f"{path}: the training's state could not be saved ({_first_line(error)}); {before}; make room and give the "
+            "same "
             "command again"
         ) from error
 
@@ -56,7 +57,8 @@ def read_state(path: Path, recipe: dict[str, Any]) -> dict[str, Any] | None:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # a damaged or foreign file: what torch raises for it is of many kinds
         raise TrainingError(
-            f"{path} cannot be read as a training's state ({_first_line(error)}); it is damaged, unfinished or another program's; "
+            f"{path} cannot be read as a training's state ({_first_line(error)}); it is damaged, unfinished or another "
+            "program's; "
             f"{_BEGIN_AGAIN}"
         ) from error
     if not isinstance(state, dict) or state.get("format") != _FORMAT or not isinstance(state.get("recipe"), dict):

@@ -1,1 +1,3 @@
-"""LoRA adapters for GPT-2: PEFT folders in, adapter files out; training, merging, and the comparison with full fine-tuning."""
+"""LoRA adapters for GPT-2: PEFT folders in, adapter files out; training, merging, and the comparison with full
+fine-tuning.
+"""

@@ -47,7 +47,8 @@ class AdapterHeader:
 class AdapterFile:
     """A header and every tensor, float32, by name and in the order of `tensor_shapes`.
 
-    `read_sha256`: of the file it was read from, if it was. Another maker's file may have the same content in other bytes.
+    `read_sha256`: of the file it was read from, if it was. Another maker's file may have the same content in other
+    bytes.
     """
 
     header: AdapterHeader
@@ -65,7 +66,8 @@ class AdapterFile:
         check_base(header.name, header.layers, header.width, header.base_fingerprint, base)
         if header.query_scale != base.query_scale:
             raise LoraError(
-                f"adapter {header.name} was exported for attention scores scaled by {header.query_scale[0]:g}, this base scales "
+                f"adapter {header.name} was exported for attention scores scaled by {header.query_scale[0]:g}, this "
+                "base scales "
                 f"them by {base.query_scale[0]:g}; export it again for this base"
             )
 
@@ -218,7 +220,8 @@ def decode_adapter(data: bytes, where: str = "adapter") -> AdapterFile:
     """The content of an adapter file. `where` names it in errors; see `read_adapter_file`."""
     if data[4:8] != b"TFL3":
         raise LoraError(
-            f"{where}: begins with {data[:8]!r}; an adapter file is a TFLite flatbuffer; give what `task-bundler lora export` wrote"
+            f"{where}: begins with {data[:8]!r}; an adapter file is a TFLite flatbuffer; give what `task-bundler lora "
+            "export` wrote"
         )
     try:
         header, rank, found = _parse(data, where)
@@ -241,7 +244,8 @@ def decode_adapter(data: bytes, where: str = "adapter") -> AdapterFile:
     expected = tensor_shapes(header.layers, header.width, header.rank)
     if missing := [name for name in expected if name not in found]:
         raise LoraError(
-            f"{where}: lacks {len(missing)} of {len(expected)} tensors, first {missing[0]}; an engine would use undefined memory in "
+            f"{where}: lacks {len(missing)} of {len(expected)} tensors, first {missing[0]}; an engine would use "
+            "undefined memory in "
             "their place; export the adapter again"
         )
     if extra := [name for name in found if name not in expected]:
@@ -251,7 +255,8 @@ def decode_adapter(data: bytes, where: str = "adapter") -> AdapterFile:
     for name, shape in expected.items():
         if found[name].shape != shape:
             raise LoraError(
-                f"{where}: {name} has the shape {list(found[name].shape)}, expected {list(shape)}; export the adapter again"
+                f"{where}: {name} has the shape {list(found[name].shape)}, expected {list(shape)}; export the adapter "
+                "again"
             )
         check_finite(name, found[name], where)
     return AdapterFile(header, {name: found[name] for name in expected}, hashlib.sha256(data).hexdigest())
@@ -298,7 +303,8 @@ def _header(text: bytes, where: str) -> AdapterHeader:
     fields = json.loads(text)
     if (version := fields.pop("format", None)) != FORMAT:
         raise LoraError(
-            f"{where}: format {version!r} of the adapter's header, expected {FORMAT}; use a release of task-bundler made for it"
+            f"{where}: format {version!r} of the adapter's header, expected {FORMAT}; use a release of task-bundler "
+            "made for it"
         )
     header = AdapterHeader(**{**fields, "query_scale": tuple(fields["query_scale"])})
     limits: Mapping[str, int] = {"layers": 1 << 16, "width": 1 << 20, "rank": 1 << 16}

@@ -98,7 +98,8 @@ def comparison_table(base: Compared, results: Sequence[Compared]) -> str:
     lines = ["| | trainable parameters | optimizer state | seconds | held-out perplexity |", "|---|---|---|---|---|"]
     for result in (base, *results):
         lines.append(
-            f"| {result.name} | {result.trainable_parameters:,} | {result.optimizer_bytes / 1e6:,.2f} MB | {result.seconds:.0f} | "
+            f"| {result.name} | {result.trainable_parameters:,} | {result.optimizer_bytes / 1e6:,.2f} MB | "
+            f"{result.seconds:.0f} | "
             f"{result.perplexity:.2f} ± {result.perplexity_standard_error:.2f} |"
         )
     for prompt in base.samples:

@@ -14,7 +14,8 @@ from lora_weights.peft_adapter import read_peft
 def describe_adapter(path: Path) -> dict:
     """Name, shape, rank, alpha, licence and base of an adapter file or a PEFT folder, and `delta_norms` by layer.
 
-    A norm is Frobenius' of alpha / rank * A * B; in a file q's includes the scale of the attention scores. Raises LoraError.
+    A norm is Frobenius' of alpha / rank * A * B; in a file q's includes the scale of the attention scores. Raises
+    LoraError.
     """
     if path.is_dir():
         adapter = read_peft(path)

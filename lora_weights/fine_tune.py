@@ -1,4 +1,6 @@
-"""The training loop of fine-tuning, the same for an adapter and for a whole model; resumable, and reproducible from a seed."""
+"""The training loop of fine-tuning, the same for an adapter and for a whole model; resumable, and reproducible from a
+seed.
+"""
 
 from __future__ import annotations
 
@@ -70,13 +72,14 @@ def fine_tune(
 ) -> FineTuned:
     """Train the parameters of `model` that require a gradient, in place, on token ids `train` (1-D).
 
-    With `state`, a file, the training's state is saved there now and then, and the training goes on from what it holds, if
-    that is of the same `base` (what tells one model from another).
-    Raises LoraError if the texts are too short, TrainingError if the state is of another config, text or base.
+    With `state`, a file, the training's state is saved there now and then, and the training goes on from what it holds,
+    if that is of the same `base` (what tells one model from another). Raises LoraError if the texts are too short,
+    TrainingError if the state is of another config, text or base.
     """
     if len(train) <= config.context + 1 or len(held_out) < config.context:
         raise LoraError(
-            f"the text gives {len(train)} tokens to train on and {len(held_out)} to hold out; each has to fill a --context of "
+            f"the text gives {len(train)} tokens to train on and {len(held_out)} to hold out; each has to fill a "
+            "--context of "
             f"{config.context}; give more text or a smaller context"
         )
     recipe = _recipe(config, train, held_out, base)

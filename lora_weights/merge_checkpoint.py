@@ -1,4 +1,6 @@
-"""A PEFT adapter into the weights of a checkpoint: the way that keeps whatever PEFT can express (DoRA, MLP, biases, embeddings)."""
+"""A PEFT adapter into the weights of a checkpoint: the way that keeps whatever PEFT can express (DoRA, MLP, biases,
+embeddings).
+"""
 
 from __future__ import annotations
 
@@ -30,8 +32,9 @@ SAMPLES, SAMPLE_LENGTH = 4, 64
 def merge_into_checkpoint(model: GPT2LMHeadModel, adapter: Path) -> GPT2LMHeadModel:
     """`model` with the adapter merged, by peft itself. Changes `model`.
 
-    A head that is tied to the embedding stays so only if the adapter leaves both equal; see `config.tie_word_embeddings`.
-    Raises LoraError if the adapter does not fit the model, or if merged it gives other logits than beside the weights.
+    A head that is tied to the embedding stays so only if the adapter leaves both equal; see
+    `config.tie_word_embeddings`. Raises LoraError if the adapter does not fit the model, or if merged it gives other
+    logits than beside the weights.
     """
     from peft import PeftModel
 
@@ -55,7 +58,8 @@ def merge_into_checkpoint(model: GPT2LMHeadModel, adapter: Path) -> GPT2LMHeadMo
 
 
 def check_for_peft(adapter: Path, modules: list[str]) -> None:
-    """Raise LoraError for a folder on which peft, which reads it again, would ask the hub, run without end or take all memory.
+    """Raise LoraError for a folder on which peft, which reads it again, would ask the hub, run without end or take all
+    memory.
 
     `modules` are the names of the model's modules.
     """
@@ -63,15 +67,18 @@ def check_for_peft(adapter: Path, modules: list[str]) -> None:
     config = read_config(adapter)
     if config.get("megatron_config"):
         raise LoraError(
-            f"{path} sets megatron_config, for layers that are split over machines; a GPT-2 has none. Save the adapter without it"
+            f"{path} sets megatron_config, for layers that are split over machines; a GPT-2 has none. Save the adapter "
+            "without it"
         )
     if _ENDLESS_PISSA.match(str(config.get("init_lora_weights"))):
         raise LoraError(
-            f"{path} has init_lora_weights {brief(config['init_lora_weights'])}; at most 99 iterations were expected. Save the adapter again"
+            f"{path} has init_lora_weights {brief(config['init_lora_weights'])}; at most 99 iterations were expected. "
+            "Save the adapter again"
         )
     if _replicated(config.get("layer_replication")) > _MOST_LAYERS:
         raise LoraError(
-            f"{path} has layer_replication {brief(config['layer_replication'])}; lists of two layers were expected, for at most "
+            f"{path} has layer_replication {brief(config['layer_replication'])}; lists of two layers were expected, "
+            "for at most "
             f"{_MOST_LAYERS} layers in all. Save the adapter again"
         )
     tensors, file = read_tensors(adapter)
@@ -86,7 +93,8 @@ def check_for_peft(adapter: Path, modules: list[str]) -> None:
     for rank in (config.get("r") or 8, *(config.get("rank_pattern") or {}).values()):
         if rank > max(largest, 8):  # PEFT's default
             raise LoraError(
-                f"{path} has rank {brief(rank)}, but the largest in {file.name} is {largest}; give the config that belongs to it"
+                f"{path} has rank {brief(rank)}, but the largest in {file.name} is {largest}; give the config that "
+                "belongs to it"
             )
     check_patterns(config, modules, path)
 
@@ -101,7 +109,9 @@ def _replicated(ranges: Any) -> float:
 
 @torch.inference_mode()
 def sample_logits(model: nn.Module) -> Tensor:
-    """float32 [SAMPLES, length, vocabulary]: a model's logits on random sequences, always the same for models of one shape."""
+    """float32 [SAMPLES, length, vocabulary]: a model's logits on random sequences, always the same for models of one
+    shape.
+    """
     size = (SAMPLES, min(SAMPLE_LENGTH, model.config.n_positions))
     return model(
         torch.randint(model.config.vocab_size, size, generator=torch.Generator().manual_seed(0)), use_cache=False
@@ -130,7 +140,8 @@ def _merged(adapted: nn.Module, adapter: Path) -> GPT2LMHeadModel:
     merged.tie_weights()
     if (difference := logits_apart(sample_logits(merged), expected)) is not None:
         raise LoraError(
-            f"{adapter}: merged into the weights it gives logits up to {difference:.2g} away from those it gives beside them; the "
+            f"{adapter}: merged into the weights it gives logits up to {difference:.2g} away from those it gives "
+            "beside them; the "
             f"same were expected. peft {version('peft')} cannot merge this kind of adapter; train it on other modules"
         )
     return merged

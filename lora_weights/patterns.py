@@ -67,7 +67,8 @@ def _match_apart(wanted: list[Wanted], names: Sequence[str]) -> list[list[tuple[
     if done.returncode == _NO_REGEX:
         raise ValueError(done.stderr.strip())
     raise ValueError(
-        f"{wanted[len(lines)][1][:80]!r}, a regex that takes more than {_SECONDS} s to match against the names of {len(names)} modules"
+        f"{wanted[len(lines)][1][:80]!r}, a regex that takes more than {_SECONDS} s to match against the names of "
+        f"{len(names)} modules"
     )
 
 

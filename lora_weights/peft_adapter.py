@@ -53,7 +53,8 @@ def read_peft(folder: Path, layers: int | None = None) -> Adapter:
         raise LoraError(f"{file} holds {deep}, but the base has only {layers} layers; give the model it was trained on")
     if in_layers and max(in_layers) >= MOST_LAYERS:
         raise LoraError(
-            f"{file} holds tensors of layer {max(in_layers)}; no GPT-2 has more than {MOST_LAYERS} layers. Give an adapter of a GPT-2"
+            f"{file} holds tensors of layer {max(in_layers)}; no GPT-2 has more than {MOST_LAYERS} layers. Give an "
+            "adapter of a GPT-2"
         )
     layers = layers if layers is not None else max(in_layers, default=-1) + 1
     prefix = "transformer." if any(module.startswith("transformer.") for module, _ in found) else ""
@@ -86,7 +87,8 @@ def read_tensors(folder: Path) -> tuple[dict[str, np.ndarray], Path]:
         )
     if path.stat().st_size > LARGEST_WEIGHTS:
         raise LoraError(
-            f"{path} has {path.stat().st_size / 1e6:,.0f} MB, where {LARGEST_WEIGHTS / 1e6:,.0f} are the limit: no LoRA adapter of a "
+            f"{path} has {path.stat().st_size / 1e6:,.0f} MB, where {LARGEST_WEIGHTS / 1e6:,.0f} are the limit: no "
+            "LoRA adapter of a "
             "GPT-2 is so large. Give the adapter, not the model"
         )
     try:
@@ -138,7 +140,8 @@ def _read_bin(path: Path) -> dict[str, np.ndarray]:
     for name, tensor in stored.items():
         if (reason := unreadable(tensor)) or not tensor.is_floating_point():
             raise LoraError(
-                f"{path} holds {name} as {reason or tensor.dtype}; floating-point numbers were expected; save it as safetensors"
+                f"{path} holds {name} as {reason or tensor.dtype}; floating-point numbers were expected; save it as "
+                "safetensors"
             )
     return {name: tensor.detach().float().numpy() for name, tensor in stored.items()}
 
@@ -156,7 +159,8 @@ def _floats(name: str, dtype: str, shape: list[int], data: bytes, path: Path) ->
         return (np.frombuffer(data, "<u2").astype(np.uint32) << 16).view(np.float32).reshape(shape)
     if dtype not in ("F16", "F32", "F64"):
         raise LoraError(
-            f"{path} holds {name} as {dtype}; float16, bfloat16, float32 or float64 was expected; save it as one of them"
+            f"{path} holds {name} as {dtype}; float16, bfloat16, float32 or float64 was expected; save it as one of "
+            "them"
         )
     with np.errstate(over="ignore"):  # what overflows is refused as infinite
         return np.frombuffer(data, f"<f{int(dtype[1:]) // 8}").astype(np.float32).reshape(shape)
@@ -167,7 +171,8 @@ def _split_key(key: str, file: Path) -> tuple[str, str]:
     match = re.fullmatch(r"base_model\.model\.(.+)\.lora_([AB])\.weight", key)
     if not match or re.search(r"(^|\.)(modules_to_save|base_layer)(\.|$)", match[1]):
         raise LoraError(
-            f"{file} holds {key}, which is no factor of a LoRA pair; an adapter file carries those of attention only. {KEEP}"
+            f"{file} holds {key}, which is no factor of a LoRA pair; an adapter file carries those of attention only. "
+            f"{KEEP}"
         )
     return match[1], match[2]
 
@@ -176,7 +181,8 @@ def _check_complete(modules: list[Module], found: dict, file: Path) -> None:
     expected = {(module.name, factor) for module in modules for factor in "AB"}
     if missing := sorted(expected - found.keys()):
         raise LoraError(
-            f"{file} lacks {_listed(missing)} of the {len(expected)} tensors its config describes for this base; save the "
+            f"{file} lacks {_listed(missing)} of the {len(expected)} tensors its config describes for this base; save "
+            "the "
             "adapter again, or give the model it was trained on"
         )
     if extra := sorted(found.keys() - expected):
@@ -193,13 +199,15 @@ def _listed(names: list[tuple[str, str]]) -> str:
 def _pairs(module: Module, a: np.ndarray, b: np.ndarray, width: int, file: Path) -> dict[tuple[int, str], LowRank]:
     if not width:
         raise LoraError(
-            f"{file}: {module.name}.lora_A.weight has the shape {list(a.shape)}; rank and width were expected to be positive"
+            f"{file}: {module.name}.lora_A.weight has the shape {list(a.shape)}; rank and width were expected to be "
+            "positive"
         )
     projections = "qkv" if module.name.endswith("c_attn") else "o"
     for factor, tensor, shape in (("A", a, (module.rank, width)), ("B", b, (len(projections) * width, module.rank))):
         if tensor.shape != shape:
             raise LoraError(
-                f"{file}: {module.name}.lora_{factor}.weight has the shape {list(tensor.shape)}, but rank {module.rank} and a "
+                f"{file}: {module.name}.lora_{factor}.weight has the shape {list(tensor.shape)}, but rank "
+                f"{module.rank} and a "
                 f"width of {width} make it {list(shape)}; the config and the weights do not belong together"
             )
     layer = int(re.search(r"h\.(\d+)\.", module.name)[1])
@@ -219,7 +227,8 @@ def _fingerprint(folder: Path) -> str | None:
     fingerprint = record.get("base_fingerprint") if isinstance(record, dict) else None
     if fingerprint is not None and not isinstance(fingerprint, str):
         raise LoraError(
-            f"{path} has base_fingerprint {brief(fingerprint)}; a SHA-256 was expected. Remove it, or train the adapter again"
+            f"{path} has base_fingerprint {brief(fingerprint)}; a SHA-256 was expected. Remove it, or train the "
+            "adapter again"
         )
     return fingerprint
 

@@ -38,7 +38,8 @@ REFUSED_FIELDS = {
     "monteclora_config": ((None,), "samples the adapter at random"),
     "megatron_config": ((None,), "is for layers that are split over machines"),
 }
-# Initialisations that take their start out of the base's weights: the adapter then belongs to weights that are not saved.
+# Initialisations that take their start out of the base's weights: the adapter then belongs to weights that are not
+# saved.
 HARMLESS_INITIALISATIONS = (True, False, "gaussian", "eva", "orthogonal", None)
 # Fields that do not change what the adapter computes, or that are taken account of below.
 KNOWN_FIELDS = {
@@ -82,7 +83,9 @@ LARGEST_RANK, LARGEST_ALPHA = 100_000, 1e6
 
 @dataclass(frozen=True)
 class Module:
-    """A targeted module; `name` as in the model, such as transformer.h.0.attn.c_attn. `scaling`: alpha / rank, or as rsLoRA has it."""
+    """A targeted module; `name` as in the model, such as transformer.h.0.attn.c_attn. `scaling`: alpha / rank, or as
+    rsLoRA has it.
+    """
 
     name: str
     rank: int
@@ -90,7 +93,9 @@ class Module:
 
 
 def read_config(folder: Path) -> dict[str, Any]:
-    """adapter_config.json of a LoRA adapter, the fields that shape its matrices being of the kinds that PEFT writes. Raises LoraError."""
+    """adapter_config.json of a LoRA adapter, the fields that shape its matrices being of the kinds that PEFT writes.
+    Raises LoraError.
+    """
     path = folder / CONFIG
     if not path.is_file():
         raise LoraError(f"{folder} has no {CONFIG}; expected a folder that PEFT's save_pretrained wrote")
@@ -151,19 +156,23 @@ def refuse_more_than_pairs(config: dict[str, Any], path: Path) -> None:
             raise LoraError(f"{path} sets {field}, which {effect}; an adapter file cannot carry that. {KEEP}")
     if config.get("init_lora_weights") not in HARMLESS_INITIALISATIONS:
         raise LoraError(
-            f"{path} has init_lora_weights {brief(config['init_lora_weights'])}, which changes the base's weights too; save it "
+            f"{path} has init_lora_weights {brief(config['init_lora_weights'])}, which changes the base's weights too; "
+            "save it "
             "as a plain adapter (save_pretrained with path_initial_model_for_weight_conversion)"
         )
     for field, value in config.items():
         if field not in KNOWN_FIELDS and field not in REFUSED_FIELDS and value:
             raise LoraError(
-                f"{path} sets {brief(field)} to {brief(value)}, a field of PEFT not known here, which may change what the adapter "
+                f"{path} sets {brief(field)} to {brief(value)}, a field of PEFT not known here, which may change what "
+                "the adapter "
                 f"computes; save it without. Or: {KEEP}"
             )
 
 
 def read_json(path: Path, advice: str) -> Any:
-    """What a JSON file beside an adapter holds; `advice` ends the sentence of the LoraError for one that cannot be read."""
+    """What a JSON file beside an adapter holds; `advice` ends the sentence of the LoraError for one that cannot be
+    read.
+    """
     try:
         if path.stat().st_size > LARGEST_JSON:
             raise ValueError(f"{path.stat().st_size:,} bytes, where {LARGEST_JSON:,} are the limit")
@@ -198,7 +207,8 @@ def targeted_modules(config: dict[str, Any], layers: int, prefix: str, path: Pat
         alpha = _of_pattern(config.get("alpha_pattern"), name, matched, config.get("lora_alpha"))
         if rank is None or alpha is None:
             raise LoraError(
-                f"{path} has rank {rank} and alpha {alpha} for {name}; a positive whole number and a number were expected. "
+                f"{path} has rank {rank} and alpha {alpha} for {name}; a positive whole number and a number were "
+                "expected. "
                 "Save the adapter again"
             )
         modules.append(Module(name, rank, alpha / (math.sqrt(rank) if config.get("use_rslora") else rank)))
@@ -206,7 +216,9 @@ def targeted_modules(config: dict[str, Any], layers: int, prefix: str, path: Pat
 
 
 def check_patterns(config: dict[str, Any], names: Sequence[str], path: Path) -> Matched:
-    """What each regex of the config matches among the modules' names. Raises LoraError for one that is none, or does not end."""
+    """What each regex of the config matches among the modules' names. Raises LoraError for one that is none, or does
+    not end.
+    """
     wanted = [
         ("targets", config[field])
         for field in ("target_modules", "exclude_modules")

@@ -83,7 +83,8 @@ def map_from_json(entries: list[dict], layers: int, width: int, file_bytes: int)
         raise LoraError(f"the bundle's map of tensors is damaged ({error}); build the bundle again") from error
     if not sound:
         raise LoraError(
-            f"the bundle's map of tensors does not describe {layers} layers of width {width} in a model of {file_bytes} bytes; "
+            f"the bundle's map of tensors does not describe {layers} layers of width {width} in a model of "
+            f"{file_bytes} bytes; "
             "build the bundle again"
         )
     return tensors
@@ -110,7 +111,8 @@ def find_tensors(data, layers: int, weights: Callable[[int, str], np.ndarray]) -
             ]
             if len(fitting) != 1:
                 raise LoraError(
-                    f"the {projection} weights of layer {layer} are in the converted file {len(fitting) or 'no'} times, expected once; "
+                    f"the {projection} weights of layer {layer} are in the converted file {len(fitting) or 'no'} "
+                    "times, expected once; "
                     "adapters cannot be merged into this bundle"
                 )
             found.append(MappedTensor(**{**asdict(fitting[0]), "layer": layer, "projection": projection}))
@@ -122,7 +124,9 @@ def find_tensors(data, layers: int, weights: Callable[[int, str], np.ndarray]) -
 
 
 def _candidates(data, width: int) -> tuple[list[MappedTensor], dict[int, set[int]]]:
-    """Every constant [width, width], each place once; and for every place of data or scales, the places of the data using it."""
+    """Every constant [width, width], each place once; and for every place of data or scales, the places of the data
+    using it.
+    """
     from ai_edge_litert import schema_py_generated as schema
 
     types = {

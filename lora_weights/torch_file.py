@@ -22,7 +22,8 @@ import torch
 _LARGEST_PICKLE = 2 << 20
 _LARGEST_TUPLE = 10_000
 _PICKLES_BEFORE_ZIP = 5  # magic number, protocol, system, the object, its storages' keys
-# What tensors and plain values are made of. torch's own list has more, some of which allocate whatever they are told to.
+# What tensors and plain values are made of. torch's own list has more, some of which allocate whatever they are told
+# to.
 _HARMLESS = re.compile(
     r"collections OrderedDict|torch\._utils _rebuild_(tensor|tensor_v2|parameter|parameter_with_state|sparse_tensor|qtensor)|"
     r"torch\.nn\.parameter Parameter|torch \w+Storage|torch\.storage (Untyped|Typed)Storage|_codecs encode|(__builtin__|builtins) (set|complex)|"
@@ -83,7 +84,8 @@ def _check_archive(file: BinaryIO) -> None:
 
 
 def _check_pickle(file: BinaryIO) -> None:
-    """Follow one pickle up to its end, keeping of each value only its size: how many values a tuple holds, on all levels.
+    """Follow one pickle up to its end, keeping of each value only its size: how many values a tuple holds, on all
+    levels.
 
     Tuples alone can be hashed, as keys of a dict or members of a set, and hold others at the same time.
     """

@@ -1,4 +1,6 @@
-"""Train a LoRA adapter for a GPT-2 on any text, with transformers and peft; what is saved is an ordinary PEFT folder."""
+"""Train a LoRA adapter for a GPT-2 on any text, with transformers and peft; what is saved is an ordinary PEFT
+folder.
+"""
 
 from __future__ import annotations
 
@@ -37,12 +39,14 @@ def train_adapter(
     command: str = "",
     source: str = "",
 ) -> dict:
-    """Train an adapter of `model` (whose own weights stay as they are) and write it into `folder`, which exists, in PEFT's form.
+    """Train an adapter of `model` (whose own weights stay as they are) and write it into `folder`, which exists, in
+    PEFT's form.
 
-    `state` is the file that a stopped training goes on from, see `fine_tune`. Returns the record, also saved in the folder as
-    training.json: recipe, text, losses, held-out perplexity before and after, and the fingerprint of the base. `name` is the
-    adapter's, by default the folder's; `base` is what the model is called, `licence` goes into the model card. Raises
-    LoraError when the text is too short or the model too small, TrainingError for a state that is not of this training.
+    `state` is the file that a stopped training goes on from, see `fine_tune`. Returns the record, also saved in the
+    folder as training.json: recipe, text, losses, held-out perplexity before and after, and the fingerprint of the
+    base. `name` is the adapter's, by default the folder's; `base` is what the model is called, `licence` goes into the
+    model card. Raises LoraError when the text is too short or the model too small, TrainingError for a state that is
+    not of this training.
     """
     check_context(model, config)
     adapted = with_adapter(model, config)
@@ -85,7 +89,9 @@ def check_context(model: GPT2LMHeadModel, config: FineTuneConfig) -> None:
 
 
 def with_adapter(model: GPT2LMHeadModel, config: FineTuneConfig):
-    """`model` with a new adapter in place, only that trainable; from the config's seed. Returns peft's model around it."""
+    """`model` with a new adapter in place, only that trainable; from the config's seed. Returns peft's model around
+    it.
+    """
     from peft import LoraConfig, get_peft_model
 
     torch.manual_seed(config.seed)

@@ -50,7 +50,9 @@ def write_eight_bit_checkpoint(folder, seed=0, loud=(), **fields):
 
 
 def write_eight_bit_task(checkpoint_folder, path, recipe="int8", context=96, rows=TokenRows):
-    """The .task of a checkpoint by the shortest way: no verification, one prefill length. `rows` makes the table of rows."""
+    """The .task of a checkpoint by the shortest way: no verification, one prefill length. `rows` makes the table of
+    rows.
+    """
     checkpoint = open_checkpoint(checkpoint_folder)
     vocabulary = read_vocabulary(checkpoint.folder)
     pieces = build_sentencepiece(vocabulary)

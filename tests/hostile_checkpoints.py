@@ -44,7 +44,9 @@ NANOGPT = {
 
 @dataclass(frozen=True)
 class Hostile:
-    """`plant` spoils a sound folder; the path it returns, else the folder, is what to open. `expected`: what the refusal says, None: it is sound."""
+    """`plant` spoils a sound folder; the path it returns, else the folder, is what to open. `expected`: what the
+    refusal says, None: it is sound.
+    """
 
     plant: Callable[[Path], object]
     expected: str | None

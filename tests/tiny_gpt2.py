@@ -1,4 +1,6 @@
-"""A tiny GPT-2 with random weights and a vocabulary of its own. Not in conftest.py: every folder of tests may have one of that name."""
+"""A tiny GPT-2 with random weights and a vocabulary of its own. Not in conftest.py: every folder of tests may have one
+of that name.
+"""
 
 import torch
 from transformers import GPT2Config, GPT2LMHeadModel

@@ -1,7 +1,8 @@
 """Added tokens are cut out of a text before anything else looks at it, the leftmost first and of those the longest.
 
-The normaliser has no step before its keys, so they do it: an added token's text is a key, and is replaced by a symbol that merges
-with nothing, the piece of an alias of the token. A key that would run into an added token ends before it, as if the text did.
+The normaliser has no step before its keys, so they do it: an added token's text is a key, and is replaced by a symbol
+that merges with nothing, the piece of an alias of the token. A key that would run into an added token ends before it,
+as if the text did.
 """
 
 from __future__ import annotations
@@ -10,7 +11,9 @@ from typing import Mapping
 
 
 def cut_out(keys: dict[bytes, bytes], symbols: Mapping[bytes, bytes]) -> dict[bytes, bytes]:
-    """The normaliser's keys, changed so that each text in `symbols` is replaced by its symbol wherever the reference cuts it out."""
+    """The normaliser's keys, changed so that each text in `symbols` is replaced by its symbol wherever the reference
+    cuts it out.
+    """
     if not symbols:
         return keys
     beginnings: dict[bytes, list[bytes]] = {}

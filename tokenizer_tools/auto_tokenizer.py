@@ -1,7 +1,8 @@
 """What transformers makes of a folder's tokenizer files, without running anything that the folder brings.
 
-Several files can speak of one tokenizer, and which one counts depends on the others and on the version of transformers. So its
-own AutoTokenizer is asked, and what it made is read back as the one document that says everything, a tokenizer.json.
+Several files can speak of one tokenizer, and which one counts depends on the others and on the version of transformers.
+So its own AutoTokenizer is asked, and what it made is read back as the one document that says everything, a
+tokenizer.json.
 """
 
 from __future__ import annotations
@@ -24,7 +25,8 @@ TOKENIZER_FILES = (
     "tokenizer_config.json",
 )
 
-# The classes that are GPT-2's tokenizer, or take tokenizer.json as it is. Any other would run other code of transformers.
+# The classes that are GPT-2's tokenizer, or take tokenizer.json as it is. Any other would run other code of
+# transformers.
 _CLASSES = ("GPT2Tokenizer", "GPT2TokenizerFast", "PreTrainedTokenizerFast", "TokenizersBackend")
 # Arguments of tokenizers that tokenizer_config.json could set too, to have other files read or other objects taken.
 _ARGUMENTS = (
@@ -55,10 +57,11 @@ class AutoTokenizer:
 
 
 def load_auto_tokenizer(folder: Path, files: Mapping[str, dict[str, Any]]) -> AutoTokenizer:
-    """transformers' AutoTokenizer of `folder`: no network, no code but transformers' own. `files`: the folder's JSON files, by name.
+    """transformers' AutoTokenizer of `folder`: no network, no code but transformers' own. `files`: the folder's JSON
+    files, by name.
 
-    Raises TokenizerError when it refuses the files, makes a tokenizer of another kind, or gives an added token another id than a
-    file says.
+    Raises TokenizerError when it refuses the files, makes a tokenizer of another kind, or gives an added token another
+    id than a file says.
     """
     _check_settings(folder, files)
     with _silence():
@@ -72,7 +75,8 @@ def load_auto_tokenizer(folder: Path, files: Mapping[str, dict[str, Any]]) -> Au
             document = json.loads(tokenizer.backend_tokenizer.to_str())
         except Exception as error:
             raise TokenizerError(
-                f"{folder}: transformers cannot load its tokenizer: {_one_line(error)}. Correct the files, or save them "
+                f"{folder}: transformers cannot load its tokenizer: {_one_line(error)}. Correct the files, or save "
+                "them "
                 "again with save_pretrained"
             ) from error
         except BaseException as error:  # a panic of the tokenizers library is no Exception
@@ -89,25 +93,30 @@ def load_auto_tokenizer(folder: Path, files: Mapping[str, dict[str, Any]]) -> Au
         if ids.get(content) != number:
             made = f"gives it {ids[content]}" if content in ids else "leaves it out"
             raise TokenizerError(
-                f"{folder / file}: {content!r} has id {number!r}, but transformers {_version()} {made}; expected ids that "
+                f"{folder / file}: {content!r} has id {number!r}, but transformers {_version()} {made}; expected ids "
+                "that "
                 "follow the vocabulary's without a gap. Add the tokens that are missing, or correct the ids"
             )
     return AutoTokenizer(document, tokenizer.bos_token_id, tokenizer.eos_token_id, not tokenizer.split_special_tokens)
 
 
 def _check_settings(folder: Path, files: Mapping[str, dict[str, Any]]) -> None:
-    """Raise TokenizerError for settings that would make transformers run another tokenizer than GPT-2's, or read other files."""
+    """Raise TokenizerError for settings that would make transformers run another tokenizer than GPT-2's, or read other
+    files.
+    """
     kind = files.get("config.json", {}).get("model_type", "gpt2")
     if kind != "gpt2":
         raise TokenizerError(
-            f"{folder / 'config.json'}: model_type is {kind!r}; expected gpt2. If the tokenizer is GPT-2's all the same, give "
+            f"{folder / 'config.json'}: model_type is {kind!r}; expected gpt2. If the tokenizer is GPT-2's all the "
+            "same, give "
             "its files in a folder without a config.json"
         )
     for file in ("tokenizer_config.json", "config.json"):
         name = files.get(file, {}).get("tokenizer_class")
         if name is not None and name not in _CLASSES:
             raise TokenizerError(
-                f"{folder / file}: tokenizer_class is {name!r}; expected one of {', '.join(_CLASSES)}, because only GPT-2's "
+                f"{folder / file}: tokenizer_class is {name!r}; expected one of {', '.join(_CLASSES)}, because only "
+                "GPT-2's "
                 "byte-level BPE can be rebuilt. Give the tokenizer the model was trained with, if this is not it"
             )
     settings = files.get("tokenizer_config.json", {})
@@ -129,7 +138,8 @@ def _stated_ids(folder: Path, files: Mapping[str, dict[str, Any]]) -> Iterator[t
         for token in tokens:
             if not isinstance(token, dict) or not isinstance(token.get("content"), str):
                 raise TokenizerError(
-                    f'{folder / file}: an added token has no "content"; expected text and id of every token. Save it again'
+                    f'{folder / file}: an added token has no "content"; expected text and id of every token. Save it '
+                    "again"
                 )
             yield file, token["content"], token.get("id")
 

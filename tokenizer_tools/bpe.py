@@ -36,10 +36,12 @@ _MOST_WORK = 40_000_000
 
 
 def read_vocabulary(path: str | Path, parse_special: bool | None = None) -> BytePairVocabulary:
-    """Read a folder (as transformers' AutoTokenizer does, or OpenAI's encoder.json + vocab.bpe) or a single tokenizer.json.
+    """Read a folder (as transformers' AutoTokenizer does, or OpenAI's encoder.json + vocab.bpe) or a single
+    tokenizer.json.
 
-    `parse_special`: whether special tokens typed in a text become these tokens; None follows the files, which nearly always say
-    so. Raises TokenizerError, naming the file and the line or key, when it is missing, malformed or inconsistent.
+    `parse_special`: whether special tokens typed in a text become these tokens; None follows the files, which nearly
+    always say so. Raises TokenizerError, naming the file and the line or key, when it is missing, malformed or
+    inconsistent.
     """
     path = Path(path)
     if path.is_dir():
@@ -98,7 +100,9 @@ def _from_folder(folder: Path, parse_special: bool | None) -> BytePairVocabulary
 
 
 def _from_document(made: AutoTokenizer, vocab: Path, merges: Path, parse_special: bool | None) -> BytePairVocabulary:
-    """The vocabulary that the tokenizer.json `made.document` describes; `vocab` and `merges` are the files to name in an error."""
+    """The vocabulary that the tokenizer.json `made.document` describes; `vocab` and `merges` are the files to name in
+    an error.
+    """
     document = made.document
     parse_special = made.parse_special if parse_special is None else parse_special
     ids, pairs = dict(document["model"]["vocab"]), _merge_pairs(document["model"], merges)
@@ -216,7 +220,9 @@ def _check_merges(ids: dict[str, Any], merges: list[tuple[str, str]], vocab: Pat
 def _unmade(
     tokens: tuple[str, ...], merges: list[tuple[str, str]], added: Iterable[str], merge_file: Path
 ) -> tuple[str, ...]:
-    """The tokens that no merge makes and that are not `added`. Raises TokenizerError if one of them looks like an ordinary one."""
+    """The tokens that no merge makes and that are not `added`. Raises TokenizerError if one of them looks like an
+    ordinary one.
+    """
     made, added = {"".join(pair) for pair in merges}, set(added)
     unmade = [
         index
@@ -232,7 +238,8 @@ def _unmade(
     if ordinary and not merges:
         raise TokenizerError(
             f"{merge_file}: holds no merges, but there are {len(ordinary)} tokens that merges would make, such as "
-            f"{brief(tokens[ordinary[0]])}; the file is empty or cut short, or this is a vocabulary of words, which is no byte-level BPE"
+            f"{brief(tokens[ordinary[0]])}; the file is empty or cut short, or this is a vocabulary of words, which is "
+            "no byte-level BPE"
         )
     if ordinary:
         raise TokenizerError(
@@ -251,17 +258,20 @@ def _check_limits(ids: dict[str, Any], vocab: Path) -> None:
     """Raise TokenizerError for a vocabulary that would take minutes, here or in an engine."""
     if len(ids) > _MOST_TOKENS:
         raise TokenizerError(
-            f"{vocab}: {len(ids):,} tokens, where {_MOST_TOKENS:,} are the limit: no model in use has more. Give GPT-2's vocabulary"
+            f"{vocab}: {len(ids):,} tokens, where {_MOST_TOKENS:,} are the limit: no model in use has more. Give "
+            "GPT-2's vocabulary"
         )
     longest = max(ids, key=len, default="")
     if len(longest) > _LONGEST_TOKEN:
         raise TokenizerError(
-            f"{vocab}: a token of {len(longest):,} bytes ({brief(longest[:40])}…), where {_LONGEST_TOKEN:,} are the limit: GPT-2's "
+            f"{vocab}: a token of {len(longest):,} bytes ({brief(longest[:40])}…), where {_LONGEST_TOKEN:,} are the "
+            "limit: GPT-2's "
             "longest has 128. Give the vocabulary the model was trained with"
         )
     if (work := sum(len(token) ** 2 for token in ids)) > _MOST_WORK:
         raise TokenizerError(
-            f"{vocab}: its tokens take {work:,} steps to merge (the squares of their lengths), where {_MOST_WORK:,} are the limit: "
+            f"{vocab}: its tokens take {work:,} steps to merge (the squares of their lengths), where {_MOST_WORK:,} "
+            "are the limit: "
             "GPT-2's take 3 million. Give the vocabulary the model was trained with"
         )
 

@@ -95,8 +95,8 @@ _PUNCTUATION = (
     "“”‘’‚„‹›«»¿¡—–―‐‑…·•†‡′″§¶©®™°±×÷−≠≈≤≥→←↑↓⇒√∞€£¥¢₹₽₩、。，．：；！？（）［］｛｝「」『』【】《》〈〉〔〕〜～・￥％＋－＝＆＠＃／＼｜＊＂＇｀"
     "´¨¬¦،؛؟۔।॥׳״▶►▪■□●○◆◇★☆✓✔✗✘✨☀☁☎☺☹♥♦♣♠♪♫\ufe0f\ufe0e\u200b\u200c\u200d\u200e\u200f\ufeff\ufffd\xad"
 )
-# Latin-1 signs, general punctuation, currency, arrows, mathematics and technical signs, box drawing to dingbats, CJK punctuation, full-width
-# forms, emoji.
+# Latin-1 signs, general punctuation, currency, arrows, mathematics and technical signs, box drawing to dingbats, CJK
+# punctuation, full-width forms, emoji.
 _COMMON_BLOCKS = (
     (0xA1, 0xC0),
     (0x2010, 0x2028),

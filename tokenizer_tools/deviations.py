@@ -25,8 +25,8 @@ KNOWN_PATTERNS = {
 def deviations(document: dict[str, Any], typed: list[dict[str, Any]]) -> list[str]:
     """One sentence for each thing that this package does not rebuild; empty for a GPT-2 tokenizer.
 
-    `typed`: the added tokens that are cut out of a text. Raises TokenizerError for what is no tokenizer, and for regexes that
-    are not among KNOWN_PATTERNS.
+    `typed`: the added tokens that are cut out of a text. Raises TokenizerError for what is no tokenizer, and for
+    regexes that are not among KNOWN_PATTERNS.
     """
     parts = {
         name: steps(document.get(name), name) for name in ("normalizer", "pre_tokenizer", "post_processor", "decoder")
@@ -44,7 +44,9 @@ def deviations(document: dict[str, Any], typed: list[dict[str, Any]]) -> list[st
 
 
 def leftovers(document: dict[str, Any], path: Path) -> Iterator[str]:
-    """One sentence for each setting of an earlier call that transformers saved with the tokenizer, and ignores in the next."""
+    """One sentence for each setting of an earlier call that transformers saved with the tokenizer, and ignores in the
+    next.
+    """
     for rule in ("truncation", "padding"):
         if document.get(rule):
             yield f"{path}: {rule} is on, left over from a call; ignored, as transformers does"
@@ -98,11 +100,13 @@ def _refuse_unknown_regexes(flat: list[dict[str, Any]], name: str) -> None:
     for step in flat:
         if step["type"] == "Precompiled":
             raise TokenizerError(
-                f"{name} has a compiled character map, SentencePiece's; byte-level BPE has none. Give GPT-2's tokenizer.json"
+                f"{name} has a compiled character map, SentencePiece's; byte-level BPE has none. Give GPT-2's "
+                "tokenizer.json"
             )
         if (pattern := _regex(step)) is not None and not (isinstance(pattern, str) and pattern in KNOWN_PATTERNS):
             raise TokenizerError(
-                f"{name} has the regex {brief(pattern)}, which is not GPT-2's, nor that of another model known here; it is not run, "
+                f"{name} has the regex {brief(pattern)}, which is not GPT-2's, nor that of another model known here; "
+                "it is not run, "
                 "because a regex may never end. Give a tokenizer.json of GPT-2"
             )
 
@@ -156,7 +160,8 @@ def _added_tokens(typed: list[dict[str, Any]]) -> Iterator[str]:
             yield f"{_counted(ruled)} the rule {rule}, which takes more of a text than the token's own"
     if broken := [token for token in typed if "\0" in token["content"]]:
         yield f"{_counted(broken)} a NUL, which SentencePiece cannot hold"
-    # Tokens that are not to be normalized are cut out of the whole text first, then the others; SentencePiece reads once.
+    # Tokens that are not to be normalized are cut out of the whole text first, then the others; SentencePiece reads
+    # once.
     first, second = (
         [token["content"] for token in typed if bool(token.get("normalized", not token.get("special"))) is kind]
         for kind in (False, True)

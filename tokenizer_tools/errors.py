@@ -15,6 +15,8 @@ _SHORT.maxlevel = 3
 
 
 def brief(value: object) -> str:
-    """`value` as Python writes it, on one line of at most 80 characters: a file's maker decides how long its values are."""
+    """`value` as Python writes it, on one line of at most 80 characters: a file's maker decides how long its values
+    are.
+    """
     text = " ".join(_SHORT.repr(value).split())
     return text if len(text) <= 80 else f"{text[:79]}…"

@@ -190,7 +190,9 @@ def _partial_utf8(chance: random.Random, vocabulary: BytePairVocabulary) -> Pick
 
 
 def _added_tokens(chance: random.Random, vocabulary: BytePairVocabulary) -> Pick:
-    """The text of special and added tokens inside a text, whole, in part and side by side: the token, or text like any other."""
+    """The text of special and added tokens inside a text, whole, in part and side by side: the token, or text like any
+    other.
+    """
     added = (*vocabulary.special_tokens, *vocabulary.added_words, *vocabulary.unmade_tokens)
     literals = (
         *added,

@@ -11,7 +11,8 @@ _MARKDOWN = re.compile(r"[\\`*\[\]<>|~&]|(?<!\w)_|_(?!\w)")
 
 
 def printable(text: str, keep: str = "") -> str:
-    r"""`text` with escapes, as Python writes them, for what could drive a terminal, break a line or turn its direction around.
+    r"""`text` with escapes, as Python writes them, for what could drive a terminal, break a line or turn its direction
+    around.
 
     A byte that is not UTF-8 in a file's name, which Python holds as a lone surrogate (PEP 383), becomes \xNN. The
     characters of `keep` stay as they are.

@@ -87,8 +87,8 @@ def build_sentencepiece(vocabulary: BytePairVocabulary, mode: str = "T") -> Sent
     rows = []
     for index, piece in enumerate(pieces):
         if index not in data:
-            # Of type UNUSED an engine finds it by name as start or stop token, and shows it where a model writes it; a CONTROL
-            # piece would be shown as nothing.
+            # Of type UNUSED an engine finds it by name as start or stop token, and shows it where a model writes it; a
+            # CONTROL piece would be shown as nothing.
             rows.append(_piece(piece, _NEVER, _UNUSED))
         elif data[index] == b"\0":
             # The unknown piece must be some id; a NUL byte is the only one that cannot be a piece anyway.
@@ -143,7 +143,9 @@ def _reachable(vocabulary: BytePairVocabulary, data: dict[int, bytes]) -> dict[i
 
 
 def _own_pieces(vocabulary: BytePairVocabulary, mode: str, hidden: Mapping[int, str]) -> list[bytes]:
-    """The pieces of the vocabulary's own ids: the token's bytes (mode T) or its byte-alphabet spelling (mode F), or its `hidden` symbol."""
+    """The pieces of the vocabulary's own ids: the token's bytes (mode T) or its byte-alphabet spelling (mode F), or its
+    `hidden` symbol.
+    """
     owner: dict[bytes, int] = {}
     for index, token in enumerate(vocabulary.tokens):
         piece = vocabulary.token_bytes(index)
@@ -156,7 +158,8 @@ def _own_pieces(vocabulary: BytePairVocabulary, mode: str, hidden: Mapping[int, 
         if (same := owner.setdefault(piece, index)) != index:
             raise TokenizerError(
                 f"the tokens {vocabulary.tokens[same]!r} (id {same}) and {token!r} (id {index}) have the same bytes; "
-                "SentencePiece needs distinct pieces. A model with two tokens for one text can be bundled where one of them is an added "
+                "SentencePiece needs distinct pieces. A model with two tokens for one text can be bundled where one of "
+                "them is an added "
                 "token that is cut out of a text"
             )
     return list(owner)

@@ -77,7 +77,8 @@ def choose_symbols(mode: str, tokens: list[bytes]) -> Symbols:
     }
     if any(code in _ADDED for code in used):
         raise TokenizerError(
-            "the vocabulary has tokens in the private characters of plane 16, where the model's own symbols lie; use mode F"
+            "the vocabulary has tokens in the private characters of plane 16, where the model's own symbols lie; use "
+            "mode F"
         )
     for area in _PRIVATE_AREAS:
         if not any(area[0] <= code < area[0] + 4 * _PLANE_SIZE or area[1] <= code < area[1] + 0x100 for code in used):

@@ -83,11 +83,14 @@ BUILT_IN = (
     "It's a test; they've said 'tis, don't, I'd, we'll, 'quoted' and \"double's\". ('some') (''s) rock 'n' roll's.\n\n"
     "  Indented  text\twith\ttabs,   runs   of spaces \n \n\n\nand blank lines.\r\n\r\nWindows line ends.\r\n",
     "def f(x):\n    if x == 'self':\n\n\n        return {'a': [1, 2.50], \"b\": x[1:-1]}  # it's\n\n\tclass A: pass\n    ",
-    "Der Fuß – „größer“ als Ärger. Voilà : « déjà vu » ! ¿Qué pasó, señor? Não é ação. Žluťoučký kůň. Zażółć gęślą jaźń.",
+    "Der Fuß – „größer“ als Ärger. Voilà : « déjà vu » ! ¿Qué pasó, señor? Não é ação. Žluťoučký kůň. Zażółć gęślą "
+    "jaźń.",
     "Съешь же ещё этих мягких французских булок. Ξεσκεπάζω την ψυχοφθόρα. שלום עולם, זה מבחן. مرحبا بالعالم؛ نص ١٢٣.",
-    "日本語の文章。「引用」と、カタカナ・ー漢字123。中文：测试（一下）；“引号”！全角　空格\u3000\u3000段落。 한국어 문장입니다.",
+    "日本語の文章。「引用」と、カタカナ・ー漢字123。中文：测试（一下）；“引号”！全角　空格\u3000\u3000段落。 한국어 "
+    "문장입니다.",
     "हिन्दी में परीक्षण। ภาษาไทยไม่มีช่องว่าง தமிழ் சோதனை বাংলা ქართული Հայերեն ትግርኛ",
-    "😀😃👩‍👩‍👧 👍🏽 ❤️ → ⇒ ≠ ∞ ½ ² ① № ™ © €5 £3 “’s” …'s —'t x\xa0y \xa0\xa0z a\u2009b\u202f» \u2003\u2003wide\u3000'll\n\n",
+    "😀😃👩‍👩‍👧 👍🏽 ❤️ → ⇒ ≠ ∞ ½ ² ① № ™ © €5 £3 “’s” …'s —'t x\xa0y \xa0\xa0z a\u2009b\u202f» "
+    "\u2003\u2003wide\u3000'll\n\n",
     "a\n\n\n\nb \n c\n  \n\n",
     "   ",
     "\n",

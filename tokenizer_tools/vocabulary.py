@@ -36,13 +36,13 @@ SYMBOL_BYTES = {symbol: byte for byte, symbol in enumerate(BYTE_SYMBOLS)}
 class BytePairVocabulary:
     """Tokens in id order, written in GPT-2's byte alphabet, and the merges in rank order.
 
-    Three kinds of tokens are made by no merge, and written as they are instead of in the byte alphabet. `special_tokens`
-    (`<|endoftext|>`) and `added_words` are cut out of a text before the merges; `unmade_tokens` no text becomes. With
-    `parse_special` off, the text of a special token is text like any other.
+    Three kinds of tokens are made by no merge, and written as they are instead of in the byte alphabet.
+    `special_tokens` (`<|endoftext|>`) and `added_words` are cut out of a text before the merges; `unmade_tokens` no
+    text becomes. With `parse_special` off, the text of a special token is text like any other.
 
-    `bos` and `eos` are the ids of the tokens that the tokenizer calls so, `starts_with` the one that it puts before a text. `deviations` says in what the files ask for something
-    else than GPT-2's rules, `notes` what in them counts for nothing. `tokenizer_json` is the tokenizer as Hugging Face writes it,
-    if it came so.
+    `bos` and `eos` are the ids of the tokens that the tokenizer calls so, `starts_with` the one that it puts before a
+    text. `deviations` says in what the files ask for something else than GPT-2's rules, `notes` what in them counts for
+    nothing. `tokenizer_json` is the tokenizer as Hugging Face writes it, if it came so.
     """
 
     tokens: tuple[str, ...]
@@ -100,7 +100,9 @@ class BytePairVocabulary:
         return self.ids.get(text if as_it_is else bytes_to_symbols(text.encode()))
 
     def name_of(self, token_id: int) -> str | None:
-        """The text that is exactly this token, None if none is: half a character, or a NUL, which ends a text in the engines."""
+        """The text that is exactly this token, None if none is: half a character, or a NUL, which ends a text in the
+        engines.
+        """
         text = self.text_of(token_id)
         return text if text is not None and self.id_of_text(text) == token_id and "\0" not in text else None
 
@@ -112,7 +114,9 @@ class BytePairVocabulary:
             return None
 
     def token_bytes(self, token_id: int) -> bytes:
-        """What this id decodes to: as in Hugging Face's decoder, its own text where that is not in the byte alphabet."""
+        """What this id decodes to: as in Hugging Face's decoder, its own text where that is not in the byte
+        alphabet.
+        """
         token = self.tokens[token_id]
         return symbols_to_bytes(token) if all(symbol in SYMBOL_BYTES for symbol in token) else token.encode()
 
@@ -150,7 +154,8 @@ def bytes_to_symbols(data: bytes) -> str:
 def reference_tokenizer(vocabulary: BytePairVocabulary) -> "Tokenizer":
     """The Hugging Face tokenizer with these tokens: what every id is compared with.
 
-    A tokenizer.json that deviates from GPT-2's rules is taken as it is. Raises TokenizerError when the library refuses it.
+    A tokenizer.json that deviates from GPT-2's rules is taken as it is. Raises TokenizerError when the library refuses
+    it.
     """
     from tokenizers import Tokenizer
 
@@ -161,7 +166,8 @@ def reference_tokenizer(vocabulary: BytePairVocabulary) -> "Tokenizer":
         if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
             raise
         raise TokenizerError(
-            f"tokenizer.json is refused by the tokenizers library ({' '.join(str(error).split())[:200]}); fetch the file again"
+            f"tokenizer.json is refused by the tokenizers library ({' '.join(str(error).split())[:200]}); fetch the "
+            "file again"
         ) from None
 
 
@@ -171,8 +177,8 @@ def tokenizer_json(vocabulary: BytePairVocabulary) -> bytes:
         json.loads(vocabulary.tokenizer_json) if vocabulary.tokenizer_json is not None else _gpt2_document(vocabulary)
     )
     if not vocabulary.parse_special:
-        # A token that is in the vocabulary and not among the added ones is never cut out of a text. The words are put there too:
-        # the library gives an added token that is not there the next free number, whatever its "id" says.
+        # A token that is in the vocabulary and not among the added ones is never cut out of a text. The words are put
+        # there too: the library gives an added token that is not there the next free number, whatever its "id" says.
         document["model"]["vocab"] |= {token["content"]: token["id"] for token in document["added_tokens"]}
         document["added_tokens"] = [token for token in document["added_tokens"] if not token["special"]]
     return json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode()

@@ -1,7 +1,8 @@
-"""Rung 4: everything of Android and Java that the app and core refer to exists on the oldest phone, or is behind a check of the version.
+"""Rung 4: everything of Android and Java that the app and core refer to exists on the oldest phone, or is behind a
+check of the version.
 
-Compared by name and number of arguments with the platform's declarations. A line of guarded.txt allows one class a newer
-reference; such a class has to look at Build.VERSION.SDK_INT.
+Compared by name and number of arguments with the platform's declarations. A line of guarded.txt allows one class a
+newer reference; such a class has to look at Build.VERSION.SDK_INT.
 """
 
 from __future__ import annotations
@@ -57,13 +58,18 @@ def check_api(folders: Iterable[Path]) -> str:
         raise CheckFailed("\n".join(problems))
     names = {reference.name for reference in found}
     android = sum(name.startswith("android.") for name in names)
-    return f"{android} references to Android and {len(names) - android} to Java exist at level {minimum}, {len(read_guarded(GUARDED))} behind a check"
+    return (
+        f"{android} references to Android and {len(names) - android} to Java exist at level {minimum}, "
+        f"{len(read_guarded(GUARDED))} behind a check"
+    )
 
 
 def api_problems(
     found: Iterable[Reference], platform: dict[str, PlatformClass], minimum: int, guarded: dict[str, tuple[int, str]]
 ) -> list[str]:
-    """What is not there at `minimum`, and what guarded.txt says wrongly. `guarded`: name -> level, the class that may use it."""
+    """What is not there at `minimum`, and what guarded.txt says wrongly. `guarded`: name -> level, the class that may
+    use it.
+    """
     problems = []
     used = set()
     found = list(found)
@@ -87,7 +93,8 @@ def api_problems(
                 )
         elif since > minimum:
             problems.append(
-                f"{reference.user} refers to {reference.name}, which came with level {since}; the app runs from {minimum} on"
+                f"{reference.user} refers to {reference.name}, which came with level {since}; the app runs from "
+                f"{minimum} on"
             )
     return problems + [f"guarded.txt has {name}, which is not used" for name in sorted(guarded.keys() - used)]
 

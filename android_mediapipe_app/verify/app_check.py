@@ -1,4 +1,5 @@
-"""The ladder: what can be said of the app on a machine without Android Studio, without Google's Maven repository and without a phone.
+"""The ladder: what can be said of the app on a machine without Android Studio, without Google's Maven repository and
+without a phone.
 
     python android_mediapipe_app/verify/app_check.py [--rung N]... [--json]
 

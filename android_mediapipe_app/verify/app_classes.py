@@ -1,4 +1,6 @@
-"""Rung 3: the app compiles, without the Android SDK: against core, R, declarations of the platform and fakes of the engines."""
+"""Rung 3: the app compiles, without the Android SDK: against core, R, declarations of the platform and fakes of the
+engines.
+"""
 
 from __future__ import annotations
 
@@ -73,7 +75,9 @@ def compile_app(folder: Path) -> AppClasses:
 
 
 def run_app_tests(classes: AppClasses, folder: Path) -> str:
-    """The app's own JUnit tests, which need neither Android nor an engine. Returns what was run; raises CheckFailed, ToolMissing."""
+    """The app's own JUnit tests, which need neither Android nor an engine. Returns what was run; raises CheckFailed,
+    ToolMissing.
+    """
     return _run_tests([APP / "app/src/test"], classes, folder / "app-tests")
 
 

@@ -1,4 +1,5 @@
-"""Rungs 1 and 2: core compiles without a warning against Java 8's library, its JUnit tests pass, ktlint has nothing to say.
+"""Rungs 1 and 2: core compiles without a warning against Java 8's library, its JUnit tests pass, ktlint has nothing to
+say.
 
     python android_mediapipe_app/verify/check_core.py [--json]
 
@@ -38,7 +39,9 @@ JAVA_8 = "-Xjdk-release=1.8"
 
 @dataclass(frozen=True)
 class CoreResult:
-    """`packages`: package -> (lines that tests reach, lines); `missed`: source file -> numbers of lines that they do not."""
+    """`packages`: package -> (lines that tests reach, lines); `missed`: source file -> numbers of lines that they do
+    not.
+    """
 
     tests: int
     packages: dict[str, tuple[int, int]]

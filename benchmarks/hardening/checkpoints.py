@@ -1,4 +1,6 @@
-"""Hostile checkpoints (tests/hostile_checkpoints.py) before `build --dry-run`: no traceback, hang, great memory, or code of theirs."""
+"""Hostile checkpoints (tests/hostile_checkpoints.py) before `build --dry-run`: no traceback, hang, great memory, or
+code of theirs.
+"""
 
 from __future__ import annotations
 

@@ -20,7 +20,8 @@ from trees import changes, contents, copy, empty, same
 from writing import PLACE, Writing, writing_commands
 
 PAGE = 4096
-# Room as a share of what the command takes at most: in the folder it writes to, there over an earlier output, and in the temporary one.
+# Room as a share of what the command takes at most: in the folder it writes to, there over an earlier output, and in
+# the temporary one.
 SHARES = (
     (PLACE, 0.0, False),
     (PLACE, 0.4, False),
@@ -81,7 +82,10 @@ class Full:
         self._keep(self.old)
         room, with_old = self._measure()
         for part, share, replaces in SHARES:
-            case = f"{self.writing.name}, {share * 100:.0f} % of the room in its {part} folder{', over an earlier output' if replaces else ''}"
+            case = (
+                f"{self.writing.name}, {share * 100:.0f} % of the room in its {part} "
+                f"folder{', over an earlier output' if replaces else ''}"
+            )
             # Without outputs there is nothing to replace; what takes no room cannot lack it.
             if not self.attack.wants(case) or not room[part] or (part == PLACE and not self.writing.outputs):
                 self.tally.trial()
@@ -105,7 +109,9 @@ class Full:
         return self.launcher.run(Job(arguments, self.folder, self.parts[TEMPORARY]))
 
     def _measure(self) -> tuple[dict[str, int], int]:
-        """Bytes that the command takes at most in each folder, sampled; and those of its earlier output. Keeps what it writes."""
+        """Bytes that the command takes at most in each folder, sampled; and those of its earlier output. Keeps what it
+        writes.
+        """
         with small_disk(self.parts[PLACE], 1 << 30), small_disk(self.parts[TEMPORARY], 1 << 30):
             self._reset(replaces=True)
             with_old = _used(self.parts[PLACE])
@@ -169,7 +175,8 @@ class Full:
             self.tally.fail(
                 "wrong verdicts",
                 case,
-                f"ended with {ended.code}; expected 1 and a sentence that names the disk or file: {message or ended.last_line}",
+                f"ended with {ended.code}; expected 1 and a sentence that names the disk or file: "
+                f"{message or ended.last_line}",
             )
 
 

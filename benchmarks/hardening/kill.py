@@ -42,7 +42,8 @@ def _name(writing: Writing, replaces: bool) -> str:
 
 @dataclass(frozen=True)
 class Reference:
-    """An undisturbed run. `new` and `old`: folders with copies of what may be at the outputs. `events`: numbers of its file-system
+    """An undisturbed run. `new` and `old`: folders with copies of what may be at the outputs. `events`: numbers of its
+    file-system
     events that found the files changed, those first that found other names."""
 
     new: Path
@@ -143,7 +144,8 @@ class Set:
             shown = f"event {value}" if kind == "event" else f"{value * 100:.1f} % of its time"
             case = f"{self.name}, {signal.Signals(number).name} at {shown}"
             if self.attack.wants(case):
-                # What SIGKILL leaves stays for the runs after it, as in life; but no training goes on where the last one was stopped.
+                # What SIGKILL leaves stays for the runs after it, as in life; but no training goes on where the last
+                # one was stopped.
                 self._reset(
                     reference.old,
                     keep_others=number == signal.SIGKILL and not (self.writing.trains and index < len(moments) - 1),

@@ -21,7 +21,8 @@ _TRACEBACK = re.compile(r"Traceback \(most recent call last\)|\bdefect\b")
 
 @dataclass(frozen=True)
 class Job:
-    """One command line. `temporary` is its TMPDIR. `script`: a Python file to run in place of task-bundler; `real`: in an interpreter of its
+    """One command line. `temporary` is its TMPDIR. `script`: a Python file to run in place of task-bundler; `real`: in
+    an interpreter of its
     own. `watch`: arguments of watch.watch. `limits`: of the resource module. `timeout`: seconds on an idle machine."""
 
     arguments: tuple[str, ...]
@@ -38,7 +39,9 @@ class Job:
 
 @dataclass(frozen=True)
 class Ended:
-    """`code` is negative for a signal. `busy`: seconds of processor time. `survived`: a process of it was alive seconds after it. `killed`: a signal of ours was sent in time."""
+    """`code` is negative for a signal. `busy`: seconds of processor time. `survived`: a process of it was alive seconds
+    after it. `killed`: a signal of ours was sent in time.
+    """
 
     code: int
     stdout: str
@@ -108,7 +111,9 @@ class Launcher:
     def run(
         self, job: Job, kill_after: float | None = None, number: int = signal.SIGKILL, group: bool = False
     ) -> Ended:
-        """Run the job to its end, or until `kill_after` seconds, when it is sent signal `number` (to its whole group with `group`)."""
+        """Run the job to its end, or until `kill_after` seconds, when it is sent signal `number` (to its whole group
+        with `group`).
+        """
         out, err = self._work / "stdout", self._work / "stderr"
         request = {
             "arguments": list(job.arguments),

@@ -1,4 +1,6 @@
-"""Outputs that are somebody's files: nothing of them may change or go, and the command has to say so before the work."""
+"""Outputs that are somebody's files: nothing of them may change or go, and the command has to say so before the
+work.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,9 @@ PRETRAINING = ("--steps", "600", "--vocabulary", "300", "--layers", "1", "--head
 
 @dataclass(frozen=True)
 class Case:
-    """`prepare` fills an empty folder, in which (or in its folder `inside`) the command is run. `names`: of which the refusal has one."""
+    """`prepare` fills an empty folder, in which (or in its folder `inside`) the command is run. `names`: of which the
+    refusal has one.
+    """
 
     name: str
     prepare: Callable[[Path], None]
@@ -244,7 +248,9 @@ def at_once(inputs: Inputs) -> list[tuple[str, tuple[str, ...]]]:
 
 
 def both(attack: Attack, tally: Tally, name: str, arguments: tuple[str, ...]) -> None:
-    """The second begins when the first has put something down; it has to be refused, and the first to end as if alone."""
+    """The second begins when the first has put something down; it has to be refused, and the first to end as if
+    alone.
+    """
     if len(attack.launchers) < 2:
         tally.remarks.append(f"skipped: {name}, which needs --launchers 2")
         return

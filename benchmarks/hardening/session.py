@@ -1,4 +1,6 @@
-"""2,000 texts with 500 swaps in one engine, by benchmarks/long_session.py: no text may be another, and nothing may grow."""
+"""2,000 texts with 500 swaps in one engine, by benchmarks/long_session.py: no text may be another, and nothing may
+grow.
+"""
 
 from __future__ import annotations
 

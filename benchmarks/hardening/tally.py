@@ -52,7 +52,8 @@ class Tally:
                 self._shown, spent = now, now - self._started
                 left = spent / self.tried * max(0, self.total - self.tried)
                 print(
-                    f"{self.part}: {self.tried} of {max(self.total, self.tried)}, {len(self.failures)} failures, {spent:.0f} s, "
+                    f"{self.part}: {self.tried} of {max(self.total, self.tried)}, {len(self.failures)} failures, "
+                    f"{spent:.0f} s, "
                     f"about {left:.0f} s left",
                     file=sys.stderr,
                     flush=True,

@@ -14,7 +14,9 @@ _NUMBER = re.compile(rb"\d+(\.\d+)?(e[-+]?\d+)?")
 
 
 def contents(path: Path) -> dict[str, str]:
-    """Relative name -> SHA-256 of a file, target of a link, or "folder"; "" names `path` itself. Empty if there is nothing."""
+    """Relative name -> SHA-256 of a file, target of a link, or "folder"; "" names `path` itself. Empty if there is
+    nothing.
+    """
     if path.is_symlink():
         return {"": f"link to {os.readlink(path)}"}
     if path.is_file():

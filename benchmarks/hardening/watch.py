@@ -32,7 +32,8 @@ def watch(
     roots: list[str], copies: str | None = None, at: int | None = None, number: int = 0, counts: str | None = None
 ) -> None:
     """Watch the folders `roots`. `copies`: folder for a copy of them at each event that finds them changed.
-    `at`: send signal `number` to this process at that event. `counts`: file for the number of events and the time that copies took."""
+    `at`: send signal `number` to this process at that event. `counts`: file for the number of events and the time that
+    copies took."""
     main, busy, seen = os.getpid(), threading.local(), [None]
     shared = mmap.mmap(-1, _COUNTS.size)  # processes forked from here go on counting
 

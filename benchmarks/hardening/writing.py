@@ -13,7 +13,8 @@ PLACE = "place"  # the folder of the outputs, in that of the job
 
 @dataclass(frozen=True)
 class Writing:
-    """`new` and `old`: arguments of the run that is attacked, and of that whose output it replaces. `outputs`: names in PLACE.
+    """`new` and `old`: arguments of the run that is attacked, and of that whose output it replaces. `outputs`: names in
+    PLACE.
     `trains`: a state beside the output, from which the training goes on, may stay until it ends."""
 
     name: str
@@ -25,7 +26,9 @@ class Writing:
 
 @dataclass(frozen=True)
 class Inputs:
-    """What the commands read: a checkpoint, two adapters of it, texts, and builds (plain, in fp32, and with LoRA ranks)."""
+    """What the commands read: a checkpoint, two adapters of it, texts, and builds (plain, in fp32, and with LoRA
+    ranks).
+    """
 
     folder: Path
 
@@ -52,7 +55,9 @@ BUILDS = {"plain": (), "fp32": ("--quant", "fp32"), "lora": ("--lora-ranks", "16
 
 
 def make_inputs(folder: Path, launcher: Launcher) -> Inputs:
-    """Write them to `folder`, which appears when all are there; raises RuntimeError with the command's own words where one fails."""
+    """Write them to `folder`, which appears when all are there; raises RuntimeError with the command's own words where
+    one fails.
+    """
     partial, script, temporary = (
         folder.with_name(folder.name + suffix) for suffix in ("-partial", ".py", "-temporary")
     )

@@ -1,7 +1,9 @@
-"""Forks a process for each command line from one that has imported everything, because imports alone take longer than a tiny model.
+"""Forks a process for each command line from one that has imported everything, because imports alone take longer than a
+tiny model.
 
-Run as a program (see `launcher`): reads one request a line, as JSON, and answers each with its process id, then with how it ended.
-The child leaves the loop and goes on as `task-bundler` would: own session, own files for output, and the interpreter's ordinary end.
+Run as a program (see `launcher`): reads one request a line, as JSON, and answers each with its process id, then with
+how it ended. The child leaves the loop and goes on as `task-bundler` would: own session, own files for output, and the
+interpreter's ordinary end.
 """
 
 from __future__ import annotations
@@ -60,9 +62,11 @@ def import_everything() -> None:
 
 
 def keep_conversions(folder: Path) -> None:
-    """Let litert-torch's converter give the same bytes without the work when it is asked for the same model and shapes again.
+    """Let litert-torch's converter give the same bytes without the work when it is asked for the same model and shapes
+    again.
 
-    Converting a tiny model takes ten seconds, all of them before anything is written; a build is killed a hundred times.
+    Converting a tiny model takes ten seconds, all of them before anything is written; a build is killed a hundred
+    times.
     """
     import litert_torch
     import torch
@@ -206,7 +210,9 @@ def main() -> None:
 
 
 def _leave(code) -> None:
-    """The interpreter's end, but for taking down thousands of modules one by one, which takes a second and touches no file."""
+    """The interpreter's end, but for taking down thousands of modules one by one, which takes a second and touches no
+    file.
+    """
     threading._shutdown()
     atexit._run_exitfuncs()
     for stream in (sys.stdout, sys.stderr):

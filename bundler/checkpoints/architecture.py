@@ -107,7 +107,8 @@ def read_json(path: Path) -> dict:
     try:
         if (size := path.stat().st_size) > LARGEST_JSON:
             raise BundleError(
-                f"{path} has {size:,} bytes, where {LARGEST_JSON:,} are the limit; give the file that belongs to the weights"
+                f"{path} has {size:,} bytes, where {LARGEST_JSON:,} are the limit; give the file that belongs to the "
+                "weights"
             )
         return parse_json(path.read_bytes(), str(path))
     except OSError as error:

@@ -56,7 +56,9 @@ class Source:
 
 @dataclass(frozen=True)
 class SpecialTokens:
-    """The token ids that generation_config.json, else config.json, names. Nobody has looked whether the vocabulary has them."""
+    """The token ids that generation_config.json, else config.json, names. Nobody has looked whether the vocabulary has
+    them.
+    """
 
     bos: int | None = None
     eos: tuple[int, ...] = ()
@@ -114,7 +116,8 @@ class Checkpoint:
         rows = self.architecture.vocabulary
         if size > rows:
             raise BundleError(
-                f"the vocabulary in {self._vocabulary} has {size} tokens, as transformers reads it, but the embedding of "
+                f"the vocabulary in {self._vocabulary} has {size} tokens, as transformers reads it, but the embedding "
+                "of "
                 f"{self.source.name} has {rows} rows; give the vocabulary the model was trained with"
             )
 
@@ -166,8 +169,8 @@ def open_checkpoint(
     """Open a GPT-2 checkpoint: names, shapes and configuration are checked, weights are read later.
 
     `source`: a Hugging Face folder, nanoGPT's ckpt.pt (or the folder holding it), or a hub id, which may end in
-    @REVISION. What exists on disk, or looks like a mistyped path, is taken for a path. `tokenizer`: where the vocabulary
-    files are, when not beside the weights. `revision`: branch, tag or commit, for the hub only.
+    @REVISION. What exists on disk, or looks like a mistyped path, is taken for a path. `tokenizer`: where the
+    vocabulary files are, when not beside the weights. `revision`: branch, tag or commit, for the hub only.
 
     Raises BundleError when there is no usable GPT-2 there, OptionError when the options contradict each other.
     """
@@ -272,7 +275,8 @@ def _with_vocabulary(folder: Path) -> Path:
     lacks = f"{folder} has no vocabulary: vocab.json with merges.txt, or tokenizer.json, was expected"
     if other := next((name for name in OTHER_TOKENIZERS if (folder / name).is_file()), None):
         raise BundleError(
-            f"{lacks}, and {other} is there, {OTHER_TOKENIZERS[other]}. If the model was trained with it, it cannot be bundled: "
+            f"{lacks}, and {other} is there, {OTHER_TOKENIZERS[other]}. If the model was trained with it, it cannot be "
+            "bundled: "
             "only byte-level BPE can be; else give the folder of its vocabulary as the tokenizer"
         )
     if "vocab.json" in have:

@@ -162,7 +162,8 @@ def _sentence(error: Exception, repository: str, revision: str, offline: bool) -
         return f"{hub} answered HTTP {status} when asked for {repository}; try again later"
     if offline:
         return (
-            f"{repository} at {revision!r} is not complete in the cache {constants.HF_HUB_CACHE}, and offline (by option or by "
+            f"{repository} at {revision!r} is not complete in the cache {constants.HF_HUB_CACHE}, and offline (by "
+            "option or by "
             "HF_HUB_OFFLINE) nothing is downloaded. Go online for it once, or give a checkpoint folder"
         )
     cause = error.__cause__ or error

@@ -1,4 +1,6 @@
-"""What is an id of the Hugging Face hub and what is a path, and how the hub may be used. A mistyped path is nobody else's business."""
+"""What is an id of the Hugging Face hub and what is a path, and how the hub may be used. A mistyped path is nobody
+else's business.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +35,8 @@ class HubAccess:
 
 
 def split_hub_id(source: str) -> tuple[str, str | None]:
-    """Split owner/name or owner/name@revision, which exists as no path, into repository and revision (None if not named).
+    """Split owner/name or owner/name@revision, which exists as no path, into repository and revision (None if not
+    named).
 
     Raises BundleError for what is rather a mistyped path, naming what is called nearly so: a name without an owner, an
     owner that is a folder here, a file's suffix, and anything that is no id at all.

@@ -90,13 +90,15 @@ def _check(named: dict[str, StoredTensor], architecture: GPT2Architecture, where
     if named and not any(name in shapes for name in named):
         prefix = os.path.commonprefix(list(named)).rpartition(".")[0]
         advice = (
-            f"All begin with {prefix + '.'!r}: where you load the state dict, say {{name.removeprefix({prefix + '.'!r}): tensor for name, tensor in "
+            f"All begin with {prefix + '.'!r}: where you load the state dict, say "
+            f"{{name.removeprefix({prefix + '.'!r}): tensor for name, tensor in "
             "state.items()}, and save that"
             if prefix
             else "Give a GPT-2, or save the model with transformers' save_pretrained"
         )
         raise BundleError(
-            f"{where} holds {_listed(list(named))} of names that no GPT-2 has; wte.weight, h.0.ln_1.weight and so on were expected, "
+            f"{where} holds {_listed(list(named))} of names that no GPT-2 has; wte.weight, h.0.ln_1.weight and so on "
+            "were expected, "
             f'with or without "transformer.". {advice}'
         )
     if missing := [name for name in shapes if name not in named]:

@@ -111,7 +111,8 @@ def _read_file(path: Path) -> dict[str, StoredTensor]:
     if path.suffix == ".safetensors":
         if len(start) >= 8 and LARGEST_HEADER < struct.unpack_from("<Q", start)[0] <= path.stat().st_size:
             raise BundleError(
-                f"{path} has a header of more than {LARGEST_HEADER:,} bytes, which no GPT-2 needs; download or save it again"
+                f"{path} has a header of more than {LARGEST_HEADER:,} bytes, which no GPT-2 needs; download or save it "
+                "again"
             )
         stored = _read_safetensors(path)
     else:
@@ -124,7 +125,8 @@ def check_names(names: Iterable[str], path: Path) -> None:
     """Raise BundleError unless tensors' names are fit to be printed. GPT-2's have 35 characters at most."""
     if strange := next((name for name in names if len(name) > LONGEST_NAME or not name.isprintable()), None):
         raise BundleError(
-            f"{path} holds a tensor named {brief(strange)}; a printable name of at most {LONGEST_NAME} characters was expected. "
+            f"{path} holds a tensor named {brief(strange)}; a printable name of at most {LONGEST_NAME} characters was "
+            "expected. "
             "Download or save it again"
         )
 

@@ -68,7 +68,8 @@ def _say_notes(terminal: Terminal, notes: Sequence[str]) -> None:
 @click.option(
     "--parse-special/--no-parse-special",
     default=None,
-    help="Whether special tokens typed in a prompt become these tokens, or stay text. [default: as in transformers, which nearly always parses]",
+    help="Whether special tokens typed in a prompt become these tokens, or stay text. [default: as in transformers, "
+    "which nearly always parses]",
 )
 @click.option("--revision", help="Branch, tag or commit of a hub model.")
 @click.option(

@@ -49,7 +49,8 @@ codecs.register_error(_PLAIN_ERRORS, _plain)
 
 
 def prepare_streams() -> None:
-    """Let no command fail for its streams: closed ones lead to /dev/null, and what an encoding lacks is printed in ASCII.
+    """Let no command fail for its streams: closed ones lead to /dev/null, and what an encoding lacks is printed in
+    ASCII.
 
     For the start of a program. Text that is not in stdin's encoding raises UnicodeDecodeError when it is read.
     """
@@ -57,7 +58,8 @@ def prepare_streams() -> None:
         try:
             os.fstat(number)
         except OSError:
-            # The lowest free number is this one. Left free, the next file that is opened would take it, and get the messages.
+            # The lowest free number is this one. Left free, the next file that is opened would take it, and get the
+            # messages.
             os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)
         if getattr(sys, name) is None:
             setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))
@@ -82,7 +84,9 @@ class Terminal:
         self.console = Console(file=stream, stderr=True, quiet=self.quiet, highlight=False)
 
     def say(self, what: RenderableType, *, style: str = "", soft_wrap: bool = False) -> None:
-        """A line, or any rich renderable, on stderr. Nothing in a string is markup, and what could drive a terminal is escaped."""
+        """A line, or any rich renderable, on stderr. Nothing in a string is markup, and what could drive a terminal is
+        escaped.
+        """
         self.console.print(Text(printable(what), style) if isinstance(what, str) else what, soft_wrap=soft_wrap)
 
     def result(self, value: dict) -> None:
@@ -131,7 +135,9 @@ OFFLINE = {"HF_HUB_OFFLINE": "1", "npm_config_offline": "true"}
 
 
 def hub_options(command: Callable) -> Callable:
-    """Add --offline to a click command whose model may be a hub id, and hand it a HubAccess as `hub`; below terminal_options."""
+    """Add --offline to a click command whose model may be a hub id, and hand it a HubAccess as `hub`; below
+    terminal_options.
+    """
 
     @click.option("--offline", is_flag=True, help="Ask nothing of the network: a hub id is taken from the cache.")
     @functools.wraps(command)

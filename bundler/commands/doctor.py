@@ -19,11 +19,11 @@ from tokenizer_tools.printable import printable
 def command(terminal: Terminal, files: tuple[Path, ...]) -> None:
     """Say what is in FILE, of any maker, and what a phone would say of it.
 
-    FILE is a .task, .litertlm or .tflite file, an adapter or a SentencePiece model, told apart by its content. Nothing in
-    it is run or unpacked. Of a folder every such file is examined, and of a folder in it. Several files are held against
-    each other too: adapters, tokenizers and bundles that do not belong together. A SHA256SUMS beside a file is compared.
-    docs/FINDINGS.md lists every finding. Exit code 3 if there is an error among them, 0 otherwise. --json gives one
-    object for one file, and a list for several or a folder.
+    FILE is a .task, .litertlm or .tflite file, an adapter or a SentencePiece model, told apart by its content. Nothing
+    in it is run or unpacked. Of a folder every such file is examined, and of a folder in it. Several files are held
+    against each other too: adapters, tokenizers and bundles that do not belong together. A SHA256SUMS beside a file is
+    compared. docs/FINDINGS.md lists every finding. Exit code 3 if there is an error among them, 0 otherwise. --json
+    gives one object for one file, and a list for several or a folder.
 
     Example: task-bundler doctor out/sample/sample.task
     """

@@ -59,7 +59,8 @@ def export(
 ) -> None:
     """Write the PEFT folder ADAPTER as a file that MediaPipe and LiteRT-LM load beside a finished bundle.
 
-    Example: task-bundler lora export lora_weights/samples/pirate --bundle out/sample --against gpt2_training/sample -o pirate.tflite
+    Example: task-bundler lora export lora_weights/samples/pirate --bundle out/sample --against gpt2_training/sample -o
+    pirate.tflite
     """
     from bundler.system.native_output import quiet
 

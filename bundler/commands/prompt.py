@@ -14,7 +14,8 @@ def read_prompt(given: str | None) -> str:
             given = sys.stdin.read()
         except UnicodeDecodeError as error:
             raise BundleError(
-                f"the standard input is no {error.encoding} text (byte {error.object[error.start]:#04x}); expected a text to "
+                f"the standard input is no {error.encoding} text (byte {error.object[error.start]:#04x}); expected a "
+                "text to "
                 "continue; give one in that encoding"
             ) from None
         if not given:
@@ -25,6 +26,7 @@ def read_prompt(given: str | None) -> str:
         given.encode()
     except UnicodeEncodeError:
         raise BundleError(
-            "the prompt has bytes that are no text in this terminal's encoding; expected a text to continue; type it again"
+            "the prompt has bytes that are no text in this terminal's encoding; expected a text to continue; type it "
+            "again"
         ) from None
     return given

@@ -15,12 +15,14 @@ from bundler.commands.console import Terminal, terminal_options
 @click.option(
     "--tokenizer",
     type=click.Path(exists=True, path_type=Path),
-    help="The checkpoint's vocabulary, for a .litertlm with Hugging Face's tokenizer. [default: the .task's SentencePiece model]",
+    help="The checkpoint's vocabulary, for a .litertlm with Hugging Face's tokenizer. [default: the .task's "
+    "SentencePiece model]",
 )
 @click.option("--force", is_flag=True, help="Replace an output that exists.")
 @terminal_options
 def command(terminal: Terminal, source: Path, output: Path, tokenizer: Path | None, force: bool) -> None:
-    """Put the model of a .task into a .litertlm, or that of a .litertlm into a .task, and see LiteRT-LM write the same from both.
+    """Put the model of a .task into a .litertlm, or that of a .litertlm into a .task, and see LiteRT-LM write the same
+    from both.
 
     Example: task-bundler repack out/sample/sample.task sample.litertlm
     """

@@ -100,7 +100,8 @@ def _complete(terminal: Terminal, engine, prompt: str, max_tokens: int, sampling
 
 def _converse(terminal: Terminal, engine, max_tokens: int, sampling, adapter: Path | None) -> None:
     terminal.say(
-        "Type a text to continue; /adapter FILE swaps the adapter, /adapter alone goes back to the base; an empty line or Ctrl-D ends."
+        "Type a text to continue; /adapter FILE swaps the adapter, /adapter alone goes back to the base; an empty line "
+        "or Ctrl-D ends."
     )
     while True:
         try:

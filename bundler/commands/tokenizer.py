@@ -26,7 +26,8 @@ def vocabulary_options(function):
         click.option(
             "--parse-special/--no-parse-special",
             default=None,
-            help="Whether special tokens typed in a text become these tokens, or stay text. [default: as in transformers]",
+            help="Whether special tokens typed in a text become these tokens, or stay text. [default: as in "
+            "transformers]",
         ),
         click.option(
             "--merges", type=click.Path(dir_okay=False), help="merges.txt, or OpenAI's vocab.bpe; with --vocab."
@@ -97,7 +98,8 @@ def build(
     Any mismatch is a failure (exit 3, nothing written), unless --fail-over allows that many tokens. Ids from the
     vocabulary's size on are aliases: the model's embedding needs a copy of the original's row for each.
 
-    Example: task-bundler tokenizer build --vocab vocab.json --merges merges.txt -o tokenizer.model --aliases aliases.json
+    Example: task-bundler tokenizer build --vocab vocab.json --merges merges.txt -o tokenizer.model --aliases
+    aliases.json
     """
     from tokenizer_tools.report import compare
     from tokenizer_tools.sentencepiece_model import build_sentencepiece

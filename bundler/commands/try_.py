@@ -25,8 +25,8 @@ EXAMPLE = "def read(self, path):\n    "
 def command(terminal: Terminal, file: Path, other: Path | None, prompt: str, port: int, no_browser: bool) -> None:
     """Play with a .task FILE in the browser, in MediaPipe's own engine (WebGPU); with FILE2, two side by side.
 
-    The page is served to this machine only and loads nothing from outside. MediaPipe's engine for the web is fetched by npm the
-    first time, about 95 MB.
+    The page is served to this machine only and loads nothing from outside. MediaPipe's engine for the web is fetched by
+    npm the first time, about 95 MB.
 
     Example: task-bundler try out/sample/sample.task pirate.task --prompt "def "
     """

@@ -19,7 +19,8 @@ from bundler.errors import VerificationError
     "texts",
     multiple=True,
     type=click.Path(path_type=Path),
-    help="Text file or folder for perplexity and KL divergence. May be given several times. [default: a few built-in lines]",
+    help="Text file or folder for perplexity and KL divergence. May be given several times. [default: a few built-in "
+    "lines]",
 )
 @click.option(
     "--engine",
@@ -50,7 +51,8 @@ def command(
     recipe: str | None,
     hub: HubAccess,
 ) -> None:
-    """Hold a .task or .litertlm FILE, whoever made it, against the checkpoint it was made from. Exit code 3 if a gate fails.
+    """Hold a .task or .litertlm FILE, whoever made it, against the checkpoint it was made from. Exit code 3 if a gate
+    fails.
 
     Example: task-bundler verify out/sample/sample.task --against gpt2_training/sample --text my_texts/
     """

@@ -28,8 +28,8 @@ class Bundle:
     """`model` is the TFLite part, in place; one of `sentencepiece` and `tokenizer_json` is there; `manifest` is empty
     in bundles of other makers and in a .litertlm. Tokens are text or ids, as the file has them.
 
-    `byte_mapped`: MediaPipe maps text to GPT-2's byte alphabet before SentencePiece. `alias_of`: id vocabulary + i of the
-    SentencePiece model is another name of token alias_of[i].
+    `byte_mapped`: MediaPipe maps text to GPT-2's byte alphabet before SentencePiece. `alias_of`: id vocabulary + i of
+    the SentencePiece model is another name of token alias_of[i].
     """
 
     path: Path
@@ -105,5 +105,6 @@ def _aliases(file: LitertLmFile) -> tuple[int, ...]:
         return tuple(int(id_) for id_ in json.loads(noted))
     except (TypeError, ValueError, OverflowError, RecursionError) as error:
         raise BundleError(
-            f"{file.path}: its {ALIASES} is {str(noted)[:60]!r} ({error}); expected a list of token ids; repack the bundle"
+            f"{file.path}: its {ALIASES} is {str(noted)[:60]!r} ({error}); expected a list of token ids; repack the "
+            "bundle"
         ) from error

@@ -28,7 +28,8 @@ MODEL_SECTION, LLM_METADATA_SECTION = "TFLiteModel", "LlmMetadataProto"
 HF_TOKENIZER_SECTION, SENTENCEPIECE_SECTION = "HF_Tokenizer_Zlib", "SP_Tokenizer"
 # Our own key of the model's section: which base adapters have to be of. Engines pass over keys they do not know.
 BASE_FINGERPRINT = "base_fingerprint"
-ALIASES = "alias_of"  # JSON, in the model's section beside a SentencePiece model with alias ids: see tokenizer_tools/aliases.py
+# JSON, in the model's section beside a SentencePiece model with alias ids: see tokenizer_tools/aliases.py
+ALIASES = "alias_of"
 PREFILL_DECODE = "tf_lite_prefill_decode"  # the model_type under which the engine looks for an LLM
 
 HEADER_LIMIT = 1 << 20  # bytes; real headers take about one kilobyte
@@ -36,7 +37,8 @@ _TOKENIZER_LIMIT = 1 << 28  # bytes a compressed tokenizer may unfold to; GPT-2'
 _METADATA_LIMIT = 1 << 20  # bytes
 _TYPE_NAMES = {number: name for name, number in vars(schema.AnySectionDataType).items() if isinstance(number, int)}
 _VALUE_TYPES = {number: name for name, number in vars(schema.VData).items() if isinstance(number, int)}
-# Types of values in key-value pairs -> the code of their number in a struct. Slots are those of litertlm_header_schema.fbs.
+# Types of values in key-value pairs -> the code of their number in a struct. Slots are those of
+# litertlm_header_schema.fbs.
 _NUMBERS = {
     "Bool": "?",
     "UInt8": "B",
@@ -137,9 +139,10 @@ def write_litertlm(
 ) -> None:
     """Write a `.litertlm` file whose bytes are a function of the arguments alone.
 
-    `model` is a TFLite file, or one inside another file, streamed through; give one of `tokenizer_json` (Hugging Face; exact, compressed here) and
-    `sentencepiece`. `model_metadata` adds text pairs to the model's section. The file's uuid is a hash of the sections,
-    so two different files never share one; no time is written. Raises BundleError; `path` is then as it was.
+    `model` is a TFLite file, or one inside another file, streamed through; give one of `tokenizer_json` (Hugging Face;
+    exact, compressed here) and `sentencepiece`. `model_metadata` adds text pairs to the model's section. The file's
+    uuid is a hash of the sections, so two different files never share one; no time is written. Raises BundleError;
+    `path` is then as it was.
     """
     if (tokenizer_json is None) == (sentencepiece is None):
         raise BundleError(
@@ -262,7 +265,9 @@ def _pairs(pairs: Mapping[str, str]) -> list[schema.KeyValuePairT]:
 
 
 def parse_header(header: bytes) -> tuple[dict, list[LitertLmSection]]:
-    """The file's key-value pairs and its sections as the header's flatbuffer has them, in any order and place. Raises Damaged."""
+    """The file's key-value pairs and its sections as the header's flatbuffer has them, in any order and place. Raises
+    Damaged.
+    """
     root = Flatbuffer(header).root()
     system, listed = root.table(0), root.table(1)
     if listed is None:

@@ -21,8 +21,8 @@ class LlmMetadata:
     and `system` are put around the parts of a conversation, `chat_template` is a Jinja template that replaces them.
     `model_type` is the name of the engine's chat handling, "generic_model" or empty for none in particular.
 
-    Measured in LiteRT-LM 0.18.1: the start token goes in once, before a session's first prompt, and none if it is None. A
-    text that is no single token is cut into tokens, of which only the first goes in. Ids are not compared with the
+    Measured in LiteRT-LM 0.18.1: the start token goes in once, before a session's first prompt, and none if it is None.
+    A text that is no single token is cut into tokens, of which only the first goes in. Ids are not compared with the
     vocabulary. A stop token of several ids stops on that sequence, and what stops is never part of the output.
     """
 

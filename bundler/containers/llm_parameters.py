@@ -219,8 +219,8 @@ def _fields(data: bytes) -> Iterator[tuple[int, int, int | bytes, bytes]]:
                 length, position = _read_varint(data, position)
             if length > len(data) - position:
                 raise BundleError(
-                    f"metadata: field {number} at byte {start} claims {length} bytes where {len(data) - position} are left; "
-                    + _AFTERMATH
+                    f"metadata: field {number} at byte {start} claims {length} bytes where {len(data) - position} are "
+                    "left; " + _AFTERMATH
                 )
             value = data[position : position + length]
             position += length

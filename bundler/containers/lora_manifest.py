@@ -1,4 +1,6 @@
-"""What a finished .task says about LoRA, read from its manifest; lora_facts.py writes it. Without PyTorch, for speed."""
+"""What a finished .task says about LoRA, read from its manifest; lora_facts.py writes it. Without PyTorch, for
+speed.
+"""
 
 from __future__ import annotations
 
@@ -38,12 +40,14 @@ def tensors_of(bundle: Bundle) -> list[dict]:
     facts = _facts(bundle)
     if facts.get("merged_adapter") != UNMERGED:
         raise BundleError(
-            f"{bundle.path}: adapter {str(facts.get('merged_adapter'))[:16]}… is merged into it already, and roundings would add up; "
+            f"{bundle.path}: adapter {str(facts.get('merged_adapter'))[:16]}… is merged into it already, and roundings "
+            "would add up; "
             "give the bundle it was merged into"
         )
     if "tensors" not in facts:
         raise BundleError(
-            f"{bundle.path}: nothing can be merged into it: {facts.get('unmergeable', 'its manifest has no map of tensors')}"
+            f"{bundle.path}: nothing can be merged into it: "
+            f"{facts.get('unmergeable', 'its manifest has no map of tensors')}"
         )
     return facts["tensors"]
 
@@ -51,7 +55,8 @@ def tensors_of(bundle: Bundle) -> list[dict]:
 def _facts(bundle: Bundle) -> dict:
     if bundle.tokenizer_json is not None:
         raise BundleError(
-            f"{bundle.path} is a .litertlm, which has no manifest; adapters are exported by the .task beside it, and merged into a "
+            f"{bundle.path} is a .litertlm, which has no manifest; adapters are exported by the .task beside it, and "
+            "merged into a "
             ".task, which LiteRT-LM opens too"
         )
     facts = bundle.manifest.get("lora")

@@ -25,7 +25,8 @@ def pack_with_mediapipe(path: Path, model: Path, tokenizer: Path, parameters: Ll
         from mediapipe.tasks.python.genai import bundler
     except (ImportError, OSError) as error:  # OSError: a native library it needs
         raise BundleError(
-            f"MediaPipe's bundler cannot be imported ({error}); expected mediapipe {VERSION}, the last release that has it; "
+            f"MediaPipe's bundler cannot be imported ({error}); expected mediapipe {VERSION}, the last release that "
+            "has it; "
             f"run `{INSTALL}`, or leave out --packer mediapipe"
         ) from error
     path = Path(path)
@@ -61,6 +62,7 @@ def _check(parameters: LlmParameters) -> None:
     if parameters.start_token is None or plain != parameters:
         raise BundleError(
             "MediaPipe's bundler writes a start token and stop tokens as text only, and no fields but its own; found "
-            f"start token {parameters.start_token!r}, ids {parameters.start_token_id}, {list(parameters.stop_token_ids)}; "
+            f"start token {parameters.start_token!r}, ids {parameters.start_token_id}, "
+            f"{list(parameters.stop_token_ids)}; "
             "give the tokens as text, or leave out --packer mediapipe"
         )

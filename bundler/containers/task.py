@@ -63,7 +63,9 @@ class TaskFile:
         )
 
     def section(self, name: str) -> FileSection:
-        """The entry's bytes in the file. Raises BundleError if they are compressed: engines refuse that, and so do we."""
+        """The entry's bytes in the file. Raises BundleError if they are compressed: engines refuse that, and so do
+        we.
+        """
         entry = self.entry(name)
         if entry.compressed:
             raise BundleError(
@@ -114,10 +116,10 @@ class TaskFile:
 def write_task(path: Path, entries: Mapping[str, Path | bytes | FileSection], *, zip64_from: int = ZIP64_FROM) -> None:
     """Write a `.task` file whose bytes are a function of the entries alone.
 
-    `entries`: name -> a file, or a part of one, to stream, or the bytes themselves, in order: TF_LITE_PREFILL_DECODE, TOKENIZER_MODEL,
-    METADATA, then any others. Memory does not grow with them. Sizes and offsets of `zip64_from` bytes and more use
-    ZIP64 fields. Raises BundleError for a missing, misplaced or ill-named entry and an unreadable source; `path` is
-    then as it was.
+    `entries`: name -> a file, or a part of one, to stream, or the bytes themselves, in order: TF_LITE_PREFILL_DECODE,
+    TOKENIZER_MODEL, METADATA, then any others. Memory does not grow with them. Sizes and offsets of `zip64_from` bytes
+    and more use ZIP64 fields. Raises BundleError for a missing, misplaced or ill-named entry and an unreadable source;
+    `path` is then as it was.
     """
     if list(entries)[:3] != [MODEL, TOKENIZER, METADATA]:
         raise BundleError(

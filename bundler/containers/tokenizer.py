@@ -15,7 +15,9 @@ _MOST_TYPED = 32  # tokens that gates type into prompts; the tokenizer's own com
 
 @dataclass(frozen=True)
 class Ids:
-    """The same text as token ids twice: as the reference tokenizer gives it, and as the bundle's does (with alias ids)."""
+    """The same text as token ids twice: as the reference tokenizer gives it, and as the bundle's does (with alias
+    ids).
+    """
 
     reference: list[int]
     bundle: list[int]
@@ -30,7 +32,8 @@ class Ids:
 class BundleTokenizer:
     """The bundle's own tokenizer, `pieces`, beside the reference it must agree with.
 
-    Id `vocabulary` + i is another name of the token alias_of[i]. `typed`: texts with special and added tokens typed in them.
+    Id `vocabulary` + i is another name of the token alias_of[i]. `typed`: texts with special and added tokens typed in
+    them.
     """
 
     reference: Tokenizer
@@ -57,7 +60,9 @@ class BundleTokenizer:
 
 
 def typed_texts(vocabulary: BytePairVocabulary) -> tuple[str, ...]:
-    """Prompts with special and added tokens in them: at the beginning and end, after white space, before a contraction, side by side."""
+    """Prompts with special and added tokens in them: at the beginning and end, after white space, before a contraction,
+    side by side.
+    """
     tokens = [*vocabulary.special_tokens, *vocabulary.added_words][:_MOST_TYPED]
     return tuple(
         f"{token}user\n\n{token}'s {token} it{token}{other}\n{token}" for token, other in zip(tokens, tokens[::-1])

@@ -1,4 +1,5 @@
-"""ExportableGPT2 -> TFLite with the signatures `prefill_N` for each N, and `decode`; and with LoRA inputs, if asked for.
+"""ExportableGPT2 -> TFLite with the signatures `prefill_N` for each N, and `decode`; and with LoRA inputs, if asked
+for.
 
 There are two layouts for LoRA, because two runtimes want different ones. MediaPipe's: beside the plain
 signatures, `prefill_N_lora_rR` and `decode_lora_rR` for each rank R. LiteRT-LM's: the plain names themselves
@@ -26,7 +27,9 @@ SHORT, LONG = 32, 256
 
 @dataclass(frozen=True)
 class LoraInputs:
-    """Which signatures take an adapter: extra ones for each rank of `extra`, and the plain ones if `plain` is a rank."""
+    """Which signatures take an adapter: extra ones for each rank of `extra`, and the plain ones if `plain` is a
+    rank.
+    """
 
     extra: tuple[int, ...] = ()
     plain: int | None = None
@@ -50,11 +53,12 @@ class Signatures:
 
 
 def choose_signatures(positions: int, context: int | None = None, prefill: tuple[int, ...] | None = None) -> Signatures:
-    """Check the asked-for shapes against the model's `positions`, or choose: the whole context, a short and a long prefill.
+    """Check the asked-for shapes against the model's `positions`, or choose: the whole context, a short and a long
+    prefill.
 
-    Each prefill length divides the next longer one, and the longest the context: so the padding of a prompt's last chunk ends inside
-    the cache, whatever chunks an engine takes. Where lengths are not given, and the context has no divisors near the
-    usual ones, the next smaller context that has is chosen. Raises OptionError.
+    Each prefill length divides the next longer one, and the longest the context: so the padding of a prompt's last
+    chunk ends inside the cache, whatever chunks an engine takes. Where lengths are not given, and the context has no
+    divisors near the usual ones, the next smaller context that has is chosen. Raises OptionError.
     """
     context = positions if context is None else context
     if not 1 < context <= positions:
@@ -88,14 +92,16 @@ def _check_lengths(context: int, lengths: list[int]) -> None:
         raise OptionError(f"--prefill is empty: a prefill length must be from 1 to the context of {context}")
     if is_placeholder(context):
         raise OptionError(
-            f"--context {context}: LiteRT-LM takes a prime above 10 for a placeholder and computes with another length; "
+            f"--context {context}: LiteRT-LM takes a prime above 10 for a placeholder and computes with another "
+            "length; "
             f"give {context - 1}"
         )
     for length, whole in zip(lengths[::-1], (context, *lengths[:0:-1])):
         if whole % length or is_placeholder(length):
             name = f"the context of {whole}" if whole == context else f"{whole}, the next longer"
             why = (
-                f"does not divide {name}, so the last chunk of a long prompt would pass the end of the cache and overwrite entries in use"
+                f"does not divide {name}, so the last chunk of a long prompt would pass the end of the cache and "
+                "overwrite entries in use"
                 if whole % length
                 else "is a prime above 10, which LiteRT-LM takes for a placeholder"
             )
@@ -111,9 +117,11 @@ def _divisors(number: int) -> list[int]:
 
 
 def is_placeholder(number: int) -> bool:
-    """Does LiteRT-LM take a context or prefill length for a placeholder, in whose place another is put? Primes above 10.
+    """Does LiteRT-LM take a context or prefill length for a placeholder, in whose place another is put? Primes above
+    10.
 
-    Source: LiteRT-LM, runtime/executor/magic_number_configs_helper.cc. Version 0.18.1 then fails: "Failed to allocate tensors".
+    Source: LiteRT-LM, runtime/executor/magic_number_configs_helper.cc. Version 0.18.1 then fails: "Failed to allocate
+    tensors".
     """
     return number > 10 and all(number % n for n in range(2, math.isqrt(number) + 1))
 

@@ -189,7 +189,9 @@ class ExportableGPT2(nn.Module):
         return {"kv_cache": cache, "logits": self.head(self.ln_f(x))} if logits else {"kv_cache": cache}
 
     def empty_cache(self) -> dict[str, Tensor]:
-        """A cache of zeros, the only content a runtime may start from: an undefined one can hold NaN, and 0 * NaN is NaN."""
+        """A cache of zeros, the only content a runtime may start from: an undefined one can hold NaN, and 0 * NaN is
+        NaN.
+        """
         heads, head_dim = self.architecture.heads, self.architecture.head_dim
         cache = {}
         for layer in range(self.architecture.layers):

@@ -1,6 +1,7 @@
 """An adapter file of any maker: which engine can read it, and whether its tensors are what a model's LoRA inputs take.
 
-MediaPipe reads the data inside of the flatbuffer's buffers, LiteRT-LM `offset` and `size` bytes of the file; docs/LORA.md.
+MediaPipe reads the data inside of the flatbuffer's buffers, LiteRT-LM `offset` and `size` bytes of the file;
+docs/LORA.md.
 """
 
 from __future__ import annotations

@@ -50,8 +50,10 @@ def page() -> str:
     """docs/FINDINGS.md."""
     counts = {severity: sum(entry.severity == severity for entry in catalogue().values()) for severity in SEVERITIES}
     rows = "".join(
-        f"| `{entry.code}` | {entry.severity} | {', '.join(entry.files)} | {', '.join(entry.engines)} | {entry.meaning} | "
-        f"{'<br>'.join(f'{engine}: {_cell(said)}' for engine, said in entry.says.items()) or 'not run'} | {entry.mend} |\n"
+        f"| `{entry.code}` | {entry.severity} | {', '.join(entry.files)} | {', '.join(entry.engines)} | "
+        f"{entry.meaning} | "
+        f"{'<br>'.join(f'{engine}: {_cell(said)}' for engine, said in entry.says.items()) or 'not run'} | {entry.mend} "
+        "|\n"
         for entry in catalogue().values()
     )
     return _PAGE.format(rows=rows, **counts)

@@ -16,7 +16,9 @@ class Digests:
         self._left = file_size
 
     def of(self, section: FileSection) -> tuple[str, int] | None:
-        """(SHA-256, CRC-32) of a section; None where sections overlap, so that reading all would take longer than the file is."""
+        """(SHA-256, CRC-32) of a section; None where sections overlap, so that reading all would take longer than the
+        file is.
+        """
         if section.size > self._left:
             return None
         self._left -= section.size

@@ -60,7 +60,9 @@ def examine_task(report: Report) -> None:
 
 
 def _digested(report: Report, entries: list[SurveyedEntry]) -> dict[str, FileSection]:
-    """The entries' bytes by name (of two of one name, the last, as engines read them), with their checksums checked and told."""
+    """The entries' bytes by name (of two of one name, the last, as engines read them), with their checksums checked and
+    told.
+    """
     digests, sections, listed = Digests(report.size), {}, []
     for entry in entries:
         digest = digests.of(entry.section) if entry.section else None

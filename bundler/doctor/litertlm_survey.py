@@ -1,4 +1,6 @@
-"""The sections of a `.litertlm` and everything that is wrong with its header; `litertlm_file.read_litertlm` refuses at the first defect."""
+"""The sections of a `.litertlm` and everything that is wrong with its header; `litertlm_file.read_litertlm` refuses at
+the first defect.
+"""
 
 from __future__ import annotations
 

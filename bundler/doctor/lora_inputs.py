@@ -1,4 +1,6 @@
-"""The LoRA inputs of a model: in which engine's layout they are, and whether they are complete. docs/LORA.md explains the layouts."""
+"""The LoRA inputs of a model: in which engine's layout they are, and whether they are complete. docs/LORA.md explains
+the layouts.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,9 @@ _VARIANT = re.compile(r"_lora_r(\d{1,6})$")
 
 @dataclass(frozen=True)
 class LoraInputs:
-    """`plain`: the rank of the inputs of `decode` itself, LiteRT-LM's layout. `extra`: ranks of decode_lora_rR, MediaPipe's."""
+    """`plain`: the rank of the inputs of `decode` itself, LiteRT-LM's layout. `extra`: ranks of decode_lora_rR,
+    MediaPipe's.
+    """
 
     plain: int | None
     extra: tuple[int, ...]

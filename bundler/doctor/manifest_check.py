@@ -45,7 +45,8 @@ def check_manifest(
     ranks: tuple[int, ...],
     model_bytes: int,
 ) -> list[Finding]:
-    """Whether what the manifest says is what the other entries are; what it leaves out, as one of a repacked bundle does, is not held
+    """Whether what the manifest says is what the other entries are; what it leaves out, as one of a repacked bundle
+    does, is not held
     against it. None: that entry could not be read."""
     found = []
 

@@ -8,8 +8,8 @@ from bundler.doctor.report import Finding
 from bundler.doctor.signatures import language_signatures
 from bundler.tflite.model import Model, OperatorKind
 
-# What TFLite's open GPU delegate takes (delegates/gpu/common/model_builder.cc, NewOperationParser), and three that the GPU engines of
-# LiteRT-LM and MediaPipe take beyond it: lookups, cache updates and composites.
+# What TFLite's open GPU delegate takes (delegates/gpu/common/model_builder.cc, NewOperationParser), and three that the
+# GPU engines of LiteRT-LM and MediaPipe take beyond it: lookups, cache updates and composites.
 GPU = frozenset(
     """ABS ADD ADD_N AVERAGE_POOL_2D BATCH_MATMUL CAST CONCATENATION CONV_2D COS CUMSUM DENSIFY DEPTHWISE_CONV_2D DEPTH_TO_SPACE
 DEQUANTIZE DIV EQUAL ELU EXP FLOOR FLOOR_DIV FLOOR_MOD FULLY_CONNECTED GATHER GELU GREATER GREATER_EQUAL HARD_SWISH LESS LESS_EQUAL LOGISTIC LOG
@@ -18,8 +18,8 @@ QUANTIZE RELU RELU6 RELU_0_TO_1 RELU_N1_TO_1 LEAKY_RELU PRELU RESHAPE RESIZE_BIL
 SLICE SOFTMAX SPACE_TO_DEPTH SPLIT SPLIT_V SQRT SQUARE SQUARED_DIFFERENCE STRIDED_SLICE SUB SUM TANH TILE TRANSPOSE TRANSPOSE_CONV UNPACK
 EMBEDDING_LOOKUP DYNAMIC_UPDATE_SLICE STABLEHLO_COMPOSITE""".split()
 )
-# Newest version -> the operators of which LiteRT knows the versions up to it (ai-edge-litert 2.3.0, asked operator by operator, and LiteRT-LM
-# 0.18.1 knows them all); no others.
+# Newest version -> the operators of which LiteRT knows the versions up to it (ai-edge-litert 2.3.0, asked operator by
+# operator, and LiteRT-LM 0.18.1 knows them all); no others.
 _NEWEST = {
     1: """FLOOR HASHTABLE_LOOKUP L2_POOL_2D LOCAL_RESPONSE_NORMALIZATION LSH_PROJECTION RELU_N1_TO_1 RESHAPE SKIP_GRAM EMBEDDING_LOOKUP_SPARSE
 PRELU NEG EXPAND_DIMS SHAPE POW LOGICAL_OR ONE_HOT LOGICAL_AND LOGICAL_NOT REDUCE_ANY SQUARE ZEROS_LIKE UNIQUE CEIL ADD_N RANK ELU
@@ -46,7 +46,8 @@ RESIZE_NEAREST_NEIGHBOR REVERSE_V2 BATCH_MATMUL BROADCAST_TO""",
 }
 NEWEST = {name: version for version, names in _NEWEST.items() for name in names.split()}
 OLDEST = {"BROADCAST_TO": 2}  # every other one begins at 1
-# Composites and custom operators that the engines bring along: odml.rms_norm, odml.update_kv_cache, odml.scaled_dot_product_attention, …
+# Composites and custom operators that the engines bring along: odml.rms_norm, odml.update_kv_cache,
+# odml.scaled_dot_product_attention, …
 _GENAI = "odml."
 
 

@@ -10,7 +10,8 @@ from bundler.containers.llm_parameters import LlmParameters
 from bundler.doctor.report import Finding
 from bundler.doctor.tokenizer_facts import TokenizerFacts
 
-_FEWEST_TOKENS = 2  # LiteRT-LM refuses a prompt of as many tokens as it is told of, and the shortest has a token after the start token
+# LiteRT-LM refuses a prompt of as many tokens as it is told of, and the shortest has a token after the start token
+_FEWEST_TOKENS = 2
 
 
 @dataclass(frozen=True)
@@ -64,7 +65,9 @@ def _templates(metadata: LlmParameters | LlmMetadata) -> dict[str, list[str]]:
 def check_tokens(
     tokens: PromptTokens, tokenizer: TokenizerFacts | None, where: str, text_stops_only: bool = False
 ) -> list[Finding]:
-    """`text_stops_only`: MediaPipe reads stop tokens as text only. Without a tokenizer only what needs none is checked."""
+    """`text_stops_only`: MediaPipe reads stop tokens as text only. Without a tokenizer only what needs none is
+    checked.
+    """
     found = []
 
     def tell(code: str, text: str) -> None:
@@ -117,7 +120,9 @@ def check_max_tokens(tokens: PromptTokens, context: int | None, where: str) -> l
 
 
 def check_byte_mapping(tokens: PromptTokens, tokenizer: TokenizerFacts | None, where: str) -> list[Finding]:
-    """Whether GPT-2's byte alphabet is asked for exactly where the pieces are in it. Only SentencePiece models are concerned."""
+    """Whether GPT-2's byte alphabet is asked for exactly where the pieces are in it. Only SentencePiece models are
+    concerned.
+    """
     if tokenizer is None or tokenizer.kind != "SentencePiece":
         return []
     if tokenizer.byte_mapped and not tokens.byte_mapping:

@@ -1,8 +1,8 @@
 """Regular expressions of a tokenizer.json, and whether LiteRT-LM can compile them: it ends the process where it cannot.
 
-LiteRT-LM 0.18.1 takes the syntax of the Rust crate fancy-regex, Hugging Face's Python library that of Oniguruma. The pattern is not
-compiled here: what is certain to be refused is looked for, so what passes may still be refused, for its size for example. Each
-rule was measured in the engine.
+LiteRT-LM 0.18.1 takes the syntax of the Rust crate fancy-regex, Hugging Face's Python library that of Oniguruma. The
+pattern is not compiled here: what is certain to be refused is looked for, so what passes may still be refused, for its
+size for example. Each rule was measured in the engine.
 """
 
 from __future__ import annotations
@@ -36,7 +36,8 @@ class _Refused(Exception):
 
 def refusal(pattern: str) -> str:
     """Why LiteRT-LM cannot compile `pattern`; empty if nothing is certain."""
-    # Comments may hold anything, and flags turn them on for a part of the pattern: too intricate to be certain. So are verbs, (*FAIL).
+    # Comments may hold anything, and flags turn them on for a part of the pattern: too intricate to be certain. So are
+    # verbs, (*FAIL).
     if len(pattern) > _LONGEST or re.search(r"\(\?[a-zA-Z-]*x|\(\?#|\(\*[A-Z]", pattern):
         return ""
     try:

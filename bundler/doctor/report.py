@@ -99,7 +99,9 @@ class Report:
 
 
 def _plain(value: Any, depth: int = 8) -> Any:
-    """`value` as JSON can hold it, whatever a hostile file put into it: bounded depth and length, no lone surrogates, no NaN."""
+    """`value` as JSON can hold it, whatever a hostile file put into it: bounded depth and length, no lone surrogates,
+    no NaN.
+    """
     if depth == 0:
         return "…"
     if isinstance(value, dict):

@@ -1,8 +1,8 @@
 """A SentencePiece model of any maker: what is in it, and whether its library would load it.
 
-It is not given to the library, whose native code is not made for hostile files: the conditions under which that refuses a model
-(sentencepiece 0.2.3: model_interface.cc, unigram_model.cc, normalizer.cc, darts.h) are checked here, and tests hold the two against each other. Pieces are
-read as bytes, because those of a byte-level vocabulary need not be UTF-8.
+It is not given to the library, whose native code is not made for hostile files: the conditions under which that refuses
+a model (sentencepiece 0.2.3: model_interface.cc, unigram_model.cc, normalizer.cc, darts.h) are checked here, and tests
+hold the two against each other. Pieces are read as bytes, because those of a byte-level vocabulary need not be UTF-8.
 """
 
 from __future__ import annotations
@@ -138,7 +138,8 @@ def _shown(piece: bytes) -> str:
 
 
 def _aliases(model, pieces: list[tuple[bytes, int]]) -> int:
-    """How many of the last ids are aliases, in a model of tokenizer_tools.sentencepiece_model: spelled with characters that
+    """How many of the last ids are aliases, in a model of tokenizer_tools.sentencepiece_model: spelled with characters
+    that
     stand for something else, which is what its denormaliser turns back."""
     if model.normalizer_spec.name != b"gpt2" or model.denormalizer_spec.name != b"gpt2_inverse":
         return 0
@@ -192,7 +193,9 @@ def _refusals(model, pieces: list[tuple[bytes, int]]) -> list[str]:
 
 
 def _broken_charsmap(blob: bytes) -> str:
-    """What is wrong with a compiled character map: the trie's size, the trie (a double array of darts-clone), the replacements."""
+    """What is wrong with a compiled character map: the trie's size, the trie (a double array of darts-clone), the
+    replacements.
+    """
     if len(blob) <= 4:
         return f"has {len(blob)} bytes"
     size = int.from_bytes(blob[:4], "little")

@@ -15,7 +15,9 @@ _LINE = re.compile(rb"\\?([0-9a-fA-F]{64}) [ *](.+)|\\?SHA256 \((.+)\) = ([0-9a-
 
 @dataclass(frozen=True)
 class Listed:
-    """`sums`: the SHA256SUMS. `hashes`: what it lists for the file, in small letters. `wrong`: why it cannot be read, or not all of it."""
+    """`sums`: the SHA256SUMS. `hashes`: what it lists for the file, in small letters. `wrong`: why it cannot be read,
+    or not all of it.
+    """
 
     sums: Path
     hashes: frozenset[str]

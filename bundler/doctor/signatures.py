@@ -1,6 +1,8 @@
-"""The signatures of a model, held against what the engines look for: names, types, shapes, caches, the length of the context.
+"""The signatures of a model, held against what the engines look for: names, types, shapes, caches, the length of the
+context.
 
-The names are those of LiteRT-LM's open source (runtime/executor/litert_compiled_model_executor_utils.cc); MediaPipe's are the same.
+The names are those of LiteRT-LM's open source (runtime/executor/litert_compiled_model_executor_utils.cc); MediaPipe's
+are the same.
 """
 
 from __future__ import annotations
@@ -26,7 +28,8 @@ _FIRST_KEYS, _FIRST_VALUES = "kv_cache_k_0", "kv_cache_v_0"
 class LlmShape:
     """What the signatures say of the language model. None: cannot be told.
 
-    `context`: how many tokens the cache holds. `litertlm_context`: what LiteRT-LM takes it for. `rows`: of the embedding of tokens.
+    `context`: how many tokens the cache holds. `litertlm_context`: what LiteRT-LM takes it for. `rows`: of the
+    embedding of tokens.
     """
 
     prefill: tuple[int, ...]
@@ -145,11 +148,12 @@ def _left_out(model: Model, signatures: list[Signature]) -> list[Finding]:
 
 
 def overrun(context: int, lengths: tuple[int, ...], fills: bool = False) -> int | None:
-    """The shortest prompt, in tokens, whose last chunk of prefill, padded, ends beyond a cache of `context`; None if none does.
+    """The shortest prompt, in tokens, whose last chunk of prefill, padded, ends beyond a cache of `context`; None if
+    none does.
 
-    MediaPipe is taken to cut a prompt into chunks of the largest length, and to pad what is left to the smallest that holds it; it was
-    measured with one length only. LiteRT-LM 0.18.1
-    `fills` the end of the cache with several shorter chunks.
+    MediaPipe is taken to cut a prompt into chunks of the largest length, and to pad what is left to the smallest that
+    holds it; it was measured with one length only. LiteRT-LM 0.18.1 `fills` the end of the cache with several shorter
+    chunks.
     """
     if not lengths or not 0 < max(lengths) <= context or min(lengths) < 1:
         return None
@@ -249,7 +253,9 @@ def _shape(model: Model, decode: Signature | None, prefills: list[Signature]) ->
 
 
 def _context(model: Model, decode: Signature) -> int | None:
-    """The length of the cache: its size along the dimension in which what is written into it is smaller. Else the mask's."""
+    """The length of the cache: its size along the dimension in which what is written into it is smaller. Else the
+    mask's.
+    """
     graph = model.graphs[decode.graph]
     for name in (_FIRST_KEYS, _FIRST_VALUES):
         if name in decode.inputs and (size := _written_along(graph, decode.inputs[name])):

@@ -1,4 +1,5 @@
-"""The Hugging Face tokenizer.json inside a `.litertlm`: what is in it, and whether the tokenizers library would load it.
+"""The Hugging Face tokenizer.json inside a `.litertlm`: what is in it, and whether the tokenizers library would load
+it.
 
 It is not given to that library, which compiles whatever regex the file holds; its structure is checked instead.
 """
@@ -19,7 +20,8 @@ _MOST_VALUES = (
     4_000_000  # values in the JSON: as many take half a gigabyte and a second; the largest known have two million
 )
 _MODELS = ("BPE", "Unigram", "WordPiece", "WordLevel")
-# What the library knows (tokenizers 0.23.3), and refuses everything else: fields of the file, types of its components, flags.
+# What the library knows (tokenizers 0.23.3), and refuses everything else: fields of the file, types of its components,
+# flags.
 _COMPONENTS = {
     "normalizer": "BertNormalizer ByteLevel Lowercase NFC NFD NFKC NFKD Nmt Precompiled Prepend Replace Sequence Strip StripAccents",
     "pre_tokenizer": "BertPreTokenizer ByteLevel CharDelimiterSplit Digits FixedLength Metaspace Punctuation Sequence Split UnicodeScripts Whitespace "
@@ -142,7 +144,9 @@ def _expect(value: Any, kind: type, name: str) -> Any:
 
 
 def _check_components(tokenizer: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
-    """The rest of the file, as far as the library looks at it before it tokenizes. Returns (component, part of it) for every part."""
+    """The rest of the file, as far as the library looks at it before it tokenizes. Returns (component, part of it) for
+    every part.
+    """
     if unknown := sorted(tokenizer.keys() - _FIELDS):
         raise ValueError(f"a field {unknown[0]!r}")
     if tokenizer.get("version", "1.0") != "1.0":

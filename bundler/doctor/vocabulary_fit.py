@@ -1,4 +1,6 @@
-"""Whether a tokenizer and a model belong together: every id has a row of the embedding, and no column of the logits lacks a token."""
+"""Whether a tokenizer and a model belong together: every id has a row of the embedding, and no column of the logits
+lacks a token.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +9,8 @@ import numpy as np
 from bundler.doctor.report import Finding
 from bundler.doctor.tokenizer_facts import TokenizerFacts
 
-# A bias below this keeps a column from ever being chosen: logits of language models are within some hundreds. Ours is -10,000.
+# A bias below this keeps a column from ever being chosen: logits of language models are within some hundreds. Ours is
+# -10,000.
 HELD_DOWN = -1000.0
 
 

@@ -1,4 +1,6 @@
-"""The constants of a model: what kind of matrix each is, how it is quantised, how many bytes it takes, and whether it is finite."""
+"""The constants of a model: what kind of matrix each is, how it is quantised, how many bytes it takes, and whether it
+is finite.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,8 @@ from bundler.tflite.model import Buffer, Model, Tensor
 
 _FLOATS = {"FLOAT32": "<f4", "FLOAT16": "<f2", "FLOAT64": "<f8"}
 _CHUNK = 1 << 22  # values looked at in one go
-# The operators that XNNPACK multiplies for, with integer weights as they are; in others a scale of zero is a row of zeros.
+# The operators that XNNPACK multiplies for, with integer weights as they are; in others a scale of zero is a row of
+# zeros.
 _MULTIPLYING = (*MATRIX, "CONV_2D", "DEPTHWISE_CONV_2D")
 _MASK_DIMENSIONS = 4  # a causal mask stored as a constant is infinite by design, and has as many
 

@@ -1,4 +1,5 @@
-"""The entries of a `.task` and everything that is wrong with its ZIP; `task_file.read_task` refuses at the first defect, this goes on.
+"""The entries of a `.task` and everything that is wrong with its ZIP; `task_file.read_task` refuses at the first
+defect, this goes on.
 
 Nothing is unpacked. The format is PKWARE's APPNOTE.TXT 6.3; what engines do with it is in docs/CONTAINERS.md.
 """
@@ -29,7 +30,9 @@ _VERSION = 63  # of the ZIP format, in tenths
 
 @dataclass(frozen=True)
 class SurveyedEntry:
-    """One entry as the directory has it. `section`: its bytes in the file, None if they cannot be used where they lie."""
+    """One entry as the directory has it. `section`: its bytes in the file, None if they cannot be used where they
+    lie.
+    """
 
     name: str
     offset: int
@@ -95,8 +98,8 @@ def _directory(stream: BinaryIO, size: int) -> tuple[int, int, int, list[Finding
         return 0, 0, 0, [Finding("file-truncated", "", f"a ZIP of {size} bytes without the record that ends one")]
     _, disk, first_disk, here, count, length, start, _ = _END_RECORD.unpack_from(tail, at)
     end = size - len(tail) + at
-    # Python's zipfile, and so MediaPipe's bundler, writes the ZIP64 record from 2 GiB on, where the true numbers still fit the end record
-    # too. minizip, with which both engines read, goes by the ZIP64 record wherever there is one.
+    # Python's zipfile, and so MediaPipe's bundler, writes the ZIP64 record from 2 GiB on, where the true numbers still
+    # fit the end record too. minizip, with which both engines read, goes by the ZIP64 record wherever there is one.
     if (wide := _end64(stream, end, size)) is not None:
         if any(
             number not in (full, true)
@@ -210,7 +213,9 @@ def _records(data: bytes, count: int, base: int) -> tuple[list[_Record], list[Fi
 
 
 def _widened(extra: bytes, size: int, stored: int, header: int) -> tuple[int, int, int]:
-    """The three numbers with those that are too large for 32 bits taken from the ZIP64 field, in which only they stand."""
+    """The three numbers with those that are too large for 32 bits taken from the ZIP64 field, in which only they
+    stand.
+    """
     at, values = 0, [size, stored, header]
     while at + 4 <= len(extra):
         kind, length = struct.unpack_from("<2H", extra, at)
@@ -283,7 +288,8 @@ def _local_header(stream: BinaryIO, record: _Record) -> tuple[int, str]:
     if method != record.method or (flags ^ record.flags) & _ENCRYPTED:
         return (
             offset,
-            f"the local header says compression {method} and flags {flags:#x}, the directory {record.method} and {record.flags:#x}",
+            f"the local header says compression {method} and flags {flags:#x}, the directory {record.method} and "
+            f"{record.flags:#x}",
         )
     # A streaming writer put sizes and CRC after the data, so the local header holds none.
     if not flags & _STREAMED and (crc, stored, size) != (record.crc, record.stored, record.size):

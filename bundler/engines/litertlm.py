@@ -4,9 +4,10 @@ An adapter belongs to a session, so swapping adapters is going on in another ses
 inputs must always be given one: without, the engine computes with undefined memory or with the previous adapter. So
 a session without an adapter gets one of zeros here.
 
-The engine gives every session with an adapter a number, and keeps the adapter's file open, mapped and copied under that number
-until it is closed itself: no function lets go of it (ResourceManager::AssignLoraId and LoraManager in its source). So a
-session is not closed after its answer but rewound before the next, and after so many new ones the engine is opened again.
+The engine gives every session with an adapter a number, and keeps the adapter's file open, mapped and copied under that
+number until it is closed itself: no function lets go of it (ResourceManager::AssignLoraId and LoraManager in its
+source). So a session is not closed after its answer but rewound before the next, and after so many new ones the engine
+is opened again.
 """
 
 from __future__ import annotations
@@ -36,14 +37,16 @@ if TYPE_CHECKING:
 
 # Sessions kept for their next prompt. Each has a key-value cache of its own (75 MB for GPT-2 124M at context 1024).
 KEPT_SESSIONS = 4
-# Sessions with an adapter that an engine begins before it is opened again. Each costs it a file descriptor and twice the adapter's size.
+# Sessions with an adapter that an engine begins before it is opened again. Each costs it a file descriptor and twice
+# the adapter's size.
 SESSIONS_AN_ENGINE = 16
-# Texts after which freed memory is given back to the system, in a millisecond. Between sessions the engine copies its cache, and the pieces
-# that this leaves in malloc's heap grew by 25 MB in 500 swaps of the embedded sample.
+# Texts after which freed memory is given back to the system, in a millisecond. Between sessions the engine copies its
+# cache, and the pieces that this leaves in malloc's heap grew by 25 MB in 500 swaps of the embedded sample.
 TEXTS_A_TRIM = 16
 
 
-# What XNNPACK's weight cache takes of the file's size at most: fp16 is unpacked to 1.91 of it, other recipes take 0.91 to 0.97.
+# What XNNPACK's weight cache takes of the file's size at most: fp16 is unpacked to 1.91 of it, other recipes take 0.91
+# to 0.97.
 _CACHE_PART, _CACHE_ROOM = 2, 1 << 20
 
 
@@ -116,7 +119,8 @@ class LiteRtLmEngine:
         header = read_adapter_file(path).header
         if header.rank != self.layout.plain:
             raise BundleError(
-                f"{path} has rank {header.rank}, but {self._path} takes rank {self.layout.plain}; export the adapter for it"
+                f"{path} has rank {header.rank}, but {self._path} takes rank {self.layout.plain}; export the adapter "
+                "for it"
             )
         section = read_litertlm(self._path).find(MODEL_SECTION, PREFILL_DECODE)
         fingerprint = section.metadata.get(BASE_FINGERPRINT)
@@ -144,8 +148,8 @@ class LiteRtLmEngine:
     def swap_seconds(self, adapter: Path | None, max_tokens: int = 1, sampling: Sampling = Sampling()) -> float:
         """How long it takes until a session with another adapter has read a letter, in seconds.
 
-        An upper bound on the swap: the engine loads an adapter with the first prefill, so one has to be run. Texts that are then
-        generated with the same `max_tokens` and `sampling` go on in that session.
+        An upper bound on the swap: the engine loads an adapter with the first prefill, so one has to be run. Texts that
+        are then generated with the same `max_tokens` and `sampling` go on in that session.
         """
         letter = next(self._letters)  # another each time: a session does not compute again what it has read before
         started = time.perf_counter()
@@ -160,7 +164,8 @@ class LiteRtLmEngine:
                 session.run_prefill([prompt])
         except RuntimeError as error:
             raise BundleError(
-                f"{self._path}: LiteRT-LM refuses a prompt of {len(self.tokenize(prompt))} tokens: {error}{_tail(messages)}"
+                f"{self._path}: LiteRT-LM refuses a prompt of {len(self.tokenize(prompt))} tokens: "
+                f"{error}{_tail(messages)}"
                 "\n  Give a shorter prompt, or a bundle with a longer context"
             ) from error
 
@@ -186,7 +191,8 @@ class LiteRtLmEngine:
                 self._prefill(session, prompt)
             yield session
         except BaseException:
-            # A refused prompt, or an answer that nobody reads to its end: too little is known of such a session to keep it.
+            # A refused prompt, or an answer that nobody reads to its end: too little is known of such a session to keep
+            # it.
             key = None
             session.cancel_process()
             raise
@@ -195,7 +201,9 @@ class LiteRtLmEngine:
             self._keep(key, session)
 
     def _keep(self, key: Hashable | None, session: litert_lm.Session) -> None:
-        """Put a session by for the next text of its kind; close it if it has no `key`, or another of its kind is there."""
+        """Put a session by for the next text of its kind; close it if it has no `key`, or another of its kind is
+        there.
+        """
         if key is None or key in self._kept:
             session.close()
             return
@@ -251,9 +259,9 @@ class LiteRtLmEngine:
 def open_engine(path: Path, max_tokens: int | None = None, threads: int | None = None) -> Iterator[LiteRtLmEngine]:
     """Open a .task or .litertlm file on the CPU; `max_tokens` bounds the cache (prompt and output together).
 
-    The engine's weight cache goes to a temporary folder: by default it would be written beside the model. Where there is no
-    room for it, the engine keeps the packed weights in memory, because it aborts the process when the file cannot be written.
-    Raises BundleError with the engine's own message when it refuses the file.
+    The engine's weight cache goes to a temporary folder: by default it would be written beside the model. Where there
+    is no room for it, the engine keeps the packed weights in memory, because it aborts the process when the file cannot
+    be written. Raises BundleError with the engine's own message when it refuses the file.
     """
     import litert_lm
 
@@ -264,7 +272,8 @@ def open_engine(path: Path, max_tokens: int | None = None, threads: int | None =
         layout = read_lora_layout(open_bundle(path).model)
         if layout.shadowed:
             raise BundleError(
-                f"{path}: {layout.shadowed[0]} stands before its variants with LoRA inputs, so LiteRT-LM would run those, with "
+                f"{path}: {layout.shadowed[0]} stands before its variants with LoRA inputs, so LiteRT-LM would run "
+                "those, with "
                 "undefined memory for an adapter; build the bundle again"
             )
         ranks = zero = None
@@ -311,11 +320,12 @@ def _identity(file: Path) -> Hashable:
 
 
 def _reads_again(session: litert_lm.Session, prompt: str) -> bool:
-    """Let a session read `prompt` in place of all it has read and written; if it cannot, it is closed, and False. Its adapter stays.
+    """Let a session read `prompt` in place of all it has read and written; if it cannot, it is closed, and False. Its
+    adapter stays.
 
-    What the two texts begin with in common is not computed again. The chunks of the rest begin anywhere then, and one at the
-    context's end may not fit, which it would in a new session. The library's C API has the function to rewind (c/engine.h,
-    since 0.16.0), the Python package on it has not.
+    What the two texts begin with in common is not computed again. The chunks of the rest begin anywhere then, and one
+    at the context's end may not fit, which it would in a new session. The library's C API has the function to rewind
+    (c/engine.h, since 0.16.0), the Python package on it has not.
     """
     rewind = session._lib.litert_lm_session_rewind_to_step
     rewind.argtypes = [ctypes.c_void_p, ctypes.c_int]
@@ -334,7 +344,9 @@ def _reads_again(session: litert_lm.Session, prompt: str) -> bool:
 
 
 def _trim_heap() -> None:
-    """Give free pages inside of the heap back to the system, where the C library has a function for it (glibc's malloc_trim)."""
+    """Give free pages inside of the heap back to the system, where the C library has a function for it (glibc's
+    malloc_trim).
+    """
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
     if trim:
         trim(ctypes.c_size_t(0))

@@ -1,8 +1,9 @@
-"""MediaPipe's own LLM Inference engine, in its form for the web, on this machine: opens .task files in a headless Chromium.
+"""MediaPipe's own LLM Inference engine, in its form for the web, on this machine: opens .task files in a headless
+Chromium.
 
-It is the engine of npm's @mediapipe/tasks-genai, WebAssembly and WebGPU, with Chromium's software GPU (SwiftShader), so it
-needs no graphics card; it is slow. It takes the page's files from bundler/web, as
-`task-bundler try` does. A bundle's adapter must be merged into it: this engine takes no LoRA files for a .task.
+It is the engine of npm's @mediapipe/tasks-genai, WebAssembly and WebGPU, with Chromium's software GPU (SwiftShader), so
+it needs no graphics card; it is slow. It takes the page's files from bundler/web, as `task-bundler try` does. A
+bundle's adapter must be merged into it: this engine takes no LoRA files for a .task.
 """
 
 from __future__ import annotations
@@ -85,7 +86,9 @@ class MediaPipeEngine:
 
 
 def read_placement(console: list[str]) -> Placement:
-    """From the engine's lines: its GPU delegate lists and counts the operations that it leaves to the CPU, and is silent if there are none."""
+    """From the engine's lines: its GPU delegate lists and counts the operations that it leaves to the CPU, and is
+    silent if there are none.
+    """
     on_gpu, on_cpu, reasons = 0, [], []
     for line in "\n".join(console).splitlines():
         if "external tensors are used for delegate" in line:
@@ -105,11 +108,20 @@ def read_placement(console: list[str]) -> Placement:
 def missing_tools() -> str | None:
     """A sentence that says what to install, or None when the engine can run."""
     if not sys.platform.startswith("linux"):
-        return f"MediaPipe's engine is run in a headless Chromium on Linux; this is {sys.platform}. task-bundler try works here"
+        return (
+            f"MediaPipe's engine is run in a headless Chromium on Linux; this is {sys.platform}. task-bundler try "
+            "works here"
+        )
     if find_browser() is None:
-        return "Chromium is not installed; MediaPipe's engine runs in it: apt-get install chromium, or name one in the variable CHROMIUM"
+        return (
+            "Chromium is not installed; MediaPipe's engine runs in it: apt-get install chromium, or name one in the "
+            "variable CHROMIUM"
+        )
     if shutil.which("node") is None:
-        return "node is not installed; it drives the browser: apt-get install nodejs npm, or https://nodejs.org (version 18 or newer)"
+        return (
+            "node is not installed; it drives the browser: apt-get install nodejs npm, or https://nodejs.org "
+            "(version 18 or newer)"
+        )
     return missing_runtime()
 
 
@@ -123,11 +135,12 @@ def open_mediapipe(
     seed: int = 1,
     force_float32: bool = True,
 ) -> Iterator[MediaPipeEngine]:
-    """Open a .task file in MediaPipe's engine; `max_tokens` counts prompt, start token and output, None takes the file's context.
+    """Open a .task file in MediaPipe's engine; `max_tokens` counts prompt, start token and output, None takes the
+    file's context.
 
-    Greedy unless `top_k` is larger than 1. `force_float32` computes in float32 where the engine would take float16 if the
-    GPU has it. Raises EngineRefusal with a sentence when the engine refuses the file, which is not looked at before, and
-    BundleError when a tool is missing or the browser fails.
+    Greedy unless `top_k` is larger than 1. `force_float32` computes in float32 where the engine would take float16 if
+    the GPU has it. Raises EngineRefusal with a sentence when the engine refuses the file, which is not looked at
+    before, and BundleError when a tool is missing or the browser fails.
     """
     if missing := missing_tools():
         raise BundleError(missing)

@@ -1,4 +1,6 @@
-"""Checkpoint and converted model -> what the bundle says about LoRA: its base, the ranks, where its attention weights lie."""
+"""Checkpoint and converted model -> what the bundle says about LoRA: its base, the ranks, where its attention weights
+lie.
+"""
 
 from __future__ import annotations
 

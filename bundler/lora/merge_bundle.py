@@ -72,7 +72,8 @@ def _name_adapter(stream: BinaryIO, manifest: FileSection, identity: str) -> Non
     text = stream.read(manifest.size)
     if text.count(_MARK + UNMERGED.encode()) != 1:
         raise BundleError(
-            f"{manifest.path}: its manifest does not name merged_adapter once, as {UNMERGED[:8]}…; build the bundle again"
+            f"{manifest.path}: its manifest does not name merged_adapter once, as {UNMERGED[:8]}…; build the bundle "
+            "again"
         )
     stream.seek(manifest.offset + text.index(_MARK) + len(_MARK))
     stream.write(identity.encode())

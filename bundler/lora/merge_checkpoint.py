@@ -31,6 +31,8 @@ def merge_checkpoint_folder(
     del merged  # a model at a time
     if (difference := logits_apart(sample_logits(open_checkpoint(output).reference_model()), logits)) is not None:
         raise VerificationError(
-            f"the merged checkpoint, read again, gives logits up to {difference:.2g} away from those before transformers "
-            f"{version('transformers')} saved it; nothing was written. Install the version that task-bundler is pinned to"
+            f"the merged checkpoint, read again, gives logits up to {difference:.2g} away from those before "
+            "transformers "
+            f"{version('transformers')} saved it; nothing was written. Install the version that task-bundler is pinned "
+            "to"
         )

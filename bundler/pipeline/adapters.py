@@ -46,7 +46,8 @@ def plan_lora(
         return None
     if RECIPES[recipe].calibrated:
         raise OptionError(
-            f"--quant {recipe} with LoRA: its activation ranges are measured without an adapter, and would cut one off; "
+            f"--quant {recipe} with LoRA: its activation ranges are measured without an adapter, and would cut one "
+            "off; "
             "choose another recipe, or merge the adapter into the checkpoint first: task-bundler lora merge"
         )
     architecture = checkpoint.architecture
@@ -69,12 +70,14 @@ def plan_lora(
     if not usable:
         found = f"--lora-ranks {','.join(map(str, ranks))}" if ranks else f"an adapter of rank {needed}"
         raise OptionError(
-            f"{found}: LiteRT-LM takes rank {' or '.join(map(str, LITERTLM_RANKS))} only; name one of them (smaller adapters "
+            f"{found}: LiteRT-LM takes rank {' or '.join(map(str, LITERTLM_RANKS))} only; name one of them (smaller "
+            "adapters "
             "are padded, which is exact). A larger adapter can be merged: task-bundler lora merge"
         )
     if needed > max(usable):
         raise OptionError(
-            f"an adapter of rank {needed} does not fit --lora-ranks {','.join(map(str, ranks))}; ask for a rank of {needed} or more"
+            f"an adapter of rank {needed} does not fit --lora-ranks {','.join(map(str, ranks))}; ask for a rank of "
+            f"{needed} or more"
         )
     return LoraPlan(tuple(sorted(set(ranks))), max(usable), folders, adapters)
 
@@ -112,7 +115,8 @@ def verify_lora(
     own_packer: bool,
     stage: Stage,
 ) -> list[Gate]:
-    """The LoRA gates on a build: on the models as they were converted, if they were quantised since, and on the bundles.
+    """The LoRA gates on a build: on the models as they were converted, if they were quantised since, and on the
+    bundles.
 
     `subject` is the build's own. `fp32` are the two models before quantisation. MediaPipe's packer writes no manifest,
     so nothing can be merged into its .task.

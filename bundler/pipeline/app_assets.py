@@ -14,10 +14,11 @@ _PHONE = "/sdcard/Download/"
 
 
 def write_app_assets(folder: Path, manifest: dict) -> None:
-    """Fill `folder`/app_assets from the finished files beside it. Files are hard links where the disk allows: nothing is stored twice.
+    """Fill `folder`/app_assets from the finished files beside it. Files are hard links where the disk allows: nothing
+    is stored twice.
 
-    manifest.json there has the bundles, the fingerprint of the base that an adapter must be for, and each adapter's facts; SHA256SUMS
-    lists every file by its name alone, as an app that is handed single files sees them.
+    manifest.json there has the bundles, the fingerprint of the base that an adapter must be for, and each adapter's
+    facts; SHA256SUMS lists every file by its name alone, as an app that is handed single files sees them.
     """
     assets = folder / FOLDER
     assets.mkdir()

@@ -134,8 +134,10 @@ def _refuse_mismatches(tokens: MismatchReport) -> None:
     example = next(example for counts in tokens.by_class.values() for example in counts.examples)
     rules = f" The tokenizer is not GPT-2's: {'; '.join(tokens.deviations)}." if tokens.deviations else ""
     raise VerificationError(
-        f"{tokens.mismatched_tokens:,} of {tokens.total('tokens'):,} tokens differ from the reference tokenizer's, for example near "
-        f"{example.text!r}: expected {example.expected}, found {example.found}.{rules} The model would read another text than the one "
+        f"{tokens.mismatched_tokens:,} of {tokens.total('tokens'):,} tokens differ from the reference tokenizer's, for "
+        "example near "
+        f"{example.text!r}: expected {example.expected}, found {example.found}.{rules} The model would read another "
+        "text than the one "
         "typed; `task-bundler tokenizer report` lists every case"
     )
 

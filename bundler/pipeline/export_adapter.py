@@ -43,7 +43,8 @@ def open_lora_bundles(path: Path) -> LoraBundles:
         found = sorted(path.glob("*.task"))
         if len(found) != 1:
             raise BundleError(
-                f"{path} holds {len(found)} .task files; expected the output folder of `task-bundler build`, or one .task"
+                f"{path} holds {len(found)} .task files; expected the output folder of `task-bundler build`, or one "
+                ".task"
             )
         task = found[0]
     bundle = open_bundle(task)
@@ -60,7 +61,9 @@ def open_lora_bundles(path: Path) -> LoraBundles:
 
 
 def choose_rank(adapter: Adapter, bundles: LoraBundles, rank: int | None) -> int:
-    """The rank to export at: as asked, else the .litertlm's, else the smallest that fits. Raises OptionError or LoraError."""
+    """The rank to export at: as asked, else the .litertlm's, else the smallest that fits. Raises OptionError or
+    LoraError.
+    """
     exported = ", ".join(map(str, bundles.ranks))
     if rank is not None and rank not in bundles.ranks:
         raise OptionError(f"--rank {rank}: {bundles.task.path} has signatures for rank {exported}; choose one of them")
@@ -73,12 +76,14 @@ def choose_rank(adapter: Adapter, bundles: LoraBundles, rank: int | None) -> int
             else ""
         )
         raise OptionError(
-            f"adapter {adapter.name} has rank {adapter.rank}, more than {rank}, but {bundles.task.path} was built for rank {exported}; "
+            f"adapter {adapter.name} has rank {adapter.rank}, more than {rank}, but {bundles.task.path} was built for "
+            f"rank {exported}; "
             f"give --rank {fitting}{alone}"
         )
     if adapter.rank > rank:
         raise LoraError(
-            f"adapter {adapter.name} has rank {adapter.rank}, but {bundles.task.path} was built for rank {exported}; build it with "
+            f"adapter {adapter.name} has rank {adapter.rank}, but {bundles.task.path} was built for rank {exported}; "
+            "build it with "
             f"--lora-ranks {adapter.rank} or more, or merge the adapter: task-bundler lora merge"
         )
     return rank
@@ -118,7 +123,8 @@ def check_adapter(
     checkpoint = open_checkpoint(model, tokenizer=tokenizer, hub=hub)
     if (found := weights_fingerprint(checkpoint)) != bundles.base.fingerprint:
         raise BundleError(
-            f"{model} has the fingerprint {found[:16]}…, but {bundles.task.path} was made from {bundles.base.fingerprint[:16]}…; "
+            f"{model} has the fingerprint {found[:16]}…, but {bundles.task.path} was made from "
+            f"{bundles.base.fingerprint[:16]}…; "
             "give the checkpoint it was built from"
         )
     vocabulary = read_vocabulary(checkpoint.folder)

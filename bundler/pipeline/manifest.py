@@ -37,7 +37,9 @@ TOOLS = (
 
 
 def bundle_manifest(plan: Plan, recipe: str, pieces: SentencePieceModel, rows: TokenRows) -> dict:
-    """What decided the bundle's bytes, and the alias table. No time, no path: the same inputs give the same manifest."""
+    """What decided the bundle's bytes, and the alias table. No time, no path: the same inputs give the same
+    manifest.
+    """
     source, architecture = plan.checkpoint.source, plan.checkpoint.architecture
     return {
         "format": FORMAT,

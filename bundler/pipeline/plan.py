@@ -58,7 +58,9 @@ class BuildOptions:
 
 @dataclass(frozen=True)
 class Plan:
-    """Everything that can be decided, and refused, before the work begins. `notes`: what the user did not ask for, a sentence each."""
+    """Everything that can be decided, and refused, before the work begins. `notes`: what the user did not ask for, a
+    sentence each.
+    """
 
     checkpoint: Checkpoint
     vocabulary: BytePairVocabulary
@@ -92,7 +94,8 @@ def plan_build(options: BuildOptions) -> Plan:
     signatures = choose_signatures(checkpoint.architecture.positions, options.context, options.prefill)
     if signatures.context < (wanted := options.context or checkpoint.architecture.positions):
         notes.append(
-            f"context {signatures.context} instead of {wanted}, which has no divisors that are good lengths of prefill chunks; --prefill names others"
+            f"context {signatures.context} instead of {wanted}, which has no divisors that are good lengths of prefill "
+            "chunks; --prefill names others"
         )
     return Plan(
         checkpoint,
@@ -117,8 +120,10 @@ def _bundle_name(options: BuildOptions) -> str:
 def _refuse_deviations(checkpoint: Checkpoint, vocabulary: BytePairVocabulary) -> None:
     if vocabulary.deviations:
         raise BundleError(
-            f"{checkpoint.folder}: its tokenizer is not GPT-2's: {'; '.join(vocabulary.deviations)}. The SentencePiece model of a "
-            ".task cannot do that. Give a checkpoint that was trained with GPT-2's rules, or correct the tokenizer's files if it was"
+            f"{checkpoint.folder}: its tokenizer is not GPT-2's: {'; '.join(vocabulary.deviations)}. The SentencePiece "
+            "model of a "
+            ".task cannot do that. Give a checkpoint that was trained with GPT-2's rules, or correct the tokenizer's "
+            "files if it was"
         )
 
 
@@ -143,8 +148,10 @@ def _special_tokens(
         ]
         if vocabulary.eos is not None and (end := vocabulary.name_of(vocabulary.eos)) not in (None, *stops):
             notes.append(
-                f"the tokenizer's end token {end!r} is not among the checkpoint's stop tokens {', '.join(map(repr, stops))}: as in "
-                f"transformers, writing goes on after it. To stop there too: {' '.join(f'--stop-token {token!r}' for token in (*stops, end))}"
+                f"the tokenizer's end token {end!r} is not among the checkpoint's stop tokens "
+                f"{', '.join(map(repr, stops))}: as in "
+                "transformers, writing goes on after it. To stop there too: "
+                f"{' '.join(f'--stop-token {token!r}' for token in (*stops, end))}"
             )
     return start, tuple(dict.fromkeys(stops)), notes
 
@@ -152,7 +159,9 @@ def _special_tokens(
 def _named_tokens(
     field: str, ids: tuple[int, ...], tokenizers: int | None, vocabulary: BytePairVocabulary, notes: list[str]
 ) -> list[str]:
-    """The texts of the ids that the checkpoint names. Raises BundleError for one that cannot be a start or stop token."""
+    """The texts of the ids that the checkpoint names. Raises BundleError for one that cannot be a start or stop
+    token.
+    """
     option = "--start-token" if field == "bos_token_id" else "--stop-token"
     if ids == (_DEFAULT_SPECIAL,) and len(vocabulary) <= _DEFAULT_SPECIAL:
         instead = [] if tokenizers is None else [tokenizers]
@@ -165,12 +174,14 @@ def _named_tokens(
     for id_ in ids:
         if not 0 <= id_ < len(vocabulary):
             raise BundleError(
-                f"{field} is {id_}, but the vocabulary has {len(vocabulary)} tokens; expected the id of one of them. Correct "
+                f"{field} is {id_}, but the vocabulary has {len(vocabulary)} tokens; expected the id of one of them. "
+                "Correct "
                 f"config.json or generation_config.json, or give {option}"
             )
         if (text := vocabulary.name_of(id_)) is None:
             raise BundleError(
-                f"{field} is {id_}, the bytes {vocabulary.token_bytes(id_)!r}; expected a token that text can name, because a .task "
+                f"{field} is {id_}, the bytes {vocabulary.token_bytes(id_)!r}; expected a token that text can name, "
+                "because a .task "
                 f"names its tokens by text. Give {option}"
             )
         texts.append(text)

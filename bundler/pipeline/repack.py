@@ -45,9 +45,10 @@ def repack(
 ) -> Repacked:
     """Write the .task `source` as the .litertlm `output`, or the other way round; the model's bytes stay as they are.
 
-    `tokenizer`: the checkpoint's vocabulary (folder or tokenizer.json), for a .litertlm with Hugging Face's tokenizer; without it
-    the .litertlm gets the .task's SentencePiece model. LiteRT-LM opens both files at the end and has to write the same texts.
-    Raises BundleError where the other container's engine would not do the same, OptionError for a wrong output name.
+    `tokenizer`: the checkpoint's vocabulary (folder or tokenizer.json), for a .litertlm with Hugging Face's tokenizer;
+    without it the .litertlm gets the .task's SentencePiece model. LiteRT-LM opens both files at the end and has to
+    write the same texts. Raises BundleError where the other container's engine would not do the same, OptionError for a
+    wrong output name.
     """
     check_output_file(output, force, [source])
     with stage("Reading the bundle"):
@@ -78,12 +79,14 @@ def _write_litertlm(bundle: Bundle, layout: LoraLayout, output: Path, tokenizer:
     parameters, notes = read_task(bundle.path).parameters(), []
     if parameters.system_prompt or parameters.prompt_template:
         raise BundleError(
-            f"{bundle.path}: has a system prompt or a single prompt template, which a .litertlm has no place for; build the bundle "
+            f"{bundle.path}: has a system prompt or a single prompt template, which a .litertlm has no place for; "
+            "build the bundle "
             "again without"
         )
     if layout.extra:
         notes.append(
-            f"The signatures for adapters of rank {', '.join(map(str, layout.extra))} are in MediaPipe's layout, which LiteRT-LM "
+            f"The signatures for adapters of rank {', '.join(map(str, layout.extra))} are in MediaPipe's layout, which "
+            "LiteRT-LM "
             "ignores: the .litertlm takes no adapters. `task-bundler build --lora-ranks` makes one that does."
         )
     id_of = lambda token: token if isinstance(token, int) else _token_id(bundle, token)  # noqa: E731
@@ -115,7 +118,9 @@ def _write_litertlm(bundle: Bundle, layout: LoraLayout, output: Path, tokenizer:
 
 
 def _token_id(bundle: Bundle, token: str) -> int:
-    """The id of a start or stop token: that of the piece of this name, or of the one piece that the text is cut into."""
+    """The id of a start or stop token: that of the piece of this name, or of the one piece that the text is cut
+    into.
+    """
     from sentencepiece import SentencePieceProcessor
 
     pieces = SentencePieceProcessor(model_proto=bundle.sentencepiece)
@@ -123,7 +128,8 @@ def _token_id(bundle: Bundle, token: str) -> int:
     ids = [id_] if pieces.id_to_piece(id_) == token else pieces.encode(token)
     if len(ids) != 1:
         raise BundleError(
-            f"{bundle.path}: its start or stop token {token!r} is {len(ids)} tokens; expected exactly one. Engines would not find it"
+            f"{bundle.path}: its start or stop token {token!r} is {len(ids)} tokens; expected exactly one. Engines "
+            "would not find it"
         )
     return ids[0]
 
@@ -133,7 +139,8 @@ def _same_ids(bundle: Bundle, tokenizer: BundleTokenizer) -> None:
         ids = tokenizer.encode(line)
         if tokenizer.original(ids.bundle) != ids.reference:
             raise BundleError(
-                f"{bundle.path}: its tokenizer reads {line[:40]!r} unlike the given vocabulary; expected the one that the "
+                f"{bundle.path}: its tokenizer reads {line[:40]!r} unlike the given vocabulary; expected the one that "
+                "the "
                 "bundle was made with"
             )
 
@@ -141,7 +148,8 @@ def _same_ids(bundle: Bundle, tokenizer: BundleTokenizer) -> None:
 def _write_task(bundle: Bundle, layout: LoraLayout, output: Path, folder: Path) -> list[str]:
     if layout.plain is not None:
         raise BundleError(
-            f"{bundle.path}: its signatures take a LoRA adapter in LiteRT-LM's layout; MediaPipe gives them none, and would compute "
+            f"{bundle.path}: its signatures take a LoRA adapter in LiteRT-LM's layout; MediaPipe gives them none, and "
+            "would compute "
             "with undefined memory. Build with --lora-ranks: the .task of that build has MediaPipe's layout"
         )
     if bundle.sentencepiece is not None:
@@ -161,7 +169,8 @@ def _write_task(bundle: Bundle, layout: LoraLayout, output: Path, folder: Path) 
     )
     if None in stops or (start is None and bundle.start_token is not None):
         raise BundleError(
-            f"{bundle.path}: start token {bundle.start_token}, stop tokens {list(bundle.stop_tokens)}; expected tokens that text can "
+            f"{bundle.path}: start token {bundle.start_token}, stop tokens {list(bundle.stop_tokens)}; expected tokens "
+            "that text can "
             "name, as a .task does: one of them is part of a character. Build with --stop-token"
         )
     facts = {
@@ -179,7 +188,8 @@ def _write_task(bundle: Bundle, layout: LoraLayout, output: Path, folder: Path) 
         },
     )
     return [
-        "The .task carries no map of its weights, so `lora merge` cannot be used on it; `task-bundler build` writes one that has it."
+        "The .task carries no map of its weights, so `lora merge` cannot be used on it; `task-bundler build` writes "
+        "one that has it."
     ]
 
 
@@ -191,14 +201,16 @@ def _check_aliases(bundle: Bundle, vocabulary: BytePairVocabulary, pieces: Sente
     remedy = "build the .task from the checkpoint: task-bundler build"
     if model.rows < needed:
         raise BundleError(
-            f"{bundle.path}: its model has {model.rows} rows; a SentencePiece model with the same ids needs {needed}, of which "
+            f"{bundle.path}: its model has {model.rows} rows; a SentencePiece model with the same ids needs {needed}, "
+            "of which "
             f"{len(pieces.alias_of)} are second spellings of tokens; {remedy}"
         )
     for alias, original in enumerate(pieces.alias_of, len(vocabulary)):
         one, other = model.along([alias]), model.along([original])
         if (one != other).any() or int(one.argmax()) >= len(vocabulary):
             raise BundleError(
-                f"{bundle.path}: row {alias} of its model is not the copy of row {original} that a SentencePiece model with "
+                f"{bundle.path}: row {alias} of its model is not the copy of row {original} that a SentencePiece model "
+                "with "
                 f"the same ids needs; {remedy}"
             )
 

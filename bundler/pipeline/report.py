@@ -15,7 +15,9 @@ from tokenizer_tools.report import MismatchReport
 
 
 def weight_bytes(model: Path) -> dict[str, int]:
-    """Bytes of a TFLite file by what they are for: embeddings, the linear layers by element type, the rest, the graph."""
+    """Bytes of a TFLite file by what they are for: embeddings, the linear layers by element type, the rest, the
+    graph.
+    """
     from ai_edge_litert import schema_py_generated as schema
 
     types = {number: name.lower() for name, number in vars(schema.TensorType).items() if isinstance(number, int)}

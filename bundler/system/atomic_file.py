@@ -73,7 +73,9 @@ def _clear_abandoned(path: Path) -> None:
 
 
 def sync_folder(folder: Path) -> None:
-    """Bring the folder's names to the disk: a rename is durable only then; not every file system lets a folder be synced."""
+    """Bring the folder's names to the disk: a rename is durable only then; not every file system lets a folder be
+    synced.
+    """
     try:
         descriptor = os.open(folder, os.O_RDONLY)
     except OSError:

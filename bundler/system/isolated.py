@@ -42,7 +42,8 @@ def run_isolated(what: str, function: Callable[..., None], *arguments: Any) -> N
         except EOFError:
             process.join()
             raise BundleError(
-                f"{what}: the process ended with {_how(process.exitcode)}{_last_lines(log)}\n  Usual causes are a full disk "
+                f"{what}: the process ended with {_how(process.exitcode)}{_last_lines(log)}\n  Usual causes are a full "
+                "disk "
                 f"(here or in {tempfile.gettempdir()}) and too little memory; make room and try again"
             ) from None
         finally:
@@ -54,7 +55,9 @@ def run_isolated(what: str, function: Callable[..., None], *arguments: Any) -> N
 
 
 def die_with_parent(parent: int) -> None:
-    """For the start of a worker process: the kernel ends it when its parent, of that process id, is gone, and Ctrl-C is the parent's to handle."""
+    """For the start of a worker process: the kernel ends it when its parent, of that process id, is gone, and Ctrl-C is
+    the parent's to handle.
+    """
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
         if os.getppid() != parent:

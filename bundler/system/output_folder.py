@@ -30,8 +30,9 @@ _NO_EXCHANGE = (errno.EINVAL, errno.ENOSYS, errno.EXDEV, errno.ENOTSUP)
 def check_output(output: Path, force: bool, inputs: Iterable[Path] = (), texts: Iterable[Path] = ()) -> None:
     """Refuse early an output that exists (without `force`), cannot be made, or would cost somebody a file.
 
-    `inputs` are the files and folders that the work reads; the output may not be one of them or hold one. `texts` are read
-    with everything below them, so the output may not lie in one either. Raises OptionError or BundleError; writes nothing.
+    `inputs` are the files and folders that the work reads; the output may not be one of them or hold one. `texts` are
+    read with everything below them, so the output may not lie in one either. Raises OptionError or BundleError; writes
+    nothing.
     """
     _check_place(output, list(inputs), list(texts))
     _check_content(output, force)
@@ -43,7 +44,9 @@ def check_output(output: Path, force: bool, inputs: Iterable[Path] = (), texts: 
 
 
 def check_output_file(output: Path, force: bool, inputs: Iterable[Path] = ()) -> None:
-    """Refuse early an output file that exists (without `force`), is no plain file, or is one of `inputs`. Raises OptionError."""
+    """Refuse early an output file that exists (without `force`), is no plain file, or is one of `inputs`. Raises
+    OptionError.
+    """
     if output.is_symlink() or (output.exists() and not output.is_file()):
         raise OptionError(f"{output} is {_kind(output)}; expected a file to write, or a name that is free")
     if output.exists() and not force:
@@ -61,10 +64,11 @@ def staged_folder(
 ) -> Iterator[Path]:
     """Yield an empty folder beside `output` that takes its place when the block ends well, and is removed when not.
 
-    The output is checked as `check_output` does, before and after the work. From before until the end it is locked, so of
-    two commands that write the same output the second is refused. The folder's name is fixed: what a killed process left
-    behind is found and cleared by the next. A list of the files with their hashes is added (SHA256SUMS); by it the folder
-    is known as ours later. A folder of ours at `output` is exchanged for the new one in one step where the file system can.
+    The output is checked as `check_output` does, before and after the work. From before until the end it is locked, so
+    of two commands that write the same output the second is refused. The folder's name is fixed: what a killed process
+    left behind is found and cleared by the next. A list of the files with their hashes is added (SHA256SUMS); by it the
+    folder is known as ours later. A folder of ours at `output` is exchanged for the new one in one step where the file
+    system can.
     """
     inputs, texts = list(inputs), list(texts)
     check_output(output, force, inputs, texts)
@@ -108,12 +112,14 @@ def _check_place(output: Path, inputs: list[Path], texts: list[Path]) -> None:
         path = Path(os.path.realpath(path))
         if real == path or real in path.parents:
             raise OptionError(
-                f"{output} {'is' if real == path else f'holds {path},'} {what}; expected a folder of its own; give another output"
+                f"{output} {'is' if real == path else f'holds {path},'} {what}; expected a folder of its own; give "
+                "another output"
             )
     for path in texts:
         if path.is_dir() and Path(os.path.realpath(path)) in real.parents:
             raise OptionError(
-                f"{output} lies in {path}, an input of this command, and would be read as a part of it; give an output outside"
+                f"{output} lies in {path}, an input of this command, and would be read as a part of it; give an output "
+                "outside"
             )
     if (output / ".git").exists():
         raise OptionError(f"{output} is a Git repository; expected a folder of its own; give another output")
@@ -127,7 +133,8 @@ def _check_content(output: Path, force: bool) -> None:
     if foreign := foreign_files(output):
         more = f" and {len(foreign) - 3} more" if len(foreign) > 3 else ""
         raise OptionError(
-            f"{output} holds {', '.join(foreign[:3])}{more}, which task-bundler did not write or which changed since; replacing the "
+            f"{output} holds {', '.join(foreign[:3])}{more}, which task-bundler did not write or which changed since; "
+            "replacing the "
             "folder would delete it; move it away, or give another output"
         )
 
@@ -152,7 +159,8 @@ def _locked(output: Path) -> Iterator[None]:
         for neighbor in (_beside(output, "partial"), _beside(output, "replaced")):
             if neighbor.exists() or neighbor.is_symlink():
                 raise BundleError(
-                    f"{neighbor} is in the way, and was not written by task-bundler; move it away, or give another output"
+                    f"{neighbor} is in the way, and was not written by task-bundler; move it away, or give another "
+                    "output"
                 )
     elif path.is_symlink() or not path.is_file() or path.read_bytes() not in (b"", _LOCK_TEXT):
         raise BundleError(
@@ -181,7 +189,9 @@ def _locked(output: Path) -> Iterator[None]:
 
 
 def _clear(folder: Path) -> None:
-    """Remove a folder that a lock of ours stood beside. One with a list is an output of ours, old or new: it goes by its list."""
+    """Remove a folder that a lock of ours stood beside. One with a list is an output of ours, old or new: it goes by
+    its list.
+    """
     if (folder / LEDGER).exists():
         if left := remove_written(folder):
             raise BundleError(f"{folder} holds {left[0]}, which task-bundler did not write; move it away")

@@ -16,7 +16,8 @@ _came = threading.Event()
 
 
 def interrupt_on_signals() -> None:
-    """Let SIGTERM and SIGHUP end the work as Ctrl-C does, so that it clears up; after one of them neither disturbs that.
+    """Let SIGTERM and SIGHUP end the work as Ctrl-C does, so that it clears up; after one of them neither disturbs
+    that.
 
     A KeyboardInterrupt that is raised where Python cannot pass it on, as in a callback of native code, is raised again.
     """
@@ -27,7 +28,9 @@ def interrupt_on_signals() -> None:
 
 
 def interrupted() -> bool:
-    """Whether a signal came that ends the program. An error after it may be what native code made of the KeyboardInterrupt."""
+    """Whether a signal came that ends the program. An error after it may be what native code made of the
+    KeyboardInterrupt.
+    """
     return _came.is_set()
 
 
@@ -35,8 +38,8 @@ def interrupted() -> bool:
 def signals_later() -> Iterator[None]:
     """Let signals that end the program wait until the block is done: a removal that is cut short leaves its rest.
 
-    Handlers are exchanged instead of a mask set: a mask is a thread's own, and the system gives a signal to any thread that
-    lets it in. Python runs handlers in the main thread, so in another one there is nothing to hold back.
+    Handlers are exchanged instead of a mask set: a mask is a thread's own, and the system gives a signal to any thread
+    that lets it in. Python runs handlers in the main thread, so in another one there is nothing to hold back.
     """
     if threading.current_thread() is not threading.main_thread():
         yield

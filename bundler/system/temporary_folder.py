@@ -22,9 +22,9 @@ _MARK = ".written-by-task-bundler"
 def temporary_folder(purpose: str, parent: Path | None = None) -> Iterator[Path]:
     """Yield a new, empty folder that is removed with all its content when the block ends.
 
-    It lies in the system's temporary folder, or hidden in `parent`. `purpose` is a word in small letters for its name. The
-    folder is locked while in use; folders of ours that nobody has locked any more are removed first. Raises BundleError
-    where its disk is full.
+    It lies in the system's temporary folder, or hidden in `parent`. `purpose` is a word in small letters for its name.
+    The folder is locked while in use; folders of ours that nobody has locked any more are removed first. Raises
+    BundleError where its disk is full.
     """
     place = Path(parent or tempfile.gettempdir())
     with out_of_room_explained(place):
@@ -55,7 +55,9 @@ def _made_folder(place: Path, prefix: str) -> Iterator[Path]:
 
 
 def choose_temporary_place() -> None:
-    """Set where temporary files go, in the order of Python's tempfile module, but without the file it tries a place with: a kill leaves it."""
+    """Set where temporary files go, in the order of Python's tempfile module, but without the file it tries a place
+    with: a kill leaves it.
+    """
     places = (*filter(None, map(os.environ.get, ("TMPDIR", "TEMP", "TMP"))), "/tmp", "/var/tmp", "/usr/tmp")
     for place in places:
         if os.path.isdir(place) and os.access(place, os.W_OK | os.X_OK):

@@ -1,7 +1,7 @@
 """Which files of a folder were written by us: the ones that its SHA256SUMS lists, as long as they are unchanged.
 
-`sha256sum --check` reads the list; the first line is a comment to it, and the mark of ours to us. What the list does not
-name, or names with another hash, belongs to somebody else and is never deleted.
+`sha256sum --check` reads the list; the first line is a comment to it, and the mark of ours to us. What the list does
+not name, or names with another hash, belongs to somebody else and is never deleted.
 """
 
 from __future__ import annotations
@@ -63,7 +63,9 @@ def remove_written(folder: Path) -> list[str]:
 
 
 def _names_below(folder: Path) -> list[str]:
-    """Everything below `folder` but the folders with content: files, links, and empty folders with a slash behind; sorted."""
+    """Everything below `folder` but the folders with content: files, links, and empty folders with a slash behind;
+    sorted.
+    """
     names = []
     for place, folders, files in os.walk(folder):
         relative = Path(place).relative_to(folder)

@@ -8,7 +8,9 @@ from bundler.system.file_section import FileSection
 
 
 def model_context(model: FileSection) -> int | None:
-    """The last dimension of `decode`'s mask, which is what engines go by; None where the model has none, or is unreadable."""
+    """The last dimension of `decode`'s mask, which is what engines go by; None where the model has none, or is
+    unreadable.
+    """
     from ai_edge_litert import schema_py_generated as schema
 
     context = None

@@ -1,8 +1,9 @@
-"""Reading a flatbuffer that may have been made to deceive: nothing is followed out of the buffer, and no list is longer than its bytes.
+"""Reading a flatbuffer that may have been made to deceive: nothing is followed out of the buffer, and no list is longer
+than its bytes.
 
-The generated readers of the flatbuffers package check nothing: they follow any offset, and loop over any length. Here every read is
-checked, the same vtable, table or vector is read once, and what one buffer can make us read is bounded by its size.
-The format: https://flatbuffers.dev/internals.
+The generated readers of the flatbuffers package check nothing: they follow any offset, and loop over any length. Here
+every read is checked, the same vtable, table or vector is read once, and what one buffer can make us read is bounded by
+its size. The format: https://flatbuffers.dev/internals.
 """
 
 from __future__ import annotations
@@ -33,7 +34,8 @@ class Flatbuffer:
         self._vtables: dict[int, tuple[int, tuple[int, ...]]] = {}
         self._tables: dict[int, Table] = {}
         self._values: dict[tuple, object] = {}
-        # The elements of a sound buffer take more bytes than there are elements, even if some vectors are stored once and used often.
+        # The elements of a sound buffer take more bytes than there are elements, even if some vectors are stored once
+        # and used often.
         self._elements_left = min(self.size, _MOST_ELEMENTS) + 4096
 
     def root(self) -> Table:
@@ -82,14 +84,18 @@ class Flatbuffer:
         return at + 4, count
 
     def once(self, key: tuple, read):
-        """`read()`, or what it gave the last time for `key`: equal vectors may be stored once and used by many tables."""
+        """`read()`, or what it gave the last time for `key`: equal vectors may be stored once and used by many
+        tables.
+        """
         if key not in self._values:
             self._values[key] = read()
         return self._values[key]
 
 
 class Table:
-    """A table; its fields are named by their slot, the position in the schema. A field that is absent has the default."""
+    """A table; its fields are named by their slot, the position in the schema. A field that is absent has the
+    default.
+    """
 
     __slots__ = ("_buffer", "position", "_slots")
 

@@ -1,4 +1,6 @@
-"""What leads to what in a graph: enough to tell embedding, attention, MLP and head apart in a model of any maker, by its structure."""
+"""What leads to what in a graph: enough to tell embedding, attention, MLP and head apart in a model of any maker, by
+its structure.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +27,9 @@ KINDS = ("embedding", "attention", "mlp", "head", "norm", "other")
 
 
 def constants(model: Model, graph: Graph) -> dict[int, int]:
-    """Tensor -> the tensor with the constant it is, through operators that pass it on (the dequantisation of weights)."""
+    """Tensor -> the tensor with the constant it is, through operators that pass it on (the dequantisation of
+    weights).
+    """
     origin = {index: index for index, tensor in enumerate(graph.tensors) if model.buffers[tensor.buffer].size}
     for operator in graph.operators:
         if operator.name in _PASSING and operator.inputs and operator.outputs and operator.inputs[0] in origin:
@@ -88,7 +92,9 @@ def _weights(graph: Graph, origin: dict[int, int]) -> set[int]:
 
 
 def kinds_of_constants(model: Model, graph: Graph, logits: int | None) -> dict[int, str]:
-    """Tensor with a constant -> one of KINDS, for those of the graph that is the language model's (logits None: a prefill)."""
+    """Tensor with a constant -> one of KINDS, for those of the graph that is the language model's (logits None: a
+    prefill).
+    """
     origin = constants(model, graph)
     fixed = _weights(graph, origin)
     feeds, after_attention = _feeds_attention(graph, fixed), _after_attention(graph, fixed)
@@ -116,7 +122,8 @@ def kinds_of_constants(model: Model, graph: Graph, logits: int | None) -> dict[i
         else:
             kind = "other"
         for index in weights:
-            # A table that is both embedding and head is the embedding; a constant of no use of its own yields to any other.
+            # A table that is both embedding and head is the embedding; a constant of no use of its own yields to any
+            # other.
             if found.get(origin[index], "other") == "other" or kind == "embedding":
                 found[origin[index]] = kind
     return found

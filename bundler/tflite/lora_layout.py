@@ -78,7 +78,9 @@ def read_lora_layout(model: FileSection) -> LoraLayout:
 
 
 def unconsumed_inputs(model: FileSection) -> dict[str, list[str]]:
-    """For every signature, the LoRA inputs from which no way leads to an output: an adapter's tensor there has no effect."""
+    """For every signature, the LoRA inputs from which no way leads to an output: an adapter's tensor there has no
+    effect.
+    """
     from ai_edge_litert import schema_py_generated as schema
 
     found = {}

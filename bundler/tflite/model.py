@@ -1,6 +1,7 @@
 """A TFLite file of any maker, read with every offset checked, as plain dataclasses.
 
-Slots are those of TFLite's schema (tensorflow/lite/schema/schema.fbs, version 3); names of types and operators are its enums'.
+Slots are those of TFLite's schema (tensorflow/lite/schema/schema.fbs, version 3); names of types and operators are its
+enums'.
 """
 
 from __future__ import annotations
@@ -47,7 +48,9 @@ BITS = {
 
 @dataclass(frozen=True)
 class Quantization:
-    """`scales` float32, along `dimension`; or `block` > 0 values share one of the float16 scales in the tensor `scales_tensor`."""
+    """`scales` float32, along `dimension`; or `block` > 0 values share one of the float16 scales in the tensor
+    `scales_tensor`.
+    """
 
     scales: np.ndarray
     dimension: int = 0
@@ -71,7 +74,9 @@ class Tensor:
 
     @property
     def bytes(self) -> int | None:
-        """What its values take; None for types whose buffers say so themselves (strings) and for shapes not known beforehand."""
+        """What its values take; None for types whose buffers say so themselves (strings) and for shapes not known
+        beforehand.
+        """
         if self.type not in BITS or any(size < 0 for size in self.shape):
             return None
         return -(-self.values * BITS[self.type] // 8)
@@ -82,7 +87,8 @@ class Tensor:
 
 @dataclass(frozen=True)
 class Operator:
-    """`name`: the builtin operator's, a composite's own such as odml.rms_norm, or that of a custom one with `custom`. An input of -1
+    """`name`: the builtin operator's, a composite's own such as odml.rms_norm, or that of a custom one with `custom`.
+    An input of -1
     is left out."""
 
     name: str
@@ -93,7 +99,9 @@ class Operator:
 
 @dataclass(frozen=True)
 class OperatorKind:
-    """One kind of operator that the file declares, used or not; `name` as in Operator, but STABLEHLO_COMPOSITE for all composites."""
+    """One kind of operator that the file declares, used or not; `name` as in Operator, but STABLEHLO_COMPOSITE for all
+    composites.
+    """
 
     name: str
     custom: bool
@@ -121,7 +129,9 @@ class Signature:
 
 @dataclass(frozen=True)
 class Buffer:
-    """Where a constant lies: bytes from the start of the TFLite file. `outside`: given as offset and size, after the flatbuffer."""
+    """Where a constant lies: bytes from the start of the TFLite file. `outside`: given as offset and size, after the
+    flatbuffer.
+    """
 
     offset: int
     size: int
@@ -130,8 +140,10 @@ class Buffer:
 
 @dataclass
 class Model:
-    """`damage`: what points to something that is not there, although the rest can be read. `missized`: constants with more or
-    fewer bytes than their shape takes. `inside` and `outside`: every buffer as the flatbuffer's data, and as a place in the file."""
+    """`damage`: what points to something that is not there, although the rest can be read. `missized`: constants with
+    more or
+    fewer bytes than their shape takes. `inside` and `outside`: every buffer as the flatbuffer's data, and as a place in
+    the file."""
 
     description: str
     graphs: tuple[Graph, ...]

@@ -39,12 +39,13 @@ class TFLiteGPT2:
     """One model in LiteRT with one running cache.
 
     It runs in LiteRT's CompiledModel, as in the LLM runtimes, because that leaves the cache where it is: the old
-    interpreter's signature runner copies it into the model and out again for every token, half the time of a small model.
+    interpreter's signature runner copies it into the model and out again for every token, half the time of a small
+    model.
 
     `rank` takes the signatures with `_lora_rR` to their names instead of the plain ones. `adapter` holds the tensors
     for signatures with LoRA inputs, by input name; without it they are zeros. `observe`, if given, is called with
-    (signature name, inputs) before each run; calibration uses it. Models of other makers will do if their inputs go by the
-    usual names; where the mask is made inside the graph, none is given.
+    (signature name, inputs) before each run; calibration uses it. Models of other makers will do if their inputs go by
+    the usual names; where the mask is made inside the graph, none is given.
     """
 
     def __init__(
@@ -109,14 +110,16 @@ class TFLiteGPT2:
         needed = {"tokens", "input_pos", "kv_cache_k_0", "kv_cache_v_0"}
         if missing := sorted(needed - set(inputs)) or sorted({"logits"} - set(outputs)):
             raise BundleError(
-                f"{path}: its signature decode has no {missing[0]} (inputs {sorted(inputs)}, outputs {sorted(outputs)}); "
+                f"{path}: its signature decode has no {missing[0]} (inputs {sorted(inputs)}, outputs "
+                f"{sorted(outputs)}); "
                 "expected the names that MediaPipe and LiteRT-LM go by"
             )
         if unknown := [
             name for name in inputs if name not in needed and not name.startswith(("mask", "kv_cache_", "lora_"))
         ]:
             raise BundleError(
-                f"{path}: its signature decode has an input {unknown[0]}, and nothing is known to give it; expected {sorted(needed)}, "
+                f"{path}: its signature decode has an input {unknown[0]}, and nothing is known to give it; expected "
+                f"{sorted(needed)}, "
                 "mask, kv_cache_… and lora_…"
             )
 
@@ -127,7 +130,8 @@ class TFLiteGPT2:
                 inputs[name].write(np.zeros(self.lora_shapes[name], np.float32) if adapter is None else adapter[name])
 
     def overwrite_cache(self, tokens: Sequence[int]) -> bool:
-        """From now on let a step write the cache it reads, which saves a third of a small model's time; False if that changes anything.
+        """From now on let a step write the cache it reads, which saves a third of a small model's time; False if that
+        changes anything.
 
         Right only for a graph that does not read what it has overwritten. `tokens` are run both ways to see.
         """
@@ -233,7 +237,8 @@ def _compile(path: Path, threads: int):
 
 @functools.cache
 def _environment():
-    """LiteRT's environment, one for the process. With the first buffer that is written LiteRT makes another of its own: here, where it is
+    """LiteRT's environment, one for the process. With the first buffer that is written LiteRT makes another of its own:
+    here, where it is
     not heard."""
     from ai_edge_litert.environment import Environment, EnvironmentOptions
     from ai_edge_litert.tensor_buffer import TensorBuffer

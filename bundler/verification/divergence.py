@@ -1,6 +1,7 @@
 """How far next-token distributions are from a reference's, in the figures of llama.cpp's quantisation tables.
 
-The names and definitions are those of llama.cpp's `perplexity --kl-divergence` (tools/perplexity/README.md there); logarithms are natural.
+The names and definitions are those of llama.cpp's `perplexity --kl-divergence` (tools/perplexity/README.md there);
+logarithms are natural.
 """
 
 from __future__ import annotations
@@ -53,14 +54,18 @@ class Divergence:
     def __str__(self) -> str:
         return (
             f"perplexity {self.perplexity:.3f} ± {self.perplexity_error:.3f} for {self.perplexity_reference:.3f} "
-            f"(Δ {self.perplexity_delta:+.3f} ± {self.perplexity_delta_error:.3f}); mean KL divergence {self.mean_kl:.2g} "
-            f"± {self.mean_kl_error:.1g} nats, 99.9 % {self.kl_999:.2g}; RMS Δp {self.rms_delta_p:.2%} ± {self.rms_delta_p_error:.2%}; "
+            f"(Δ {self.perplexity_delta:+.3f} ± {self.perplexity_delta_error:.3f}); mean KL divergence "
+            f"{self.mean_kl:.2g} "
+            f"± {self.mean_kl_error:.1g} nats, 99.9 % {self.kl_999:.2g}; RMS Δp {self.rms_delta_p:.2%} ± "
+            f"{self.rms_delta_p_error:.2%}; "
             f"same top token {self.same_top:.2%} ± {self.same_top_error:.2%}; over {self.tokens:,} tokens"
         )
 
 
 def compare_rows(expected: np.ndarray, found: np.ndarray, following: Sequence[int] = ()) -> Rows:
-    """Compare logits [n, vocabulary] of the same positions; `following[i]` is the token after position i, as far as known."""
+    """Compare logits [n, vocabulary] of the same positions; `following[i]` is the token after position i, as far as
+    known.
+    """
     p, q = _log_softmax(expected), _log_softmax(found)
     loss_reference, loss, moved = np.full((3, len(p)), np.nan)
     known = np.arange(len(following))
@@ -108,7 +113,9 @@ def divergence(parts: Iterable[Rows]) -> Divergence:
 
 
 def compare_logits(expected: np.ndarray, found: np.ndarray) -> dict:
-    """The figures that need no text: KL divergence, equal top tokens, and the largest logit difference, over rows [n, vocabulary]."""
+    """The figures that need no text: KL divergence, equal top tokens, and the largest logit difference, over rows [n,
+    vocabulary].
+    """
     rows = compare_rows(expected, found)
     return {
         "mean_kl": float(rows.kl.mean()),

@@ -1,4 +1,5 @@
-"""What an engine makes of a bundle: the ids of its tokenizer, its greedy text, also after the longest prompts, and whether start and stop
+"""What an engine makes of a bundle: the ids of its tokenizer, its greedy text, also after the longest prompts, and
+whether start and stop
 tokens do their work."""
 
 from __future__ import annotations
@@ -35,7 +36,8 @@ Complete = Callable[[str, int], str]
 class Expected:
     """What an engine has to make of a bundle.
 
-    `slack`: how far below the reference's best logit a token may be and still pass for greedy; for fp32 a rounding's worth.
+    `slack`: how far below the reference's best logit a token may be and still pass for greedy; for fp32 a rounding's
+    worth.
     `longest`: tokens a completion is asked for, if the context has room for them. `prefill`: the lengths of its chunks.
     """
 
@@ -60,7 +62,9 @@ class Expected:
 
 @dataclass(frozen=True)
 class Completion:
-    """What an engine wrote after a prompt. `ids` spell it as the reference would have, greedily up to `gap`; None if they cannot."""
+    """What an engine wrote after a prompt. `ids` spell it as the reference would have, greedily up to `gap`; None if
+    they cannot.
+    """
 
     prompt: str
     text: str
@@ -122,14 +126,17 @@ def _completion(complete: Complete, expected: Expected, prompt: str, count: int)
 
 
 def edge_gate(name: str, complete: Complete, expected: Expected) -> Gate:
-    """Does the engine write the reference's text after prompts that end where its chunks of prefill do, and at the end of the context?
+    """Does the engine write the reference's text after prompts that end where its chunks of prefill do, and at the end
+    of the context?
 
-    A chunk that would pass the end of the cache is moved back over entries in use; LiteRT-LM refuses such a prompt, MediaPipe does not.
+    A chunk that would pass the end of the cache is moved back over entries in use; LiteRT-LM refuses such a prompt,
+    MediaPipe does not.
     """
     prompts = {length: prompt for length in _edges(expected) if (prompt := _prompt_of(length, expected))}
     uneven = any(whole % length for length, whole in zip(expected.prefill, (*expected.prefill[1:], expected.context)))
     cause = (
-        f"; its prefill lengths ({', '.join(map(str, expected.prefill))}) do not divide each other and the context: build it with such that do"
+        f"; its prefill lengths ({', '.join(map(str, expected.prefill))}) do not divide each other and the context: "
+        "build it with such that do"
         if uneven
         else ""
     )
@@ -165,7 +172,8 @@ def edge_gate(name: str, complete: Complete, expected: Expected) -> Gate:
 
 
 def _edges(expected: Expected) -> list[int]:
-    """Lengths of prompts, start token included: just past the first chunk, around the start of the last one, and the longest that an
+    """Lengths of prompts, start token included: just past the first chunk, around the start of the last one, and the
+    longest that an
     engine takes, which leaves room for a token."""
     longest = max(expected.prefill, default=expected.context)
     last = (expected.context - 2) // longest * longest
@@ -175,7 +183,9 @@ def _edges(expected: Expected) -> list[int]:
 
 
 def _prompt_of(length: int, expected: Expected) -> str | None:
-    """A text of `length` tokens with its start token, or None: a text that is cut anywhere is not always of as many tokens again."""
+    """A text of `length` tokens with its start token, or None: a text that is cut anywhere is not always of as many
+    tokens again.
+    """
     size, tokenizer = length - (expected.start is not None), expected.tokenizer
     ids = tokenizer.encode(verification_text()).repeated(expected.context + EDGE_TRIES).reference
     for begin in range(EDGE_TRIES):
@@ -212,7 +222,8 @@ def text_gate(name: str, written: Sequence[Completion], expected: Expected) -> G
 
 
 def start_gate(name: str, written: Sequence[Completion], expected: Expected) -> Gate:
-    """Does the engine put the start token before a prompt, and once? Shown by texts that are the reference's after one start
+    """Does the engine put the start token before a prompt, and once? Shown by texts that are the reference's after one
+    start
     token, while after none, or two, the reference writes others."""
     if expected.start is None:
         return Gate(name, True, "the bundle has none")
@@ -227,7 +238,8 @@ def start_gate(name: str, written: Sequence[Completion], expected: Expected) -> 
         telling += one.ids is not None and one.text not in others
         wrong += one.ids is None and one.text in others
     found = (
-        f"once before the prompt, by {telling} of {len(written)} texts; after none or two {expected.reference.name} writes others"
+        f"once before the prompt, by {telling} of {len(written)} texts; after none or two {expected.reference.name} "
+        "writes others"
         if telling
         else "no text here tells"
     )
@@ -243,7 +255,8 @@ def stop_gate(
 ) -> Gate:
     """Does the engine stop at a stop token, and leave it out?
 
-    Whether and when a model writes its own is chance. So a copy of the bundle gets one more: a token that it was seen to write.
+    Whether and when a model writes its own is chance. So a copy of the bundle gets one more: a token that it was seen
+    to write.
     """
     decode, pieces = expected.tokenizer.decode, expected.tokenizer.pieces
     for one in written:

@@ -1,4 +1,6 @@
-"""A bundle's logits against PyTorch's: after one prefill chunk, after several, at the last position of the context, along a text."""
+"""A bundle's logits against PyTorch's: after one prefill chunk, after several, at the last position of the context,
+along a text.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,8 @@ MAX_LOGIT_DIFFERENCE = 1e-3
 
 
 def logit_gates(model: TFLiteGPT2, reference: Reference, recipe: str, ids: Ids, start: int | None) -> list[Gate]:
-    """Logits after one prefill chunk, after several, each along `GREEDY_STEPS` decode steps; at the last position; and on a text.
+    """Logits after one prefill chunk, after several, each along `GREEDY_STEPS` decode steps; at the last position; and
+    on a text.
 
     `ids` must be at least a context long. The TFLite model reads the bundle's ids, PyTorch the reference's. Without a
     start token (`start` None) the text begins with its own first token.

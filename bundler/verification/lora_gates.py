@@ -58,7 +58,8 @@ class Variant:
 
 @dataclass(frozen=True)
 class LoraSubject:
-    """`model`: TFLite whose plain signatures take no adapter, as in `task`. `litertlm` is in LiteRT-LM's layout, or None.
+    """`model`: TFLite whose plain signatures take no adapter, as in `task`. `litertlm` is in LiteRT-LM's layout, or
+    None.
 
     `engine_reads_task`: not, if the tokenizer in it needs MediaPipe's byte mapping.
     """
@@ -211,7 +212,9 @@ def _zero_gate(variant: Variant, subject: LoraSubject, ids: Ids) -> Gate:
 
 
 def _acts_gate(variant: Variant, subject: LoraSubject, ids: Ids, folders: Sequence[Path]) -> Gate:
-    """Each adapter changes the logits, and to numbers. In bundles, adapters have been seen that load and change nothing."""
+    """Each adapter changes the logits, and to numbers. In bundles, adapters have been seen that load and change
+    nothing.
+    """
     base = _outputs(variant.open(), subject, ids)
     changed = [_outputs(variant.open(_file(subject.base, folder, variant.rank)), subject, ids) for folder in folders]
     differences = {folder.name: float(np.abs(base - logits).max()) for folder, logits in zip(folders, changed)}

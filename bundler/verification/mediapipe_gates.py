@@ -14,7 +14,8 @@ from bundler.verification.gate import Gate
 from bundler.verification.text import verification_text
 from tokenizer_tools.vocabulary import bytes_to_symbols
 
-# Where tokenizers go wrong: white space of every kind, contractions, digits, code, scripts, and characters of many bytes.
+# Where tokenizers go wrong: white space of every kind, contractions, digits, code, scripts, and characters of many
+# bytes.
 AWKWARD_PROMPTS = (
     "One paragraph ends.\n\nThe next begins",
     "line\nline\n\n\nline",
@@ -71,7 +72,8 @@ AWKWARD_PROMPTS = (
 
 
 def mediapipe_gates(path: Path, expected: Expected) -> list[Gate]:
-    """Open the .task at `path` in MediaPipe's engine: whether it runs on the GPU alone, its token counts, greedy texts, also after
+    """Open the .task at `path` in MediaPipe's engine: whether it runs on the GPU alone, its token counts, greedy texts,
+    also after
     the longest prompts, start and stop tokens.
 
     A file that the engine refuses fails the one gate that is then returned. Raises BundleError when a tool is
@@ -104,7 +106,9 @@ def mediapipe_gates(path: Path, expected: Expected) -> list[Gate]:
 
 
 def _joined(expected: Expected) -> list[str]:
-    """The awkward prompts, several in one: on the software GPU a prompt of one token takes as long as one of hundreds."""
+    """The awkward prompts, several in one: on the software GPU a prompt of one token takes as long as one of
+    hundreds.
+    """
     joined = [AWKWARD_PROMPTS[0]]
     for prompt in (*AWKWARD_PROMPTS[1:], *expected.tokenizer.typed):
         longer = f"{joined[-1]}\n{prompt}"

@@ -11,8 +11,8 @@ from transformers import DynamicCache
 from bundler.checkpoints.checkpoint import Checkpoint
 from bundler.verification.near_greedy import common_prefix
 
-# Steps of one token are short, and every one waits for its slowest thread: on a machine that does other things too, four
-# threads took three times as long as one or two.
+# Steps of one token are short, and every one waits for its slowest thread: on a machine that does other things too,
+# four threads took three times as long as one or two.
 THREADS = 2
 
 

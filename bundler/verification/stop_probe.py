@@ -37,7 +37,8 @@ def _litertlm(path: Path, id_: int, output: Path) -> None:
         [LLM_METADATA_SECTION, HF_TOKENIZER_SECTION, MODEL_SECTION]
     ):
         raise BundleError(
-            f"{path}: sections {', '.join(section.type for section in file.sections)}; expected metadata, a tokenizer.json "
+            f"{path}: sections {', '.join(section.type for section in file.sections)}; expected metadata, a "
+            "tokenizer.json "
             "and a model"
         )
     section, metadata = file.find(MODEL_SECTION), file.llm_metadata()

@@ -36,7 +36,8 @@ class Block:
 def text_blocks(texts: Iterable[Path], tokenizer: BundleTokenizer, start: int | None, context: int) -> Iterator[Block]:
     """Cut files or folders of text into contexts, each of which begins anew, with the start token if there is one.
 
-    A bundle whose tokenizer disagrees with the reference is given the reference's ids: what its tokenizer costs is another gate's figure.
+    A bundle whose tokenizer disagrees with the reference is given the reference's ids: what its tokenizer costs is
+    another gate's figure.
     """
     first = [] if start is None else [start]
     step, read = context - 1 - len(first), 0
@@ -81,7 +82,8 @@ def text_divergence(
                 collect()
         except BrokenProcessPool as error:
             raise BundleError(
-                "a process that compared the text was killed; the usual cause is too little memory; close other programs "
+                "a process that compared the text was killed; the usual cause is too little memory; close other "
+                "programs "
                 "and try again"
             ) from error
     if not parts:

@@ -30,8 +30,8 @@ ENGINES = (LITERTLM, MEDIAPIPE)
 class Subject:
     """What is verified: a TFLite model, the bundles that hold it, and what the engines must take for start and stop.
 
-    `byte_mapped`: the .task's tokenizer needs MediaPipe's byte mapping, which LiteRT-LM ignores: it would read unknown tokens
-    where spaces are.
+    `byte_mapped`: the .task's tokenizer needs MediaPipe's byte mapping, which LiteRT-LM ignores: it would read unknown
+    tokens where spaces are.
     """
 
     model: Path
@@ -54,7 +54,8 @@ def verify(subject: Subject, checkpoint: Checkpoint, stage: Stage = silent) -> l
         model = TFLiteGPT2(subject.model)
         if model.rows < tokenizer.vocabulary:
             raise BundleError(
-                f"{subject.model}: {model.rows} logits; expected one for each of the {tokenizer.vocabulary} tokens of the "
+                f"{subject.model}: {model.rows} logits; expected one for each of the {tokenizer.vocabulary} tokens of "
+                "the "
                 "checkpoint's vocabulary. It was made from another model"
             )
         ids = tokenizer.encode(text)

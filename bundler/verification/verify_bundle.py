@@ -32,7 +32,8 @@ def verify_bundle(
     bar: Bar = silent_bar,
     hub: HubAccess = HubAccess(),
 ) -> list[Gate]:
-    """Hold a .task or .litertlm file against the checkpoint `model`; see verify.verify and verify.verify_text for the gates.
+    """Hold a .task or .litertlm file against the checkpoint `model`; see verify.verify and verify.verify_text for the
+    gates.
 
     `recipe` names the limits to hold it to; None takes what the bundle says or looks like. Raises BundleError
     when the file or the checkpoint cannot be used at all; a gate that fails is in the result.
@@ -46,7 +47,8 @@ def verify_bundle(
         recipe = recipe or bundle.manifest.get("recipe") or recipe_of(tflite)
         if not isinstance(recipe, str) or recipe not in RECIPES:
             raise BundleError(
-                f"{path}: made in the recipe {recipe!r}, which is not known; give --quant with one of {', '.join(RECIPES)}"
+                f"{path}: made in the recipe {recipe!r}, which is not known; give --quant with one of "
+                f"{', '.join(RECIPES)}"
             )
         start = None if bundle.start_token is None else token_id(bundle, bundle.start_token, vocabulary)
         stop = frozenset(token_id(bundle, token, vocabulary) for token in bundle.stop_tokens)
@@ -77,7 +79,9 @@ def bundle_tokenizer(bundle: Bundle, vocabulary: BytePairVocabulary) -> BundleTo
 
 
 def as_read_by(bundle: Bundle, vocabulary: BytePairVocabulary) -> BytePairVocabulary:
-    """The vocabulary with typed special tokens taken for text, if that is what the bundle's own tokenizer does with all of them."""
+    """The vocabulary with typed special tokens taken for text, if that is what the bundle's own tokenizer does with all
+    of them.
+    """
     as_text = replace(vocabulary, parse_special=False)
     tokenizer = BundleTokenizer(reference_tokenizer(as_text), _own_tokenizer(bundle), bundle.alias_of)
     pairs = [tokenizer.encode(token) for token in vocabulary.special_tokens]

@@ -1,4 +1,6 @@
-"""A headless Chromium with WebGPU in software, and the node script that drives it: requests and answers as JSON lines."""
+"""A headless Chromium with WebGPU in software, and the node script that drives it: requests and answers as JSON
+lines.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +26,8 @@ FLAGS = (
     "--enable-unsafe-webgpu",
     "--use-webgpu-adapter=swiftshader",
     "--enable-features=Vulkan,WebGPU",
-    # A browser that talks to nobody but our server, and shows nothing else: it can do without its sandbox, which root cannot have.
+    # A browser that talks to nobody but our server, and shows nothing else: it can do without its sandbox, which root
+    # cannot have.
     "--disable-background-networking",
     "--disable-component-update",
     "--disable-sync",

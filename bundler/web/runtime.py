@@ -1,4 +1,5 @@
-"""The npm packages behind `try` and the MediaPipe engine: MediaPipe's WebAssembly, and the driver of a headless browser.
+"""The npm packages behind `try` and the MediaPipe engine: MediaPipe's WebAssembly, and the driver of a headless
+browser.
 
 They are installed once, from the lock file in bundler/web, into the user's cache folder.
 """
@@ -70,7 +71,8 @@ def install_runtime() -> Path:
             ) from error
         if result.returncode:
             raise BundleError(
-                f"npm ci ended with {result.returncode}; check the network and try again\n{result.stderr.strip()[-1500:]}"
+                f"npm ci ended with {result.returncode}; check the network and try "
+                f"again\n{result.stderr.strip()[-1500:]}"
             )
         try:
             staged.rename(folder)

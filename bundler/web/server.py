@@ -68,7 +68,9 @@ def bundle_url(index: int) -> str:
 
 
 def site(packages: Path, bundles: Sequence[ServedBundle], prompt: str = "") -> Site:
-    """The whole table. `packages` holds node_modules; `prompt` is what the page starts with. Raises BundleError when a file of it is missing."""
+    """The whole table. `packages` holds node_modules; `prompt` is what the page starts with. Raises BundleError when a
+    file of it is missing.
+    """
     engine = packages / "node_modules" / ENGINE_PACKAGE
     files: dict[str, Path | bytes] = {
         f"/{path.name}": path for path in PAGE.iterdir() if path.suffix in (".html", ".css", ".js", ".svg")
@@ -101,7 +103,8 @@ def serve(pages: Site, port: int = 0) -> Iterator[str]:
         server = _Server((LOOPBACK, port), _handler(pages))
     except (OSError, OverflowError) as error:
         raise BundleError(
-            f"port {port} cannot be used ({getattr(error, 'strerror', None) or error}); give another, or 0 for any free one"
+            f"port {port} cannot be used ({getattr(error, 'strerror', None) or error}); give another, or 0 for any "
+            "free one"
         ) from error
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.1}, daemon=True)
     thread.start()

@@ -94,7 +94,8 @@ def test_newer_java_is_found_in_real_classes(platform, tmp_path):
     javac = shutil.which("javac") or pytest.skip("javac is not installed: apt-get install openjdk-17-jdk-headless")
     source = tmp_path / "A.java"
     source.write_text(
-        "class A { boolean a(String s) throws Exception { java.nio.file.Files.delete(null); return s.isBlank() || s.isEmpty(); } }"
+        "class A { boolean a(String s) throws Exception { java.nio.file.Files.delete(null); return s.isBlank() || "
+        "s.isEmpty(); } }"
     )
     subprocess.run([javac, "-d", tmp_path / "out", source], check=True)
     problems = api_problems(references(tmp_path / "out"), platform, 24, {})

@@ -35,7 +35,8 @@ def test_a_test_that_fails_is_noticed(kotlin, tmp_path):
 
     source = tmp_path / "RedTest.kt"
     source.write_text(
-        "import org.junit.Assert.assertTrue\nimport org.junit.Test\n\nclass RedTest {\n    @Test\n    fun red() = assertTrue(1 > 2)\n}\n"
+        "import org.junit.Assert.assertTrue\nimport org.junit.Test\n\nclass RedTest {\n    @Test\n    fun red() = "
+        "assertTrue(1 > 2)\n}\n"
     )
     try:
         compile_kotlin(kotlin, [source], tmp_path / "out", junit_jars())

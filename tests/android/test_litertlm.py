@@ -22,7 +22,9 @@ pytestmark = pytest.mark.timeout(600)
 
 @pytest.fixture(scope="module")
 def import_(kotlin, core_classes, tmp_path_factory):
-    """import_(bundle, *adapters): what the app says of them, after its import into an empty storage; raises CalledProcessError."""
+    """import_(bundle, *adapters): what the app says of them, after its import into an empty storage; raises
+    CalledProcessError.
+    """
     from toolchain import HERE, compile_kotlin, joined, kotlin_files, require
 
     classes = tmp_path_factory.mktemp("litertlm")

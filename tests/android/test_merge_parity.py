@@ -1,4 +1,6 @@
-"""The app's merge against Python's, byte for byte, on the embedded sample in every recipe; and what the merged bundle writes."""
+"""The app's merge against Python's, byte for byte, on the embedded sample in every recipe; and what the merged bundle
+writes.
+"""
 
 import json
 import subprocess

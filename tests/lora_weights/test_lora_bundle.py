@@ -1,4 +1,6 @@
-"""Adapters in bundles: conversion in both layouts, every gate green on a sound build, and each gate red on a broken one."""
+"""Adapters in bundles: conversion in both layouts, every gate green on a sound build, and each gate red on a broken
+one.
+"""
 
 import json
 
@@ -265,7 +267,9 @@ def test_adapters_the_engine_would_ignore_are_refused(built, tmp_path):
 
 
 def test_plain_prefills_that_the_engine_would_pass_over(built, models, tmp_path):
-    """LiteRT-LM runs the last prefill signature of a length: were it one with LoRA inputs, undefined memory would be the adapter."""
+    """LiteRT-LM runs the last prefill signature of a length: were it one with LoRA inputs, undefined memory would be
+    the adapter.
+    """
     from bundler.containers.litertlm import write_litertlm
     from bundler.containers.llm_metadata import LlmMetadata
 

@@ -1,4 +1,6 @@
-"""Merging arithmetic: against a plain loop that follows docs/LORA.md line by line, and on every way of storing weights."""
+"""Merging arithmetic: against a plain loop that follows docs/LORA.md line by line, and on every way of storing
+weights.
+"""
 
 import struct
 

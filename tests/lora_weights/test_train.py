@@ -1,4 +1,6 @@
-"""Training: the adapter learns and the base stays, resuming repeats nothing, and the comparison compares like with like."""
+"""Training: the adapter learns and the base stays, resuming repeats nothing, and the comparison compares like with
+like.
+"""
 
 import json
 
@@ -129,7 +131,8 @@ def test_the_comparison(model, tokenizer, tmp_path):
     assert [result.name for result in results] == ["full fine-tuning", "LoRA, rank 1", "LoRA, rank 4"]
     full, one, four = results
     assert full.trainable_parameters == sum(parameter.numel() for parameter in model.parameters())
-    # A and B of c_attn and c_proj, in two layers; Adam keeps two numbers for each parameter, and a step count per tensor.
+    # A and B of c_attn and c_proj, in two layers; Adam keeps two numbers for each parameter, and a step count per
+    # tensor.
     assert (
         one.trainable_parameters == 2 * (32 + 96 + 32 + 32)
         and four.trainable_parameters == 4 * one.trainable_parameters

@@ -1,4 +1,6 @@
-"""A folder's tokenizer is what transformers makes of it, or is refused by name: folders as transformers 4 and 5 save them, and what people add."""
+"""A folder's tokenizer is what transformers makes of it, or is refused by name: folders as transformers 4 and 5 save
+them, and what people add.
+"""
 
 import itertools
 import json
@@ -32,7 +34,9 @@ def saved(tmp_path_factory):
 
 @pytest.fixture()
 def folder(saved, tmp_path):
-    """Makes a folder of chosen files: dict values are written as JSON, a function edits the saved file, None removes it."""
+    """Makes a folder of chosen files: dict values are written as JSON, a function edits the saved file, None removes
+    it.
+    """
 
     def make(*names, **changes):
         made = tmp_path / "tokenizer"
@@ -223,7 +227,9 @@ def test_what_transformers_5_saves_itself(folder, tmp_path):
 
 @pytest.mark.parametrize("parse_special", [True, False])
 def test_special_tokens_are_parsed_or_stay_text(folder, parse_special):
-    """As transformers does with split_special_tokens, in both models; a token that is not special is cut out either way."""
+    """As transformers does with split_special_tokens, in both models; a token that is not special is cut out either
+    way.
+    """
     path = folder(*FAST, tokenizer=added(token("<|im_start|>", True), token("return ", False)))
     vocabulary, tokenizer = read_vocabulary(path, parse_special), automatic(path)
     reference = reference_tokenizer(vocabulary)

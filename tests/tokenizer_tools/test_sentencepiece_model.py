@@ -163,7 +163,9 @@ def test_the_same_vocabulary_gives_the_same_bytes(models, tmp_path):
 
 
 def test_special_token_is_typed_through_an_alias_and_written_as_text(gpt2, gpt2_model):
-    """Engines look start and stop tokens up by their piece, and a special token that a model writes is shown, as in transformers."""
+    """Engines look start and stop tokens up by their piece, and a special token that a model writes is shown, as in
+    transformers.
+    """
     processor = processor_of(gpt2_model)
     assert processor.piece_to_id("<|endoftext|>") == 50256 and processor.decode([50256, 64]) == "<|endoftext|>a"
     ids = processor.encode("a<|endoftext|>b")

@@ -1,4 +1,6 @@
-"""Hundreds of hostile checkpoints: each is refused in one sentence, in seconds and in little memory, or is sound after all. None runs code."""
+"""Hundreds of hostile checkpoints: each is refused in one sentence, in seconds and in little memory, or is sound after
+all. None runs code.
+"""
 
 import json
 import os

@@ -187,7 +187,8 @@ def test_it_is_said_before_the_hub_is_asked(hub):
     [
         (
             "out/smaple",
-            "out has no smaple. Did you mean out/sample[?] It is not taken for a hub id, because out is here. Give a checkpoint folder",
+            "out has no smaple. Did you mean out/sample[?] It is not taken for a hub id, because out is here. Give a "
+            "checkpoint folder",
         ),
         ("out/other", "out has no other. It is not taken"),
         (

@@ -1,4 +1,6 @@
-"""Names and texts from outside, however odd: shown with escapes in the terminal, in Markdown and in HTML, or refused in a sentence."""
+"""Names and texts from outside, however odd: shown with escapes in the terminal, in Markdown and in HTML, or refused in
+a sentence.
+"""
 
 import json
 import os

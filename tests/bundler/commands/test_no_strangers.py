@@ -84,7 +84,9 @@ def inputs(tiny_checkpoint, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def watched(inputs):
-    """Every command run once: {name: (exit code, attempts to speak to others)}, and the file of the system calls, if strace wrote it."""
+    """Every command run once: {name: (exit code, attempts to speak to others)}, and the file of the system calls, if
+    strace wrote it.
+    """
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]

@@ -44,7 +44,9 @@ FINE_TUNE = ["--steps", "2", "--batch", "1", "--context", "32", "--threads", "1"
 
 @pytest.fixture
 def user(tmp_path, monkeypatch):
-    """A user's folder: a base, an adapter of it, a text, and things that are none of our business. The working folder is inside."""
+    """A user's folder: a base, an adapter of it, a text, and things that are none of our business. The working folder
+    is inside.
+    """
     write_tiny_checkpoint(tmp_path / "proj" / "base")
     write_adapter(tmp_path / "proj" / "adapter")
     (tmp_path / "texts").mkdir()

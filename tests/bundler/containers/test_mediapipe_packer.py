@@ -101,7 +101,8 @@ def test_same_alignment_for_every_size(mediapipe_bundler, tmp_path, tokenizer, s
 def test_same_zip64_records(mediapipe_bundler, tmp_path, monkeypatch, size):
     """MediaPipe's ZIP64 form, at a limit low enough to reach; theirs is 2 GiB, where Python's zipfile turns to ZIP64.
 
-    Within a twentieth below its limit zipfile already widens the local header, in case the size was misjudged: we do not.
+    Within a twentieth below its limit zipfile already widens the local header, in case the size was misjudged: we do
+    not.
     """
     from mediapipe.tasks.python.metadata.metadata_writers import model_asset_bundle_utils
 

@@ -57,7 +57,9 @@ def plain_zip(folder: Path, entries: list[tuple[str, bytes]], method=zipfile.ZIP
 
 
 def aligned_zip(folder: Path, entries: list[tuple[str, bytes]], first_extra=b"") -> Path:
-    """As `task`, with any names and order; `first_extra`: an extra field in the first header, which shifts the data behind it."""
+    """As `task`, with any names and order; `first_extra`: an extra field in the first header, which shifts the data
+    behind it.
+    """
     path = folder / "broken.task"
     with open(path, "wb") as stream:
         records = [task_file._write_entry(stream, name, data, 1 << 40) for name, data in entries]
@@ -86,7 +88,9 @@ def litertlm(
     shift: dict[int, int] | None = None,
     grow: dict[int, int] | None = None,
 ) -> Path:
-    """A .litertlm of these sections; `shift` moves the beginning of a section, `grow` its end, by number, in the header."""
+    """A .litertlm of these sections; `shift` moves the beginning of a section, `grow` its end, by number, in the
+    header.
+    """
     shift, grow = shift or {}, grow or {}
     placed, data, at = [], bytearray(PAGE), PAGE
     for number, (type, pairs, content) in enumerate(sections):

@@ -1,4 +1,6 @@
-"""Ways to break a good bundle's metadata, tokenizer and manifest: finding -> functions of (good files, folder) that give a broken file."""
+"""Ways to break a good bundle's metadata, tokenizer and manifest: finding -> functions of (good files, folder) that
+give a broken file.
+"""
 
 import json
 import zlib

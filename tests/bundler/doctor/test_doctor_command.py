@@ -130,7 +130,8 @@ def test_the_sizes_of_the_weights_add_up(good):
 def test_neither_torch_nor_an_engine_is_loaded(good):
     program = (
         "import sys; from pathlib import Path; from bundler.doctor.examine import examine; examine(Path(sys.argv[1])); "
-        "print([name for name in ('torch', 'litert_lm', 'litert_torch', 'transformers', 'tokenizers') if name in sys.modules])"
+        "print([name for name in ('torch', 'litert_lm', 'litert_torch', 'transformers', 'tokenizers') if name in "
+        "sys.modules])"
     )
     assert (
         subprocess.run([sys.executable, "-c", program, str(good.litertlm)], capture_output=True, text=True).stdout

@@ -1,4 +1,6 @@
-"""Files made to keep a reader busy, to fill its memory, or to make it write: each is refused at once, and nothing is unpacked."""
+"""Files made to keep a reader busy, to fill its memory, or to make it write: each is refused at once, and nothing is
+unpacked.
+"""
 
 import io
 import json
@@ -41,9 +43,11 @@ def within_limits(path):
     """The codes found in a process of its own, which may take two seconds and a gigabyte."""
     # VmHWM is this program's peak; ru_maxrss begins with that of the process it was forked from.
     program = (
-        "import json, re, sys, time; from pathlib import Path; from bundler.doctor.examine import examine; started = time.perf_counter(); "
+        "import json, re, sys, time; from pathlib import Path; from bundler.doctor.examine import examine; started = "
+        "time.perf_counter(); "
         "found = [finding.code for finding in examine(Path(sys.argv[1])).findings]; "
-        "print(json.dumps([found, time.perf_counter() - started, int(re.search(r'VmHWM:\\s*(\\d+)', Path('/proc/self/status').read_text())[1]) / 1024]))"
+        "print(json.dumps([found, time.perf_counter() - started, int(re.search(r'VmHWM:\\s*(\\d+)', "
+        "Path('/proc/self/status').read_text())[1]) / 1024]))"
     )
     done = subprocess.run([sys.executable, "-c", program, str(path)], capture_output=True, text=True, check=True)
     found, seconds, megabytes = json.loads(done.stdout)
@@ -115,7 +119,9 @@ def test_four_thousand_entries_that_are_one(tmp_path):
 
 
 def shared_model(graphs, tensors, operators, inputs):
-    """A TFLite file in which one tensor, one operator and one graph are listed as often as asked for, and the operator's inputs are many."""
+    """A TFLite file in which one tensor, one operator and one graph are listed as often as asked for, and the
+    operator's inputs are many.
+    """
     builder = flatbuffers.Builder(1 << 20)
 
     def repeated(start, item, count):

@@ -1,4 +1,6 @@
-"""Several files and folders: what belongs together has no finding, what does not has one; and the hashes in SHA256SUMS."""
+"""Several files and folders: what belongs together has no finding, what does not has one; and the hashes in
+SHA256SUMS.
+"""
 
 import hashlib
 import os

@@ -1,4 +1,6 @@
-"""What the catalogue says of LiteRT-LM, held against LiteRT-LM with the planted defects: its words, its silence, its end."""
+"""What the catalogue says of LiteRT-LM, held against LiteRT-LM with the planted defects: its words, its silence, its
+end.
+"""
 
 import re
 import subprocess
@@ -23,7 +25,9 @@ PROMPTS = {"piece-ids-beyond-embedding": "piece 2", "prefill-past-cache": "def f
 
 
 def run(good, folder, broken, prompt):
-    """(exit code, everything it printed) of a session with the broken file, or with a good bundle and the broken adapter."""
+    """(exit code, everything it printed) of a session with the broken file, or with a good bundle and the broken
+    adapter.
+    """
     if broken.suffix == ".model":
         entries = good.entries()
         del entries["MANIFEST"]

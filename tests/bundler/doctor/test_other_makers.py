@@ -151,7 +151,8 @@ def test_mediapipes_bundle_around_our_model_and_tokenizer(good, tmp_path):
 
 @pytest.mark.parametrize("limit", [100, 1 << 31])
 def test_the_zip64_form_of_pythons_zipfile(good, tmp_path, monkeypatch, limit):
-    """So MediaPipe's bundler writes models of 2 to 4 GiB: with a ZIP64 record though all numbers fit 32 bits. Here the limit is lower, or the form
+    """So MediaPipe's bundler writes models of 2 to 4 GiB: with a ZIP64 record though all numbers fit 32 bits. Here the
+    limit is lower, or the form
     is asked for."""
     monkeypatch.setattr(zipfile, "ZIP64_LIMIT", limit)
     path = tmp_path / "theirs.task"

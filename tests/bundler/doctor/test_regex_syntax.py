@@ -1,4 +1,6 @@
-"""The check of regular expressions, held against LiteRT-LM: what it refuses ends the engine, and what known tokenizers use passes."""
+"""The check of regular expressions, held against LiteRT-LM: what it refuses ends the engine, and what known tokenizers
+use passes.
+"""
 
 import json
 import subprocess

@@ -66,7 +66,8 @@ def test_as_the_generated_reader(good, name):
     ],
 )
 def test_from_which_prompt_on_a_chunk_runs_past_the_cache(context, lengths, in_mediapipe, in_litertlm):
-    """Contexts of 96 were measured in LiteRT-LM 0.18.1, which refuses prompts from that length on; (36,) in 100 in MediaPipe web 0.10.29, which
+    """Contexts of 96 were measured in LiteRT-LM 0.18.1, which refuses prompts from that length on; (36,) in 100 in
+    MediaPipe web 0.10.29, which
     writes other text."""
     assert (overrun(context, lengths), overrun(context, lengths, fills=True)) == (in_mediapipe, in_litertlm)
 

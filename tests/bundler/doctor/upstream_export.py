@@ -1,7 +1,8 @@
-"""Exports a tiny Llama with litert-torch's own converter and packs it with its own packer; run as a program: FOLDER, tokenizer.json.
+"""Exports a tiny Llama with litert-torch's own converter and packs it with its own packer; run as a program: FOLDER,
+tokenizer.json.
 
-Writes default_f32_ekv64.tflite as the converter does by itself, mask_f32_ekv64.tflite with the mask as an input and the transposed cache,
-and a .litertlm of each.
+Writes default_f32_ekv64.tflite as the converter does by itself, mask_f32_ekv64.tflite with the mask as an input and the
+transposed cache, and a .litertlm of each.
 """
 
 import importlib.machinery
@@ -11,7 +12,8 @@ from pathlib import Path
 
 from ai_edge_litert import schema_py_generated
 
-# litert-torch's LoRA module imports TFLite's schema from tensorflow, which it does not install; LiteRT has the same schema.
+# litert-torch's LoRA module imports TFLite's schema from tensorflow, which it does not install; LiteRT has the same
+# schema.
 for name in ("tensorflow", "tensorflow.lite", "tensorflow.lite.python"):
     sys.modules[name] = types.ModuleType(name)
     sys.modules[name].__spec__ = importlib.machinery.ModuleSpec(name, None)

@@ -1,4 +1,6 @@
-"""A long session on a model that takes adapters: the engine keeps every adapter that a session is begun with, so few are begun."""
+"""A long session on a model that takes adapters: the engine keeps every adapter that a session is begun with, so few
+are begun.
+"""
 
 import os
 from dataclasses import replace
@@ -85,7 +87,9 @@ def test_a_seed_draws_the_same_text_each_time_and_without_one_the_texts_differ(e
 
 
 def test_a_prompt_that_fills_the_context_is_read_after_any_other(engine, folder, fresh):
-    """Read again from where two prompts part, its last chunk would pass the end of the cache, and the engine refuses it."""
+    """Read again from where two prompts part, its last chunk would pass the end of the cache, and the engine refuses
+    it.
+    """
     adapter = folder / "0.tflite"
     context = 96
     words = "The lighthouse keeper wrote to the " * context

@@ -1,4 +1,6 @@
-"""MediaPipe's own engine writes what PyTorch writes, counts what the reference tokenizer counts, and says what it will not have."""
+"""MediaPipe's own engine writes what PyTorch writes, counts what the reference tokenizer counts, and says what it will
+not have.
+"""
 
 import json
 import os
@@ -101,7 +103,9 @@ def test_it_counts_as_the_reference_does(engine, eight_bit):
 
 
 def test_it_writes_what_pytorch_writes(engine, eight_bit):
-    """With random weights every id of a prompt counts: one that is wrong, or one start token more, and all after it differs."""
+    """With random weights every id of a prompt counts: one that is wrong, or one start token more, and all after it
+    differs.
+    """
     assert len(AWKWARD_PROMPTS) >= 40
     for prompt in AWKWARD_PROMPTS:
         assert engine.complete(prompt, 4) == eight_bit[0].greedy(prompt, 4), prompt
@@ -120,7 +124,8 @@ def test_what_it_will_not_read_it_says_in_a_sentence(engine, eight_bit):
     long = "word " * 120
     with pytest.raises(
         BundleError,
-        match=f"The prompt is {len(eight_bit[0].ids(long))} tokens long with its start token; the context has room for 96",
+        match=f"The prompt is {len(eight_bit[0].ids(long))} tokens long with its start token; the context has room for "
+        "96",
     ):
         engine.complete(long)
     with pytest.raises(BundleError, match="NUL"):
@@ -145,7 +150,9 @@ def test_a_stop_token_stops_it(eight_bit, tmp_path):
 
 
 def test_a_special_token_is_shown_or_stops(tmp_path):
-    """The pieces of special tokens are of type UNUSED, which the engine still finds by name, and shows where it does not stop."""
+    """The pieces of special tokens are of type UNUSED, which the engine still finds by name, and shows where it does
+    not stop.
+    """
     folder = write_eight_bit_checkpoint(tmp_path / "checkpoint", loud=(50256, 11, 262, 318, 290))
     original, path = Original(folder), write_eight_bit_task(folder, tmp_path / "shown.task")
     prompt = next(prompt for prompt in AWKWARD_PROMPTS if 0 < original.greedy(prompt, 24, stop=0).find(END))
@@ -204,7 +211,9 @@ def test_the_gates_fail(tiny_bundle, tiny_checkpoint, tmp_path):
 
 
 def test_chunks_that_pass_the_end_of_the_cache_fail_a_gate(eight_bit, tmp_path):
-    """The engine opens a file whose prefill length of 32 does not divide its context of 80, and writes another text after long prompts."""
+    """The engine opens a file whose prefill length of 32 does not divide its context of 80, and writes another text
+    after long prompts.
+    """
     path = write_eight_bit_task(eight_bit[1].parent / "checkpoint", tmp_path / "uneven.task", context=80)
     gates = gates_of(path, eight_bit[1].parent / "checkpoint", eight_bit[0].reference, prefill=(32,))
     assert [name for name, gate in gates.items() if not gate.passed] == ["to the last position"]
@@ -261,7 +270,8 @@ def test_operations_on_the_cpu_are_counted(eight_bit):
 def test_where_the_operations_run_is_read_from_the_log():
     assert read_placement([]).on_gpu == 0 and not read_placement([]).all_on_gpu
     lines = [
-        "ERROR: Following operations are not supported by GPU delegate:\nGATHER_ND: Unsupported\n3 operations will run on the GPU, "
+        "ERROR: Following operations are not supported by GPU delegate:\nGATHER_ND: Unsupported\n3 operations will run "
+        "on the GPU, "
         "and the remaining 1 operations will run on the CPU.",
         "I delegate_kernel.cc:313] Total 9 external tensors are used for delegate inputs",
     ]
@@ -321,7 +331,9 @@ def sample(tmp_path_factory):
 
 @torch.no_grad()
 def round_as_int8(model):
-    """Each output channel of transformers' GPT-2 in 255 steps from -max to max, which is what the recipe int8 stores."""
+    """Each output channel of transformers' GPT-2 in 255 steps from -max to max, which is what the recipe int8
+    stores.
+    """
     for module in model.modules():
         if isinstance(module, (Conv1D, torch.nn.Embedding)):
             scale = module.weight.abs().amax(0 if isinstance(module, Conv1D) else 1, keepdim=True) / 127
@@ -329,7 +341,9 @@ def round_as_int8(model):
 
 
 def test_the_sample_writes_what_pytorch_writes(sample):
-    """64 tokens, greedily. The engine computes in float32 with int8 weights, so with those weights PyTorch must write the same."""
+    """64 tokens, greedily. The engine computes in float32 with int8 weights, so with those weights PyTorch must write
+    the same.
+    """
     original = Original(ROOT / "gpt2_training" / "sample")
     round_as_int8(original.reference.model)
     prompts = ("def read(self, path):\n    ", 'class Ledger:\n    """')
@@ -402,7 +416,9 @@ def test_a_missing_tool_is_named(monkeypatch, tmp_path, tools, sentence):
 
 
 def test_the_page(packages, eight_bit):
-    """The prompt typed, counted and continued, the filter, the stop key, an error as a sentence; and nothing asked of the outside."""
+    """The prompt typed, counted and continued, the filter, the stop key, an error as a sentence; and nothing asked of
+    the outside.
+    """
     original, path = eight_bit
     bundles = [ServedBundle(path, "one", 96), ServedBundle(path, "two", 96)]
     with serve(site(packages, bundles)) as address:

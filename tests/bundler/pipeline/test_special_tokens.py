@@ -1,4 +1,6 @@
-"""Start, stop and added tokens of a build: every one that the checkpoint names is there, said, or refused; both containers follow transformers."""
+"""Start, stop and added tokens of a build: every one that the checkpoint names is there, said, or refused; both
+containers follow transformers.
+"""
 
 import json
 
@@ -19,7 +21,9 @@ START, WORD, STOP = range(VOCABULARY, VOCABULARY + 3)
 
 @pytest.fixture(scope="module")
 def chat(tmp_path_factory):
-    """A chat-tuned GPT-2 as transformers 4's slow tokenizer saves it, with padding rows; it likes to write <|endoftext|> and "word"."""
+    """A chat-tuned GPT-2 as transformers 4's slow tokenizer saves it, with padding rows; it likes to write
+    <|endoftext|> and "word".
+    """
     folder = write_tiny_checkpoint(
         tmp_path_factory.mktemp("chat") / "chat", vocab_size=408, bos_token_id=END, eos_token_id=STOP
     )

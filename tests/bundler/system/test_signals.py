@@ -1,4 +1,6 @@
-"""Ctrl-C at every change of the file system: what was begun is finished or removed, whichever thread the system gives the signal to."""
+"""Ctrl-C at every change of the file system: what was begun is finished or removed, whichever thread the system gives
+the signal to.
+"""
 
 import os
 import signal
@@ -34,7 +36,9 @@ def use_temporary_folder(place):
 
 @pytest.fixture(scope="module")
 def interrupting():
-    """Call the function with (work, folder, n) to do `work` and get SIGINT just before the n-th change below `folder`; whether it came."""
+    """Call the function with (work, folder, n) to do `work` and get SIGINT just before the n-th change below `folder`;
+    whether it came.
+    """
     armed, ended = {}, threading.Event()
 
     def hook(event, arguments):

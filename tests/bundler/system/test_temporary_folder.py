@@ -74,7 +74,9 @@ def test_what_a_living_process_uses_stays(tmp_path, worker):
     ],
 )
 def test_what_only_looks_like_ours_stays(tmp_path, name):
-    """A folder of such a name, with a user's file and without our mark; for a file, one whose name is not exactly ours, or a folder."""
+    """A folder of such a name, with a user's file and without our mark; for a file, one whose name is not exactly ours,
+    or a folder.
+    """
     (tmp_path / name).mkdir()
     (tmp_path / name / "thesis").write_text("mine")
     use(tmp_path)

@@ -268,6 +268,9 @@ def test_a_browser_that_leaves_is_no_traceback(growing, capfd):
     ],
 )
 def test_the_page_says_what_became_of_its_bundle(raw, expected):
-    script = f"import {{ explain }} from {json.dumps((PAGE / 'explain.js').as_uri())}; console.log(explain({json.dumps(raw)}, []));"
+    script = (
+        f"import {{ explain }} from {json.dumps((PAGE / 'explain.js').as_uri())}; "
+        f"console.log(explain({json.dumps(raw)}, []));"
+    )
     done = subprocess.run(["node", "--input-type=module", "-e", script], capture_output=True, text=True, timeout=60)
     assert expected in done.stdout, done.stderr

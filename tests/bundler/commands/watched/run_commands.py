@@ -1,6 +1,8 @@
-"""Run command lines in one process, one after the other; a program: a JSON file of [[argument, …], …], and one to write.
+"""Run command lines in one process, one after the other; a program: a JSON file of [[argument, …], …], and one to
+write.
 
-It gets, for each, the exit code and what watched/sitecustomize.py wrote down. A command that serves a page is interrupted once it does.
+It gets, for each, the exit code and what watched/sitecustomize.py wrote down. A command that serves a page is
+interrupted once it does.
 """
 
 import json
