@@ -11,6 +11,11 @@ from tokenizer_tools.printable import markdown, printable
 def adapter_card(name: str, record: dict, licence: str | None) -> str:
     """The card, with the header that model hubs and `lora export` read. `record` is the training's, see train.py."""
     config, base = record["config"], markdown(record["base"])
+    targets = ", ".join(map(markdown, config["targets"]))
+    before, after = (
+        f"{record[key]:.2f} ± {record[f'{key}_standard_error']:.2f}"
+        for key in ("held_out_perplexity_before", "held_out_perplexity")
+    )
     return f"""---
 base_model: {_yaml(record["base"])}
 library_name: peft
@@ -19,14 +24,14 @@ library_name: peft
 
 # {markdown(name)}
 
-A LoRA adapter of rank {config["rank"]} for {base}: {record["trainable_parameters"]:,} parameters beside {", ".join(map(markdown, config["targets"]))}.
+A LoRA adapter of rank {config["rank"]} for {base}: {record["trainable_parameters"]:,} parameters beside {targets}.
 
 | | |
 |---|---|
 | text | {markdown(record["text"])} |
 | training | {config["steps"]} steps of {config["batch"]} × {config["context"]} tokens, seed {config["seed"]} |
-| held-out perplexity without it | {record["held_out_perplexity_before"]:.2f} ± {record["held_out_perplexity_before_standard_error"]:.2f} |
-| held-out perplexity with it | {record["held_out_perplexity"]:.2f} ± {record["held_out_perplexity_standard_error"]:.2f} |
+| held-out perplexity without it | {before} |
+| held-out perplexity with it | {after} |
 
     {printable(record["command"])}
 """

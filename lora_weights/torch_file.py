@@ -25,8 +25,10 @@ _PICKLES_BEFORE_ZIP = 5  # magic number, protocol, system, the object, its stora
 # What tensors and plain values are made of. torch's own list has more, some of which allocate whatever they are told
 # to.
 _HARMLESS = re.compile(
-    r"collections OrderedDict|torch\._utils _rebuild_(tensor|tensor_v2|parameter|parameter_with_state|sparse_tensor|qtensor)|"
-    r"torch\.nn\.parameter Parameter|torch \w+Storage|torch\.storage (Untyped|Typed)Storage|_codecs encode|(__builtin__|builtins) (set|complex)|"
+    r"collections OrderedDict|"
+    r"torch\._utils _rebuild_(tensor|tensor_v2|parameter|parameter_with_state|sparse_tensor|qtensor)|"
+    r"torch\.nn\.parameter Parameter|torch \w+Storage|torch\.storage (Untyped|Typed)Storage|"
+    r"_codecs encode|(__builtin__|builtins) (set|complex)|"
     r"torch\.serialization _get_layout|torch (Size|device|bool|per_\w+|(b?float|u?int|complex|quint|qint)\w+)"
 )
 

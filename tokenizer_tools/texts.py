@@ -82,7 +82,8 @@ def cut_document(document: str) -> Iterator[tuple[str, str]]:
 BUILT_IN = (
     "It's a test; they've said 'tis, don't, I'd, we'll, 'quoted' and \"double's\". ('some') (''s) rock 'n' roll's.\n\n"
     "  Indented  text\twith\ttabs,   runs   of spaces \n \n\n\nand blank lines.\r\n\r\nWindows line ends.\r\n",
-    "def f(x):\n    if x == 'self':\n\n\n        return {'a': [1, 2.50], \"b\": x[1:-1]}  # it's\n\n\tclass A: pass\n    ",
+    "def f(x):\n    if x == 'self':\n\n\n        return {'a': [1, 2.50], \"b\": x[1:-1]}  # it's\n\n"
+    "\tclass A: pass\n    ",
     "Der Fuß – „größer“ als Ärger. Voilà : « déjà vu » ! ¿Qué pasó, señor? Não é ação. Žluťoučký kůň. Zażółć gęślą "
     "jaźń.",
     "Съешь же ещё этих мягких французских булок. Ξεσκεπάζω την ψυχοφθόρα. שלום עולם, זה מבחן. مرحبا بالعالم؛ نص ١٢٣.",

@@ -12,10 +12,12 @@ from pathlib import Path
 DECLARATIONS = Path(__file__).resolve().parent / "stubs" / "android.txt"
 
 _HEADER = re.compile(
-    r"(?P<kind>(?:abstract )?class|interface) (?P<name>[\w.]+)(?: extends (?P<extends>[^{]+?))?(?: implements (?P<implements>.+))?$"
+    r"(?P<kind>(?:abstract )?class|interface) (?P<name>[\w.]+)"
+    r"(?: extends (?P<extends>[^{]+?))?(?: implements (?P<implements>.+))?$"
 )
 _METHOD = re.compile(
-    r"(?P<modifiers>(?:@Deprecated |static |abstract |final )*)(?P<generic><[^(]+?> )?(?:(?P<type>[\w.<>?\[\], ]+?) )?(?P<name>\w+)"
+    r"(?P<modifiers>(?:@Deprecated |static |abstract |final )*)(?P<generic><[^(]+?> )?"
+    r"(?:(?P<type>[\w.<>?\[\], ]+?) )?(?P<name>\w+)"
     r"\((?P<arguments>.*)\)(?: throws (?P<throws>.+))?$"
 )
 _FIELD = re.compile(r"(?P<modifiers>(?:static |final )*)(?P<type>[\w.\[\]]+) (?P<name>\w+)(?: = (?P<value>.+))?$")

@@ -65,10 +65,10 @@ def _cell(text: str) -> str:
 
 _PAGE = """# What the doctor finds
 
-`task-bundler doctor FILE` reads a `.task`, `.litertlm`, `.tflite`, adapter file or SentencePiece model of any maker, told apart by its
-content, and says what is in it and what an engine or a phone would say of it. It runs nothing from the file, unpacks nothing to
-the disk and needs neither PyTorch nor an engine. The report is on stdout. Exit code 3 if there is an error among the findings, 0 if not;
-`--json` gives one object, and a list for several files or a folder.
+`task-bundler doctor FILE` reads a `.task`, `.litertlm`, `.tflite`, adapter file or SentencePiece model of any maker,
+told apart by its content, and says what is in it and what an engine or a phone would say of it. It runs nothing from
+the file, unpacks nothing to the disk and needs neither PyTorch nor an engine. The report is on stdout. Exit code 3 if
+there is an error among the findings, 0 if not; `--json` gives one object, and a list for several files or a folder.
 
 ```sh
 task-bundler doctor out/sample/sample.task
@@ -76,21 +76,24 @@ task-bundler doctor out/sample                               # the files of a fo
 task-bundler doctor mine.litertlm a.tflite tokenizer.model   # whether they belong together, too
 ```
 
-Where a SHA256SUMS beside a file, or one folder up, lists it, its hash is compared; lines that begin with `#` are comments there.
+Where a SHA256SUMS beside a file, or one folder up, lists it, its hash is compared; lines that begin with `#` are
+comments there.
 
-* **error** ({error}): an engine that the file is for fails on it or writes wrong text, or the file is damaged or made to deceive.
+* **error** ({error}): an engine that the file is for fails on it or writes wrong text, or the file is damaged or made
+  to deceive.
 * **warning** ({warning}): one engine, device or kind of prompt is hit; the rest works.
 * **note** ({note}): works, and is worth knowing.
 
-A bundle, adapter or tokenizer that `task-bundler build` wrote has no finding (`--tokenizer-mode F` has `byte-mapping-ignored`), and a build
-whose files have an error fails. The codes are stable: scripts and the Android app use them.
-"What the engine says" quotes what was measured with the version named, or what its open source says where that is named; "not
-run" means that nobody has looked.
+A bundle, adapter or tokenizer that `task-bundler build` wrote has no finding (`--tokenizer-mode F` has
+`byte-mapping-ignored`), and a build whose files have an error fails. The codes are stable: scripts and the Android
+app use them. "What the engine says" quotes what was measured with the version named, or what its open source says
+where that is named; "not run" means that nobody has looked.
 
 | code | severity | files | engines | meaning | what the engine says | mend |
 |---|---|---|---|---|---|---|
 {rows}
-Files may be hostile: `python benchmarks/doctor_fuzz.py out/sample` damages them thousands of times over and reports crashes, time and memory.
+Files may be hostile: `python benchmarks/doctor_fuzz.py out/sample` damages them thousands of times over and reports
+crashes, time and memory.
 
 This page is `python -m bundler.doctor.catalogue > docs/FINDINGS.md`; the texts are in `bundler/doctor/findings.toml`.
 """

@@ -23,9 +23,10 @@ _MODELS = ("BPE", "Unigram", "WordPiece", "WordLevel")
 # What the library knows (tokenizers 0.23.3), and refuses everything else: fields of the file, types of its components,
 # flags.
 _COMPONENTS = {
-    "normalizer": "BertNormalizer ByteLevel Lowercase NFC NFD NFKC NFKD Nmt Precompiled Prepend Replace Sequence Strip StripAccents",
-    "pre_tokenizer": "BertPreTokenizer ByteLevel CharDelimiterSplit Digits FixedLength Metaspace Punctuation Sequence Split UnicodeScripts Whitespace "
-    "WhitespaceSplit",
+    "normalizer": "BertNormalizer ByteLevel Lowercase NFC NFD NFKC NFKD Nmt Precompiled Prepend Replace Sequence Strip "
+    "StripAccents",
+    "pre_tokenizer": "BertPreTokenizer ByteLevel CharDelimiterSplit Digits FixedLength Metaspace Punctuation Sequence "
+    "Split UnicodeScripts Whitespace WhitespaceSplit",
     "post_processor": "BertProcessing ByteLevel RobertaProcessing Sequence TemplateProcessing",
     "decoder": "BPEDecoder ByteFallback ByteLevel CTC Fuse Metaspace Replace Sequence Strip WordPiece",
 }

@@ -112,13 +112,15 @@ def _model_card(name: str, manifest: dict) -> str:
     source, architecture = manifest["source"], manifest["architecture"]
     revision = f" at revision {markdown(source['revision'])}" if source["revision"] else ""
     name = markdown(name)
+    made_from = f"{markdown(source['name'])}{revision}"
+    typed = "these tokens, as in transformers" if manifest["tokenizer"]["parse_special"] else "text"
     checks = "\n".join(
         f"| {markdown(gate['name'])} | {'passed' if gate['passed'] else 'FAILED'} | {markdown(gate['found'])} |"
         for gate in manifest["verification"]
     )
     return f"""# {name}
 
-A GPT-2 of {architecture["layers"]} layers, width {architecture["width"]}, for on-device use, made from {markdown(source["name"])}{revision}.
+A GPT-2 of {architecture["layers"]} layers, width {architecture["width"]}, for on-device use, made from {made_from}.
 
 | | |
 |---|---|
@@ -126,7 +128,7 @@ A GPT-2 of {architecture["layers"]} layers, width {architecture["width"]}, for o
 | context | {manifest["context"]} tokens, prefill in chunks of {" or ".join(map(str, manifest["prefill"]))} |
 | start token | {markdown(manifest["start_token"])} |
 | stop tokens | {", ".join(map(markdown, manifest["stop_tokens"]))} |
-| special tokens in a prompt | {"these tokens, as in transformers" if manifest["tokenizer"]["parse_special"] else "text"} |
+| special tokens in a prompt | {typed} |
 | tokenizer | {manifest["tokenizer"]["vocabulary"]} tokens, {len(manifest["tokenizer"]["alias_of"])} alias rows |
 | {name}.task | {manifest["bytes"]["task"]:,} bytes, for MediaPipe's LLM Inference API |
 | {name}.litertlm | {manifest["bytes"]["litertlm"]:,} bytes, for LiteRT-LM |

@@ -205,7 +205,8 @@ def text_gate(name: str, written: Sequence[Completion], expected: Expected) -> G
     if near:
         found += f"; {len(near)} near-greedy, at most {max(near):.1e} below its best logit"
     if failed:
-        found += f"; after {failed[0].prompt!r} it wrote {failed[0].text!r}, {expected.reference.name} {failed[0].expected!r}"
+        first = failed[0]
+        found += f"; after {first.prompt!r} it wrote {first.text!r}, {expected.reference.name} {first.expected!r}"
     return Gate(
         name,
         not failed,

@@ -30,7 +30,10 @@ def command(arguments, shell="", data=b"", **environment):
     )
 
 
-STAGE = r"from bundler.commands.console import *; prepare_streams(); exec('''with Terminal().stage('a \u201cb\u201d \u2192 [red]\u2026'): pass''')"
+STAGE = (
+    r"from bundler.commands.console import *; prepare_streams(); "
+    r"exec('''with Terminal().stage('a \u201cb\u201d \u2192 [red]\u2026'): pass''')"
+)
 
 
 @pytest.mark.parametrize(

@@ -14,11 +14,15 @@ from bundler.doctor.regex_syntax import refusal
 # Of GPT-2, GPT-4 and Llama 3, o200k, DeepSeek, and pieces of others.
 SOUND = [
     r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+",
-    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+",
-    r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+(?i:'s|'t)?|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n/]*",
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|"
+    r"\s+(?!\S)|\s+",
+    r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+(?i:'s|'t)?|\p{N}{1,3}|"
+    r" ?[^\s\p{L}\p{N}]+[\r\n/]*",
     r"""[!"#$%&'()*+,\-./:;<=>?@\[\\\]^_`{|}~][A-Za-z]+|[^\r\n\p{L}\p{P}\p{S}]?[\p{L}\p{M}]+|[一-龥぀-ゟ゠-ヿ]+""",
-    r"(?<=\d)(?=(?:\d{3})+(?!\d))|(?<!a|bc)d| {2,}|a++|b*?+|[^\S\r\n]+|[]a]|[a-z&&[^b]]|[a[b]]|[a-z-9]|{2}|a{,2}|a{2,1}|]|}|(a)\1|(?<n>a)\k<n>",
-    r"(?>a)|(?P<n>b)(?=c)|\x41\x{1F600}\u0041\U0001F600|\h\R\N\O|\p{Script=Greek}\p{Han}\p{^L}\P{L}\pN|(?i)a|(?is-m:b)|(?x) a # comment (",
+    r"(?<=\d)(?=(?:\d{3})+(?!\d))|(?<!a|bc)d| {2,}|a++|b*?+|[^\S\r\n]+|[]a]|[a-z&&[^b]]|[a[b]]|[a-z-9]|{2}|"
+    r"a{,2}|a{2,1}|]|}|(a)\1|(?<n>a)\k<n>",
+    r"(?>a)|(?P<n>b)(?=c)|\x41\x{1F600}\u0041\U0001F600|\h\R\N\O|\p{Script=Greek}\p{Han}\p{^L}\P{L}\pN|(?i)a|"
+    r"(?is-m:b)|(?x) a # comment (",
 ]
 REFUSED = [
     r"(",
@@ -63,7 +67,8 @@ import json, os, sys, tempfile, litert_lm
 codes = []
 for path in sys.argv[1:]:
     if not (child := os.fork()):
-        with tempfile.TemporaryDirectory() as cache, litert_lm.Engine(path, backend=litert_lm.Backend.CPU(thread_count=1), cache_dir=cache) as engine:
+        cpu = litert_lm.Backend.CPU(thread_count=1)
+        with tempfile.TemporaryDirectory() as cache, litert_lm.Engine(path, backend=cpu, cache_dir=cache) as engine:
             engine.tokenize("def f(x): 12")
         os._exit(0)
     codes.append(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))

@@ -25,7 +25,8 @@ def bundles(*ranks, litertlm):
 def test_a_rank_that_the_task_alone_takes_is_advised():
     with pytest.raises(
         OptionError,
-        match=r"rank 64, more than 16, .*built for rank 16, 64; give --rank 64, for the .task alone: the .litertlm takes rank 16$",
+        match=r"rank 64, more than 16, .*built for rank 16, 64; give --rank 64, "
+        r"for the .task alone: the .litertlm takes rank 16$",
     ):
         choose_rank(adapter(64), bundles(16, 64, litertlm=16), None)
     with pytest.raises(OptionError, match=r"give --rank 32$"):

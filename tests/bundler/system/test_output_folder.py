@@ -219,7 +219,8 @@ with output_folder.staged_folder(Path(sys.argv[1]), force=True) as folder:
 
     def count(event, arguments):
         global left
-        if event in ("os.rename", "os.remove", "os.rmdir", "ctypes.call_function") or (event == "open" and "SHA256SUMS" in str(arguments[0])):
+        removes = event in ("os.rename", "os.remove", "os.rmdir", "ctypes.call_function")
+        if removes or (event == "open" and "SHA256SUMS" in str(arguments[0])):
             left -= 1
             if left < 0:
                 os.kill(os.getpid(), 9)
