@@ -48,9 +48,14 @@ def command(terminal: Terminal, file: Path, other: Path | None, prompt: str, por
         if not no_browser:
             webbrowser.open(address)
         try:
-            threading.Event().wait()
+            # In steps: a signal that the system gave to another thread is seen when this one wakes.
+            while not threading.Event().wait(_WAKES):
+                pass
         except KeyboardInterrupt:
             terminal.say("closed")
+
+
+_WAKES = 0.5  # seconds
 
 
 def _names(files: list[Path]) -> list[str]:
