@@ -16,7 +16,7 @@ LOCKED := $(PIP) --only-binary :all: --require-hashes
 comma := ,
 
 .DEFAULT_GOAL := help
-.PHONY: help setup bundle lora run try doctor verify test lock app-check app-install clean
+.PHONY: help setup bundle lora run try doctor verify test lint lock app-check app-install clean
 
 help:
 	@echo "make setup     install everything into .venv (every other target does it by itself the first time)"
@@ -28,6 +28,7 @@ help:
 	@echo "make doctor    what is in the bundle, and what an engine would say of it: FILE=any .task, .litertlm, .tflite or tokenizer.model"
 	@echo "make verify    check a finished bundle again: its files' hashes, and its numbers against MODEL"
 	@echo "make test      run the tests"
+	@echo "make lint      check the form of the code: ruff, 120 columns"
 	@echo "make lock      write locks/ anew, after a change of the versions in pyproject.toml"
 	@echo "make app-check   compile, test and link the Android app without Android Studio; says what it has to skip"
 	@echo "make app-install how the app and a bundle get onto a phone"
@@ -88,6 +89,10 @@ verify: .venv/.ready
 
 test: .venv/.ready
 	$(BIN)/python -m pytest $(ARGS)
+
+lint: .venv/.ready
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
 
 app-check: .venv/.ready
 	$(BIN)/python android_mediapipe_app/verify/app_check.py $(ARGS)
