@@ -67,7 +67,7 @@ def main() -> None:
         code = _flush(run(sys.argv[1:]))
     except KeyboardInterrupt:  # before the command began, or after it ended
         code = _fail_interrupted()
-    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # native libraries take leave there
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # native libraries print there when they are unloaded
     sys.exit(code)
 
 

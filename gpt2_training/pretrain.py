@@ -1,6 +1,6 @@
 """Train a GPT-2 from scratch on any text: one loop, resumable, reproducible from a seed.
 
-The optimiser and schedule are nanoGPT's (AdamW with betas 0.9/0.95, no decay on vectors, linear
+The optimizer and schedule are nanoGPT's (AdamW with betas 0.9/0.95, no decay on vectors, linear
 warm-up, cosine to a tenth); the model class is transformers' GPT2LMHeadModel, so what is saved is
 an ordinary Hugging Face checkpoint.
 """

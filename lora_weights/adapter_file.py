@@ -81,7 +81,7 @@ def adapter_file(adapter: Adapter, base: Base, rank: int) -> AdapterFile:
 
 
 def zero_adapter(base: Base, rank: int) -> AdapterFile:
-    """The adapter that changes nothing: what a session of LiteRT-LM has to be given for the base's own behaviour."""
+    """The adapter that changes nothing: what a session of LiteRT-LM has to be given for the base's own behavior."""
     header = AdapterHeader("zero", base.layers, base.width, rank, base.query_scale, base_fingerprint=base.fingerprint)
     return AdapterFile(
         header,

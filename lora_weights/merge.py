@@ -1,4 +1,4 @@
-"""An adapter into the weights of a finished TFLite file: dequantise, add, requantise, byte for byte as specified.
+"""An adapter into the weights of a finished TFLite file: dequantize, add, requantize, byte for byte as specified.
 
 The arithmetic is specified in docs/LORA.md ("Merging into a bundle") so that another implementation, such as an
 app's, writes the same bytes; tests/lora_weights/vectors holds examples. What runs here at a time is one matrix.

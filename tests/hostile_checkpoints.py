@@ -183,7 +183,7 @@ config("an unknown activation", "activation_function is 'mish'", activation_func
 config("an activation of a megabyte", "activation_function is 'aaa", activation_function="a" * 1_000_000)
 config("an activation that is a list", "activation_function is ", activation_function=["gelu"])
 config("Python code", "auto_map", auto_map={"AutoModel": "evil--code.Model"})
-config("a quantization that is a number", "already quantised", quantization_config=3)
+config("a quantization that is a number", "already quantized", quantization_config=3)
 config("tied as a string", "tie_word_embeddings is 'true'", tie_word_embeddings="true")
 config("a start token that is a list", None, bos_token_id=[258], in_a_build="cannot load its tokenizer")
 config("a start token that is a word", "bos_token_id is 'x'", bos_token_id="x")
@@ -534,7 +534,7 @@ saved("the right shape out of four bytes", "over a storage of 4 bytes")(
 )
 saved("a meta tensor", f"{CODE}|{BAD}")(change(a=torch.ones(len(TOKENS), WIDTH, device="meta")))
 saved("a sparse tensor", "sparse")(change(a=torch.eye(len(TOKENS), WIDTH).to_sparse()))
-saved("a quantised tensor", "quint8|qint8")(
+saved("a quantized tensor", "quint8|qint8")(
     change(a=torch.quantize_per_tensor(torch.ones(len(TOKENS), WIDTH), 0.1, 0, torch.qint8))
 )
 saved("complex numbers", "complex64")(change(a=torch.ones(len(TOKENS), WIDTH, dtype=torch.complex64)))

@@ -1,6 +1,6 @@
 """Added tokens are cut out of a text before anything else looks at it, the leftmost first and of those the longest.
 
-The normaliser has no step before its keys, so they do it: an added token's text is a key, and is replaced by a symbol
+The normalizer has no step before its keys, so they do it: an added token's text is a key, and is replaced by a symbol
 that merges with nothing, the piece of an alias of the token. A key that would run into an added token ends before it,
 as if the text did.
 """
@@ -11,7 +11,7 @@ from typing import Mapping
 
 
 def cut_out(keys: dict[bytes, bytes], symbols: Mapping[bytes, bytes]) -> dict[bytes, bytes]:
-    """The normaliser's keys, changed so that each text in `symbols` is replaced by its symbol wherever the reference
+    """The normalizer's keys, changed so that each text in `symbols` is replaced by its symbol wherever the reference
     cuts it out.
     """
     if not symbols:
@@ -46,7 +46,7 @@ def _first(text: bytes, added: Mapping[bytes, bytes]) -> tuple[int, bytes] | Non
 
 
 def _replaced(text: bytes, keys: Mapping[bytes, bytes]) -> bytes:
-    """What the normaliser makes of a text: the longest key at each place is replaced, a byte that begins none stays."""
+    """What the normalizer makes of a text: the longest key at each place is replaced, a byte that begins none stays."""
     written, at = b"", 0
     while at < len(text):
         end = next((end for end in range(len(text), at, -1) if text[at:end] in keys), None)

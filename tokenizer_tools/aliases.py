@@ -26,8 +26,8 @@ class Alias:
 class LockedTokens:
     """Pre-tokens whose bytes are known beforehand (contractions, final white space), with a symbol for each token.
 
-    The symbols merge with nothing, so neither the pre-token nor its neighbours can be cut differently. A last
-    token of one byte stays plain where no piece begins with that byte: its left neighbour is locked already.
+    The symbols merge with nothing, so neither the pre-token nor its neighbors can be cut differently. A last
+    token of one byte stays plain where no piece begins with that byte: its left neighbor is locked already.
     """
 
     def __init__(self, vocabulary: BytePairVocabulary, spellings: Spellings, forms: dict[bytes, set[str]]) -> None:
@@ -98,7 +98,7 @@ def alias_table(
 
 
 def symbol_bytes(table: list[Alias], locked: LockedTokens, symbols: Symbols) -> dict[str, bytes]:
-    """What each private symbol in the aliases' pieces stands for, for the denormaliser."""
+    """What each private symbol in the aliases' pieces stands for, for the denormalizer."""
     locked_ids = {symbol: index for index, symbol in locked.symbols.items()}
     meaning: dict[str, bytes] = {}
     for alias in table:

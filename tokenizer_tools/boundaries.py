@@ -22,7 +22,7 @@ Unit = dict[str, list[int]]
 
 @dataclass(frozen=True)
 class Crossing:
-    """Two neighbouring units of a spelled token between which the text may be cut, and the roles that cut."""
+    """Two neighboring units of a spelled token between which the text may be cut, and the roles that cut."""
 
     before: Unit
     after: Unit
@@ -105,7 +105,7 @@ def _units(spellings: Spellings, parts, form: str) -> list[Unit]:
 
 
 def _may_cut(before: str, after: str, behind: Unit | None) -> bool:
-    """Whether two characters in these roles can be neighbours in a text that is cut between them."""
+    """Whether two characters in these roles can be neighbors in a text that is cut between them."""
     if after in (FINAL, LEADING) and behind is not None and not any(role in _TEXT for role in behind):
         return False  # these two are followed by text
     if before in _TEXT:

@@ -49,7 +49,7 @@ def deepest_nesting(keys) -> int:
 
 
 class Charsmap:
-    """Reads a compiled character map and normalises bytes as SentencePiece does.
+    """Reads a compiled character map and normalizes bytes as SentencePiece does.
 
     Raises ValueError when the bytes are no character map.
     """

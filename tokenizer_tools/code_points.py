@@ -40,8 +40,8 @@ def classes() -> str:
 
 def _class_of(character: str, cut) -> str:
     """What `character` joins to: a letter, a digit, punctuation or none of them."""
-    for neighbour, name in (("a", LETTER), ("1", NUMBER), ("!", OTHER)):
-        if len(cut(neighbour + character)) == 1:
+    for neighbor, name in (("a", LETTER), ("1", NUMBER), ("!", OTHER)):
+        if len(cut(neighbor + character)) == 1:
             return name
     return WHITE_SPACE
 

@@ -1,4 +1,4 @@
-"""Named generators of strings that are hard to tokenise; each gives the same strings for the same seed."""
+"""Named generators of strings that are hard to tokenize; each gives the same strings for the same seed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The normaliser's keys: the only place where SentencePiece sees context, so all context must be inside a key.
+"""The normalizer's keys: the only place where SentencePiece sees context, so all context must be inside a key.
 
 The longest key at each place is replaced, and nothing is remembered. Hence three kinds of keys:
 
@@ -88,7 +88,7 @@ class KeyTable:
 
 
 def normalizer_keys(spellings: Spellings, locked: Locked) -> dict[bytes, bytes]:
-    """Every key of the normaliser. `locked` writes a pre-token of known bytes as locked symbols."""
+    """Every key of the normalizer. `locked` writes a pre-token of known bytes as locked symbols."""
     table = KeyTable(spellings, locked)
     _put_apostrophes(table, b"", "", _FULL)
     _put_characters(table, b"", "", _FULL)

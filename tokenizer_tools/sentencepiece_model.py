@@ -1,7 +1,7 @@
 """Rebuilds a byte-level BPE vocabulary as a SentencePiece model with the same ids, plus alias rows.
 
 With score = -rank SentencePiece's BPE equals GPT-2's inside a pre-token; spellings keep pieces from lying across
-a cut of the pre-tokenizer, and the normaliser's keys choose the spelling. docs/TOKENIZER.md tells the whole story.
+a cut of the pre-tokenizer, and the normalizer's keys choose the spelling. docs/TOKENIZER.md tells the whole story.
 """
 
 from __future__ import annotations
@@ -131,7 +131,7 @@ def build_sentencepiece(vocabulary: BytePairVocabulary, mode: str = "T") -> Sent
 def _reachable(vocabulary: BytePairVocabulary, data: dict[int, bytes]) -> dict[int, int]:
     """id -> rank of the merge that completes it, for the tokens that BPE of their own bytes yields.
 
-    SentencePiece merges any two neighbours whose concatenation is a piece, so a token that is never yielded
+    SentencePiece merges any two neighbors whose concatenation is a piece, so a token that is never yielded
     must not be mergeable. A single byte has rank -1.
     """
     found = {}
@@ -166,7 +166,7 @@ def _own_pieces(vocabulary: BytePairVocabulary, mode: str, hidden: Mapping[int, 
 
 
 def _can_be_met(piece: bytes, whole: frozenset[int] | None) -> bool:
-    """Whether normalised text can contain this piece's characters (whole is None in mode F: always)."""
+    """Whether normalized text can contain this piece's characters (whole is None in mode F: always)."""
     if whole is None:
         return True
     try:
@@ -205,7 +205,7 @@ def _varint(number: int) -> bytes:
 def _specs(
     vocabulary: BytePairVocabulary, pieces: list[bytes], size: int, charsmap: bytes, denormalizer: dict[bytes, bytes]
 ) -> bytes:
-    """The trainer, normaliser and denormaliser specs of ModelProto."""
+    """The trainer, normalizer and denormalizer specs of ModelProto."""
     from sentencepiece import sentencepiece_model_pb2
 
     model = sentencepiece_model_pb2.ModelProto()

@@ -1,4 +1,4 @@
-"""How every code point is written in normalised text, and every spelling a token can then have."""
+"""How every code point is written in normalized text, and every spelling a token can then have."""
 
 from __future__ import annotations
 
@@ -61,13 +61,13 @@ def whole_characters(vocabulary: BytePairVocabulary) -> frozenset[int]:
     """Non-ASCII code points that BPE always joins into one token before anything else touches their bytes.
 
     Such a character needs no byte symbols: it can stand for itself. It qualifies when at each of its own merges
-    every merge that would take one of its outer parts away, from a neighbour's side, has a higher rank.
+    every merge that would take one of its outer parts away, from a neighbor's side, has a higher rank.
     """
     never = len(vocabulary.merges)
     taken_leftwards: dict[str, int] = {}
     taken_rightwards: dict[str, int] = {}
     for rank, (left, right) in enumerate(vocabulary.merges):
-        # Only a neighbour that ends, or begins, at a character boundary can stand beside a whole character.
+        # Only a neighbor that ends, or begins, at a character boundary can stand beside a whole character.
         if SYMBOL_BYTES[right[0]] >= 0x80 and _ends_at_boundary(symbols_to_bytes(left)):
             taken_leftwards.setdefault(right, rank)
         if SYMBOL_BYTES[left[-1]] >= 0x80 and not 0x80 <= SYMBOL_BYTES[right[0]] < 0xC0:

@@ -1,6 +1,6 @@
-"""The characters a byte can be written with in normalised text.
+"""The characters a byte can be written with in normalized text.
 
-SentencePiece merges whatever neighbours form a piece; GPT-2's regex first cuts the text. Where a piece could
+SentencePiece merges whatever neighbors form a piece; GPT-2's regex first cuts the text. Where a piece could
 lie across a cut, a byte is written with another character, a *plane* of its own, so that no piece fits.
 
 Mode T: ASCII stands for itself, every other byte for a private-use character. Mode F: the text arrives

@@ -28,7 +28,7 @@ OTHER_NAMES = {
 
 # Fields that would make the model compute something else: the values that change nothing, and what the others do.
 REFUSED_FIELDS = {
-    "add_cross_attention": ((False, None), "adds cross-attention to an encoder, which a text completion model has not"),
+    "add_cross_attention": ((False, None), "adds cross-attention to an encoder, which GPT-2 lacks"),
     "is_encoder_decoder": ((False, None), "makes the model half of an encoder-decoder"),
     "is_causal": ((True, None), "lets tokens see the tokens after them"),
     "sliding_window": ((None,), "limits how far attention sees"),
@@ -37,11 +37,11 @@ REFUSED_FIELDS = {
     "per_layer_config": ((None, {}, []), "gives layers different shapes"),
     "kv_sharing_modes": ((None,), "shares the KV cache between layers"),
     "pruned_heads": ((None, {}), "removes attention heads"),
-    "quantization_config": ((None, {}), "says that the weights are already quantised"),
+    "quantization_config": ((None, {}), "says that the weights are already quantized"),
     "auto_map": ((None, {}), "names Python code that comes with the model, which is never run"),
 }
 ADVICE = {
-    "quantization_config": "Give the checkpoint it was quantised from.",
+    "quantization_config": "Give the checkpoint it was quantized from.",
     "auto_map": "If the weights are those of a plain GPT-2, remove auto_map from config.json.",
 }
 

@@ -203,5 +203,5 @@ def load_pickle(path: Path) -> object:
 def _not_floats(path: Path, name: str, dtype: str) -> str:
     return (
         f"{path} holds {name} as {dtype}; float16, bfloat16, float32 or float64 was expected. "
-        "Give the checkpoint it was quantised from"
+        "Give the checkpoint it was quantized from"
     )

@@ -37,8 +37,8 @@ class LlmParameters:
     """What a `.task` bundle tells the engine about its model.
 
     The start token is given as text or as an id, never both: `start_token` must be a piece of the tokenizer,
-    else the engine tokenises it as text. `stop_tokens` end the output; `stop_token_ids` are the same as ids, read
-    by LiteRT-LM only. `bytes_to_unicode` makes MediaPipe map text to GPT-2's printable alphabet before tokenising.
+    else the engine tokenizes it as text. `stop_tokens` end the output; `stop_token_ids` are the same as ids, read
+    by LiteRT-LM only. `bytes_to_unicode` makes MediaPipe map text to GPT-2's printable alphabet before tokenizing.
     `system_prompt` is put before the first prompt of a session. `prompt_template` is the deprecated single template
     for older engines: None means the one MediaPipe's bundler derives from `user` and `model`, see `encode`.
     `unknown` holds top-level fields of other versions as (number, bytes with their tag), so that they are not lost.

@@ -1,4 +1,4 @@
-"""A `.task` file written by MediaPipe's own bundler, for comparison with ours or for who prefers it."""
+"""A `.task` file written by MediaPipe's own bundler, for comparison with ours."""
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ NOISE = re.compile(
 
 
 class SharingBuilder(flatbuffers.Builder):
-    """A builder to which a vector or string it has already stored is no news."""
+    """A builder that stores equal vectors and strings only once."""
 
     def __init__(self, size: int):
         super().__init__(size)

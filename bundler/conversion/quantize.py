@@ -1,7 +1,7 @@
 """fp32 TFLite -> TFLite in one of the recipes, by ai-edge-quantizer.
 
 The embedding and the tied head are one tensor, so every recipe treats the two alike: otherwise the
-file would hold it twice. Per-channel scales run along the token axis, which makes the quantised row
+file would hold it twice. Per-channel scales run along the token axis, which makes the quantized row
 of an alias the exact copy of its original's.
 """
 
@@ -39,7 +39,7 @@ class Recipe:
 RECIPES = {
     "fp32": Recipe("float32 weights; the reference", 1e-6, exact=True),
     "fp16": Recipe("float16 weights, float32 arithmetic", 1e-4),
-    "int8": Recipe("int8 weights per channel, activations quantised as they come (dynamic range)", 0.05),
+    "int8": Recipe("int8 weights per channel, activations quantized as they come (dynamic range)", 0.05),
     "int8-weight-only": Recipe("int8 weights per channel, float32 arithmetic", 0.05),
     "int4-block32": Recipe("int4 weights with a scale per 32; embedding and head int8", 0.5, block=32),
     "int4-block128": Recipe("int4 weights with a scale per 128; embedding and head int8", 1.0, block=128),

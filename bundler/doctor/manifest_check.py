@@ -90,7 +90,7 @@ def check_manifest(
 
 
 def _broken_map(lora: dict[str, Any], layers: int, model_bytes: int) -> str:
-    """What is wrong with the map of tensors that merging goes by."""
+    """What is wrong with the map of tensors that merging uses."""
     width = lora.get("width")
     if (
         lora.get("layers") != layers

@@ -99,7 +99,7 @@ def _tables_off_the_gpu(model: Model) -> list[str]:
             if operator.name == "EMBEDDING_LOOKUP" and len(operator.inputs) >= 2:
                 table = graph.tensors[operator.inputs[1]]
                 if not model.buffers[table.buffer].size:
-                    found["a table that is dequantised as a whole first"] = None
+                    found["a table that is dequantized as a whole first"] = None
                 elif not table.type.startswith("INT"):
                     found[f"a table of {table.type.lower()}"] = None
     return list(found)

@@ -140,7 +140,7 @@ def _shown(piece: bytes) -> str:
 def _aliases(model, pieces: list[tuple[bytes, int]]) -> int:
     """How many of the last ids are aliases, in a model of tokenizer_tools.sentencepiece_model: spelled with characters
     that
-    stand for something else, which is what its denormaliser turns back."""
+    stand for something else, which is what its denormalizer turns back."""
     if model.normalizer_spec.name != b"gpt2" or model.denormalizer_spec.name != b"gpt2_inverse":
         return 0
     charsmap = model.denormalizer_spec.precompiled_charsmap
@@ -186,7 +186,7 @@ def _refusals(model, pieces: list[tuple[bytes, int]]) -> list[str]:
         found.append(f"it falls back on bytes, but has {len(wanted & set(bytes_found))} of 256 byte pieces")
     elif bytes_found and not model.trainer_spec.byte_fallback:
         found.append(f"{len(bytes_found)} byte pieces, though it does not fall back on bytes")
-    for spec, name in ((model.normalizer_spec, "normaliser"), (model.denormalizer_spec, "denormaliser")):
+    for spec, name in ((model.normalizer_spec, "normalizer"), (model.denormalizer_spec, "denormalizer")):
         if spec.precompiled_charsmap and (defect := _broken_charsmap(spec.precompiled_charsmap)):
             found.append(f"the {name}'s character map {defect}")
     return found

@@ -14,7 +14,7 @@ class TokenizerFacts:
 
     `byte_mapped`: the tokens are spelled in GPT-2's byte alphabet, and nothing in the tokenizer spells text so.
     `first_alias`: from this id on they are second ids of other tokens, never to be generated; None without such.
-    `user_defined`: ids that are also recognised in the text of a prompt; `untyped`: ids that no text becomes. A
+    `user_defined`: ids that are also recognized in the text of a prompt; `untyped`: ids that no text becomes. A
     SentencePiece model has an `unknown` piece.
     """
 

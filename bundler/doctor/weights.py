@@ -1,4 +1,4 @@
-"""The constants of a model: what kind of matrix each is, how it is quantised, how many bytes it takes, and whether it
+"""The constants of a model: what kind of matrix each is, how it is quantized, how many bytes it takes, and whether it
 is finite.
 """
 

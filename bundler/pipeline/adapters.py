@@ -115,10 +115,10 @@ def verify_lora(
     own_packer: bool,
     stage: Stage,
 ) -> list[Gate]:
-    """The LoRA gates on a build: on the models as they were converted, if they were quantised since, and on the
+    """The LoRA gates on a build: on the models as they were converted, if they were quantized since, and on the
     bundles.
 
-    `subject` is the build's own. `fp32` are the two models before quantisation. MediaPipe's packer writes no manifest,
+    `subject` is the build's own. `fp32` are the two models before quantization. MediaPipe's packer writes no manifest,
     so nothing can be merged into its .task.
     """
     from bundler.verification.lora_gates import LoraSubject, lora_gates

@@ -167,8 +167,8 @@ def _convert(
         calibration = []
         if RECIPES[options.recipe].calibrated:
             calibration = _calibration(options, tokenizer, plan)
-        with stage(f"Quantising to {options.recipe}"):
-            run_isolated("quantising", quantize, fp32, options.recipe, model, calibration)
+        with stage(f"Quantizing to {options.recipe}"):
+            run_isolated("quantizing", quantize, fp32, options.recipe, model, calibration)
     return fp32
 
 

@@ -27,7 +27,7 @@ KINDS = ("embedding", "attention", "mlp", "head", "norm", "other")
 
 
 def constants(model: Model, graph: Graph) -> dict[int, int]:
-    """Tensor -> the tensor with the constant it is, through operators that pass it on (the dequantisation of
+    """Tensor -> the tensor with the constant it is, through operators that pass it on (the dequantization of
     weights).
     """
     origin = {index: index for index, tensor in enumerate(graph.tensors) if model.buffers[tensor.buffer].size}

@@ -1,4 +1,4 @@
-"""How far next-token distributions are from a reference's, in the figures of llama.cpp's quantisation tables.
+"""How far next-token distributions are from a reference's, in the figures of llama.cpp's quantization tables.
 
 The names and definitions are those of llama.cpp's `perplexity --kl-divergence` (tools/perplexity/README.md there);
 logarithms are natural.

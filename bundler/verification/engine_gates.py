@@ -101,7 +101,7 @@ def _ids_gate(name: str, engine: LiteRtLmEngine, expected: Expected) -> Gate:
     return Gate(
         name,
         passed,
-        f"{len(wrong)} of {len(lines)} lines tokenised unlike the reference; start token {engine.start_token_id}, "
+        f"{len(wrong)} of {len(lines)} lines tokenized unlike the reference; start token {engine.start_token_id}, "
         f"stop tokens {sorted(stops)}" + (f"; first: {wrong[0]!r}" if wrong else ""),
         {"lines": len(lines), "mismatched_lines": len(wrong)},
     )

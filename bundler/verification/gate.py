@@ -1,4 +1,4 @@
-"""What a check has to say, and how long work tells its progress: the words that all verification shares."""
+"""What a check found, and how the progress of long work is reported: the types that all verification uses."""
 
 from __future__ import annotations
 

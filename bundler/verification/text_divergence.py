@@ -103,7 +103,7 @@ def _open_models(parent: int, weights: Path, folder: Path, vocabulary: int, mode
     torch.set_num_threads(1)
     with quiet():
         _models = Reference(open_checkpoint(str(weights), tokenizer=folder), vocabulary), TFLiteGPT2(model, threads=1)
-    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # native libraries take leave there
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # native libraries print there when they are unloaded
 
 
 def _compare(ids: Ids) -> Rows:

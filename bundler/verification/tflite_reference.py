@@ -1,6 +1,6 @@
 """A converted model in the TFLite interpreter in the place of PyTorch's: what an engine makes of the same weights.
 
-Quantised weights write other texts than the checkpoint's wherever two tokens are nearly as likely. Whether an engine
+Quantized weights write other texts than the checkpoint's wherever two tokens are nearly as likely. Whether an engine
 runs them rightly is therefore asked of the interpreter, and whether they are good enough of PyTorch.
 """
 

@@ -124,7 +124,7 @@ def test_merged_weights_are_the_sum_up_to_half_a_step(type_, block, factors):
 
 @pytest.mark.parametrize("type_, block", TYPES)
 def test_zeros_change_no_byte(type_, block, factors):
-    """Also where requantising would: a scale that is not the row's largest over 127, a negative zero."""
+    """Also where requantizing would: a scale that is not the row's largest over 127, a negative zero."""
     weights = np.random.default_rng(2).standard_normal((OUT, IN)).astype(np.float32)
     weights[0, 0] = -0.0
     tensor, data, scales = stored(type_, block, weights)

@@ -15,9 +15,7 @@ def test_classes_are_the_pre_tokenizers():
     for code in anywhere:
         if 0xD800 <= code < 0xE000:
             continue
-        joins = [
-            name for name, neighbour in (("L", "a"), ("N", "1"), ("O", "!")) if len(cut(neighbour + chr(code))) == 1
-        ]
+        joins = [name for name, neighbor in (("L", "a"), ("N", "1"), ("O", "!")) if len(cut(neighbor + chr(code))) == 1]
         assert joins == [names[code]] or (not joins and names[code] == "W"), hex(code)
 
 

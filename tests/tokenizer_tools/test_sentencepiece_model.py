@@ -197,7 +197,7 @@ def test_no_private_symbol_can_become_unknown(models):
         assert not any(unknown in ids for ids in processor.encode(texts + prefixed))
 
 
-def test_sentencepiece_normalises_as_our_reader_does(gpt2_model):
+def test_sentencepiece_normalizes_as_our_reader_does(gpt2_model):
     processor = processor_of(gpt2_model)
     # NormalizerSpec: field 1 the name, field 2 the character map with its length as a varint.
     name = b"\x0a\x04gpt2\x12"

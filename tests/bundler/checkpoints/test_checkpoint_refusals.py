@@ -81,7 +81,7 @@ def test_revision_of_a_path(folder):
         ({"add_cross_attention": True}, "add_cross_attention, which adds cross-attention"),
         ({"is_causal": False}, "is_causal, which lets tokens see"),
         ({"sliding_window": 4}, "sliding_window, which limits"),
-        ({"quantization_config": {"bits": 4}}, "already quantised.*Give the checkpoint it was quantised from"),
+        ({"quantization_config": {"bits": 4}}, "already quantized.*Give the checkpoint it was quantized from"),
         ({"auto_map": {"AutoModel": "code.Model"}}, "Python code.*never run"),
     ],
     ids=str,

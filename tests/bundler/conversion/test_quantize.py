@@ -53,7 +53,7 @@ def test_recipe(wide, recipe):
     figures = compare_logits(Reference(checkpoint, VOCABULARY).logits(IDS)[30:], found)
     assert figures["mean_kl"] < RECIPES[recipe].mean_kl
     if recipe != "fp32":
-        assert figures["max_logit_difference"] > 1e-5  # it was quantised
+        assert figures["max_logit_difference"] > 1e-5  # it was quantized
 
 
 def embedding_sizes(recipe):
@@ -61,7 +61,7 @@ def embedding_sizes(recipe):
     return {404 * 128 * element, 96 * 128 * element}
 
 
-def test_the_row_of_an_alias_is_quantised_like_its_original(wide):
+def test_the_row_of_an_alias_is_quantized_like_its_original(wide):
     folder, _ = wide
     path = folder / "alias.tflite"
     quantize(folder / "fp32.tflite", "int8", path)
@@ -82,7 +82,7 @@ def test_the_row_of_an_alias_is_quantised_like_its_original(wide):
         ("int4-block32", "int4-block32"),
     ],
 )
-def test_the_recipe_is_recognised(wide, recipe, looks_like):
+def test_the_recipe_is_recognized(wide, recipe, looks_like):
     folder, _ = wide
     path = folder / f"look-{recipe}.tflite"
     if recipe == "fp32":

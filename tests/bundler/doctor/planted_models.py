@@ -296,7 +296,7 @@ def scale_below_zero(good, folder):
 
 @plants("scale-not-positive")
 def scale_of_a_block(good, folder):
-    """In blockwise quantisation the scales are a tensor of float16."""
+    """In blockwise quantization the scales are a tensor of float16."""
     from bundler.conversion.quantize import quantize
 
     (folder / "fp32.tflite").write_bytes(good.entries("fp32_task")[MODEL])
@@ -385,7 +385,7 @@ def table_of_floats(good, folder):
 
 
 @plants("embedding-not-on-gpu")
-def table_that_is_dequantised(good, folder):
+def table_that_is_dequantized(good, folder):
     """As int8-weight-only stores it."""
     from bundler.conversion.quantize import quantize
 

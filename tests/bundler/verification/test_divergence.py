@@ -1,4 +1,4 @@
-"""The figures of quantisation tables, against torch and against their definitions."""
+"""The figures of quantization tables, against torch and against their definitions."""
 
 import numpy as np
 import pytest
