@@ -71,8 +71,8 @@ def main() -> None:
     else:
         print(
             f"{arguments.quant}: {figures['seconds_median']:.0f} s (median of {arguments.runs}, {min(seconds):.0f} to "
-            f"{max(seconds):.0f}), "
-            f"peak {max(peaks):.2f} GB, outputs {'the same' if len(sums) == 1 else 'DIFFERENT'} each time"
+            f"{max(seconds):.0f}), peak {max(peaks):.2f} GB, outputs {'the same' if len(sums) == 1 else 'DIFFERENT'} "
+            "each time"
         )
 
 

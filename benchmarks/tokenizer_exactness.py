@@ -112,8 +112,7 @@ def _summary(found: dict[str, list[str]], report, build_s: float) -> None:
 
     say(
         f"text: {sum(sizes.values()) / 1e6:.1f} MB, {len(languages)} languages and {len(programming)} programming and "
-        "markup "
-        f"languages with {COVERED_BYTES // 1000} kB or more ({', '.join(sorted(programming))})"
+        f"markup languages with {COVERED_BYTES // 1000} kB or more ({', '.join(sorted(programming))})"
     )
     say(
         f"model: mode {report.mode}, {report.vocabulary_size:,} tokens, {report.alias_rows:,} alias rows, "

@@ -113,8 +113,7 @@ def _explained(error: BaseException) -> str:
         )
     return (
         f"{type(error).__name__}: {error}. This is a defect of task-bundler, which should have said what is wrong; set "
-        f"{TRACEBACK}=1 "
-        "and run the same again to see where it happened"
+        f"{TRACEBACK}=1 and run the same again to see where it happened"
     )
 
 

@@ -38,8 +38,7 @@ def load_sampler(folder: Path) -> Sampler:
         first = (str(error).strip().splitlines() or [""])[0]
         raise TrainingError(
             f"{folder} cannot be read ({type(error).__name__}: {first}); expected a checkpoint that transformers "
-            "wrote; "
-            "save it again"
+            "wrote; save it again"
         ) from error
     start = tokenizer.token_to_id(END_OF_TEXT)
     if start is None:

@@ -41,8 +41,7 @@ def write_state(path: Path, recipe: dict[str, Any], values: dict[str, Any]) -> N
         before = "the state saved before it is still there" if path.exists() else "no earlier state was saved"
         raise TrainingError(
             f"{path}: the training's state could not be saved ({_first_line(error)}); {before}; make room and give the "
-            "same "
-            "command again"
+            "same command again"
         ) from error
 
 
@@ -58,8 +57,7 @@ def read_state(path: Path, recipe: dict[str, Any]) -> dict[str, Any] | None:
     except Exception as error:  # a damaged or foreign file: what torch raises for it is of many kinds
         raise TrainingError(
             f"{path} cannot be read as a training's state ({_first_line(error)}); it is damaged, unfinished or another "
-            "program's; "
-            f"{_BEGIN_AGAIN}"
+            f"program's; {_BEGIN_AGAIN}"
         ) from error
     if not isinstance(state, dict) or state.get("format") != _FORMAT or not isinstance(state.get("recipe"), dict):
         raise TrainingError(f"{path} is no state of this version's trainings; {_BEGIN_AGAIN}")

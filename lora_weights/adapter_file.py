@@ -67,8 +67,7 @@ class AdapterFile:
         if header.query_scale != base.query_scale:
             raise LoraError(
                 f"adapter {header.name} was exported for attention scores scaled by {header.query_scale[0]:g}, this "
-                "base scales "
-                f"them by {base.query_scale[0]:g}; export it again for this base"
+                f"base scales them by {base.query_scale[0]:g}; export it again for this base"
             )
 
 
@@ -245,8 +244,7 @@ def decode_adapter(data: bytes, where: str = "adapter") -> AdapterFile:
     if missing := [name for name in expected if name not in found]:
         raise LoraError(
             f"{where}: lacks {len(missing)} of {len(expected)} tensors, first {missing[0]}; an engine would use "
-            "undefined memory in "
-            "their place; export the adapter again"
+            "undefined memory in their place; export the adapter again"
         )
     if extra := [name for name in found if name not in expected]:
         raise LoraError(

@@ -99,8 +99,7 @@ def comparison_table(base: Compared, results: Sequence[Compared]) -> str:
     for result in (base, *results):
         lines.append(
             f"| {result.name} | {result.trainable_parameters:,} | {result.optimizer_bytes / 1e6:,.2f} MB | "
-            f"{result.seconds:.0f} | "
-            f"{result.perplexity:.2f} ± {result.perplexity_standard_error:.2f} |"
+            f"{result.seconds:.0f} | {result.perplexity:.2f} ± {result.perplexity_standard_error:.2f} |"
         )
     for prompt in base.samples:
         lines += ["", f"After `{prompt!r}`, greedily:"]

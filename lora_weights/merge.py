@@ -52,8 +52,8 @@ def merge_tensor(tensor: MappedTensor, data: bytes, scales: bytes, a: np.ndarray
     if not all(np.isfinite(numbers).all() for numbers in (weights, values, steps) if numbers is not None):
         raise LoraError(
             f"layer {tensor.layer}, {tensor.projection}: a merged weight exceeds what {tensor.type} can hold; the "
-            "adapter is too "
-            "strong for this bundle: build one with float32 weights, or train the adapter with a smaller alpha"
+            "adapter is too strong for this bundle: build one with float32 weights, or train the adapter with a "
+            "smaller alpha"
         )
     # What shares a scale and is not changed keeps its bytes: an adapter of zeros changes nothing at all.
     groups = (tensor.shape[0], tensor.shape[1] // tensor.block if tensor.block else 1, -1)

@@ -78,8 +78,7 @@ def check_for_peft(adapter: Path, modules: list[str]) -> None:
     if _replicated(config.get("layer_replication")) > _MOST_LAYERS:
         raise LoraError(
             f"{path} has layer_replication {brief(config['layer_replication'])}; lists of two layers were expected, "
-            "for at most "
-            f"{_MOST_LAYERS} layers in all. Save the adapter again"
+            f"for at most {_MOST_LAYERS} layers in all. Save the adapter again"
         )
     tensors, file = read_tensors(adapter)
     largest = max(
@@ -141,8 +140,8 @@ def _merged(adapted: nn.Module, adapter: Path) -> GPT2LMHeadModel:
     if (difference := logits_apart(sample_logits(merged), expected)) is not None:
         raise LoraError(
             f"{adapter}: merged into the weights it gives logits up to {difference:.2g} away from those it gives "
-            "beside them; the "
-            f"same were expected. peft {version('peft')} cannot merge this kind of adapter; train it on other modules"
+            f"beside them; the same were expected. peft {version('peft')} cannot merge this kind of adapter; train it "
+            "on other modules"
         )
     return merged
 

@@ -88,8 +88,7 @@ def read_tensors(folder: Path) -> tuple[dict[str, np.ndarray], Path]:
     if path.stat().st_size > LARGEST_WEIGHTS:
         raise LoraError(
             f"{path} has {path.stat().st_size / 1e6:,.0f} MB, where {LARGEST_WEIGHTS / 1e6:,.0f} are the limit: no "
-            "LoRA adapter of a "
-            "GPT-2 is so large. Give the adapter, not the model"
+            "LoRA adapter of a GPT-2 is so large. Give the adapter, not the model"
         )
     try:
         tensors = _read_safetensors(path) if path.name == SAFETENSORS else _read_bin(path)
@@ -182,8 +181,7 @@ def _check_complete(modules: list[Module], found: dict, file: Path) -> None:
     if missing := sorted(expected - found.keys()):
         raise LoraError(
             f"{file} lacks {_listed(missing)} of the {len(expected)} tensors its config describes for this base; save "
-            "the "
-            "adapter again, or give the model it was trained on"
+            "the adapter again, or give the model it was trained on"
         )
     if extra := sorted(found.keys() - expected):
         raise LoraError(f"{file} holds {_listed(extra)} that its config does not target; save the adapter again")
@@ -207,8 +205,8 @@ def _pairs(module: Module, a: np.ndarray, b: np.ndarray, width: int, file: Path)
         if tensor.shape != shape:
             raise LoraError(
                 f"{file}: {module.name}.lora_{factor}.weight has the shape {list(tensor.shape)}, but rank "
-                f"{module.rank} and a "
-                f"width of {width} make it {list(shape)}; the config and the weights do not belong together"
+                f"{module.rank} and a width of {width} make it {list(shape)}; the config and the weights do not belong "
+                "together"
             )
     layer = int(re.search(r"h\.(\d+)\.", module.name)[1])
     with np.errstate(over="ignore"):

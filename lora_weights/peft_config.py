@@ -157,15 +157,13 @@ def refuse_more_than_pairs(config: dict[str, Any], path: Path) -> None:
     if config.get("init_lora_weights") not in HARMLESS_INITIALISATIONS:
         raise LoraError(
             f"{path} has init_lora_weights {brief(config['init_lora_weights'])}, which changes the base's weights too; "
-            "save it "
-            "as a plain adapter (save_pretrained with path_initial_model_for_weight_conversion)"
+            "save it as a plain adapter (save_pretrained with path_initial_model_for_weight_conversion)"
         )
     for field, value in config.items():
         if field not in KNOWN_FIELDS and field not in REFUSED_FIELDS and value:
             raise LoraError(
                 f"{path} sets {brief(field)} to {brief(value)}, a field of PEFT not known here, which may change what "
-                "the adapter "
-                f"computes; save it without. Or: {KEEP}"
+                f"the adapter computes; save it without. Or: {KEEP}"
             )
 
 
@@ -208,8 +206,7 @@ def targeted_modules(config: dict[str, Any], layers: int, prefix: str, path: Pat
         if rank is None or alpha is None:
             raise LoraError(
                 f"{path} has rank {rank} and alpha {alpha} for {name}; a positive whole number and a number were "
-                "expected. "
-                "Save the adapter again"
+                "expected. Save the adapter again"
             )
         modules.append(Module(name, rank, alpha / (math.sqrt(rank) if config.get("use_rslora") else rank)))
     return modules

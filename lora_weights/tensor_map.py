@@ -84,8 +84,7 @@ def map_from_json(entries: list[dict], layers: int, width: int, file_bytes: int)
     if not sound:
         raise LoraError(
             f"the bundle's map of tensors does not describe {layers} layers of width {width} in a model of "
-            f"{file_bytes} bytes; "
-            "build the bundle again"
+            f"{file_bytes} bytes; build the bundle again"
         )
     return tensors
 
@@ -112,8 +111,7 @@ def find_tensors(data, layers: int, weights: Callable[[int, str], np.ndarray]) -
             if len(fitting) != 1:
                 raise LoraError(
                     f"the {projection} weights of layer {layer} are in the converted file {len(fitting) or 'no'} "
-                    "times, expected once; "
-                    "adapters cannot be merged into this bundle"
+                    "times, expected once; adapters cannot be merged into this bundle"
                 )
             found.append(MappedTensor(**{**asdict(fitting[0]), "layer": layer, "projection": projection}))
     if any(len(owners[place]) > 1 for tensor in found for place in (tensor.data, tensor.scales) if place is not None):

@@ -185,7 +185,7 @@ config("an activation that is a list", "activation_function is ", activation_fun
 config("Python code", "auto_map", auto_map={"AutoModel": "evil--code.Model"})
 config("a quantization that is a number", "already quantized", quantization_config=3)
 config("tied as a string", "tie_word_embeddings is 'true'", tie_word_embeddings="true")
-config("a start token that is a list", None, bos_token_id=[258], in_a_build="cannot load its tokenizer")
+config("a start token that is a list", "cannot load its tokenizer", bos_token_id=[258])
 config("a start token that is a word", "bos_token_id is 'x'", bos_token_id="x")
 config("a start token far away", None, bos_token_id=2**70, in_a_build="bos_token_id is 118")
 config("a million stop tokens", None, eos_token_id=list(range(1_000_000)), in_a_build="eos_token_id is 0, the bytes")
@@ -664,7 +664,9 @@ vocabulary("an empty token", "empty token")(lambda ids: ids.update({"": len(ids)
 vocabulary("a byte missing", "no token for 1 of the 256 bytes")(
     lambda ids: {("<x>" if token == "A" else token): index for token, index in ids.items()}
 )
-vocabulary("a token more than rows", "has 260 tokens but the embedding")(lambda ids: ids.update({"<x>": len(ids)}))
+vocabulary("a token more than rows", "has 260 tokens, as transformers reads it, but the embedding")(
+    lambda ids: ids.update({"<x>": len(ids)})
+)
 vocabulary("a token without its merge", "no merge makes 1 of the tokens", size=260)(
     lambda ids: ids.update({"hello": len(ids)})
 )
@@ -791,7 +793,7 @@ for key in ("pre_tokenizer", "normalizer", "post_processor"):
 tokenizer("a split of nothing", "", pre_tokenizer={"type": "Split", "pattern": 5})
 tokenizer(
     "steps nested deep",
-    "refused by the tokenizers library",
+    "cannot load its tokenizer.*recursion limit",
     pre_tokenizer=json.loads('{"type": "Sequence", "pretokenizers": [' * 200 + "]}" * 200),
 )
 tokenizer(
@@ -826,3 +828,13 @@ raw("20 MB of lists", '{"x": [' + "[]," * 7_000_000 + '[]], "model": 5}', 'no "m
 special_files(
     "tokenizer.json", None, ("a FIFO", "a directory", "a symlink to itself")
 )  # vocab.json and merges.txt are there
+raw("a list", "[]", "holds a list", "added_tokens.json")
+raw("an id that is a word", '{"<x>": "y"}', "has id 'y'; expected a number", "added_tokens.json")
+raw("tokens in a list", '{"added_tokens_decoder": [1]}', "expected an object from id to token", "tokenizer_config.json")
+raw("a token without text", '{"added_tokens_decoder": {"1": 2}}', 'has no "content"', "tokenizer_config.json")
+raw(
+    "an id of a megabyte",
+    json.dumps({"added_tokens_decoder": {"9" * 10**6: {"content": "x"}}}),
+    "expected a number",
+    "tokenizer_config.json",
+)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Iterator, Mapping
 
-from tokenizer_tools.errors import TokenizerError
+from tokenizer_tools.errors import TokenizerError, brief
 
 # Every file that has a say in the ids, beside config.json.
 TOKENIZER_FILES = (
@@ -64,6 +64,7 @@ def load_auto_tokenizer(folder: Path, files: Mapping[str, dict[str, Any]]) -> Au
     id than a file says.
     """
     _check_settings(folder, files)
+    stated = [*_stated_ids(folder, files)]
     with _silence():
         from transformers import AutoTokenizer as Auto
         from transformers import GPT2Config
@@ -76,8 +77,7 @@ def load_auto_tokenizer(folder: Path, files: Mapping[str, dict[str, Any]]) -> Au
         except Exception as error:
             raise TokenizerError(
                 f"{folder}: transformers cannot load its tokenizer: {_one_line(error)}. Correct the files, or save "
-                "them "
-                "again with save_pretrained"
+                "them again with save_pretrained"
             ) from error
         except BaseException as error:  # a panic of the tokenizers library is no Exception
             if type(error).__name__ != "PanicException":
@@ -89,13 +89,12 @@ def load_auto_tokenizer(folder: Path, files: Mapping[str, dict[str, Any]]) -> Au
     if (kind := type(tokenizer).__name__) not in _CLASSES:
         raise TokenizerError(f"{folder}: transformers makes a {kind} of it; expected GPT-2's tokenizer")
     ids = document["model"]["vocab"] | {token["content"]: token["id"] for token in document["added_tokens"]}
-    for file, content, number in _stated_ids(folder, files):
+    for file, content, number in stated:
         if ids.get(content) != number:
             made = f"gives it {ids[content]}" if content in ids else "leaves it out"
             raise TokenizerError(
-                f"{folder / file}: {content!r} has id {number!r}, but transformers {_version()} {made}; expected ids "
-                "that "
-                "follow the vocabulary's without a gap. Add the tokens that are missing, or correct the ids"
+                f"{folder / file}: {brief(content)} has id {number}, but transformers {_version()} {made}; expected "
+                "ids that follow the vocabulary's without a gap. Add the tokens that are missing, or correct the ids"
             )
     return AutoTokenizer(document, tokenizer.bos_token_id, tokenizer.eos_token_id, not tokenizer.split_special_tokens)
 
@@ -108,16 +107,15 @@ def _check_settings(folder: Path, files: Mapping[str, dict[str, Any]]) -> None:
     if kind != "gpt2":
         raise TokenizerError(
             f"{folder / 'config.json'}: model_type is {kind!r}; expected gpt2. If the tokenizer is GPT-2's all the "
-            "same, give "
-            "its files in a folder without a config.json"
+            "same, give its files in a folder without a config.json"
         )
     for file in ("tokenizer_config.json", "config.json"):
         name = files.get(file, {}).get("tokenizer_class")
         if name is not None and name not in _CLASSES:
             raise TokenizerError(
                 f"{folder / file}: tokenizer_class is {name!r}; expected one of {', '.join(_CLASSES)}, because only "
-                "GPT-2's "
-                "byte-level BPE can be rebuilt. Give the tokenizer the model was trained with, if this is not it"
+                "GPT-2's byte-level BPE can be rebuilt. Give the tokenizer the model was trained with, if this is not "
+                "it"
             )
     settings = files.get("tokenizer_config.json", {})
     if refused := [name for name in _ARGUMENTS if settings.get(name) is not None]:
@@ -127,27 +125,40 @@ def _check_settings(folder: Path, files: Mapping[str, dict[str, Any]]) -> None:
         )
 
 
-def _stated_ids(folder: Path, files: Mapping[str, dict[str, Any]]) -> Iterator[tuple[str, str, Any]]:
-    """Every (file, text, id) of an added token that a file names."""
+def _stated_ids(folder: Path, files: Mapping[str, dict[str, Any]]) -> Iterator[tuple[str, str, int]]:
+    """Every (file, text, id) of an added token that a file names. Raises TokenizerError for what is none."""
     for content, number in files.get("added_tokens.json", {}).items():
-        yield "added_tokens.json", content, number
-    for file, tokens in (
-        ("tokenizer_config.json", _decoder(files)),
-        ("tokenizer.json", files.get("tokenizer.json", {}).get("added_tokens") or []),
-    ):
-        for token in tokens:
-            if not isinstance(token, dict) or not isinstance(token.get("content"), str):
-                raise TokenizerError(
-                    f'{folder / file}: an added token has no "content"; expected text and id of every token. Save it '
-                    "again"
-                )
-            yield file, token["content"], token.get("id")
-
-
-def _decoder(files: Mapping[str, dict[str, Any]]) -> list[Any]:
-    """tokenizer_config.json's added_tokens_decoder, an object from id to token, as tokenizer.json lists them."""
+        yield "added_tokens.json", content, _id(folder / "added_tokens.json", content, number)
     decoder = files.get("tokenizer_config.json", {}).get("added_tokens_decoder") or {}
-    return [token and {**token, "id": int(number)} for number, token in decoder.items()]
+    if not isinstance(decoder, dict):
+        raise TokenizerError(
+            f"{folder / 'tokenizer_config.json'}: added_tokens_decoder is {brief(decoder)}; expected an object from id "
+            "to token"
+        )
+    for number, token in decoder.items():
+        content = _content(folder / "tokenizer_config.json", token)
+        number = int(number) if number.isascii() and number.isdecimal() and len(number) < 20 else number
+        yield "tokenizer_config.json", content, _id(folder / "tokenizer_config.json", content, number)
+    added = files.get("tokenizer.json", {}).get("added_tokens") or []
+    if not isinstance(added, list):
+        raise TokenizerError(f"{folder / 'tokenizer.json'}: added_tokens is {brief(added)}; expected a list")
+    for token in added:
+        content = _content(folder / "tokenizer.json", token)
+        yield "tokenizer.json", content, _id(folder / "tokenizer.json", content, token.get("id"))
+
+
+def _content(path: Path, token: Any) -> str:
+    if not isinstance(token, dict) or not isinstance(token.get("content"), str):
+        raise TokenizerError(f'{path}: one of its added_tokens has no "content"; expected text and id of every token')
+    return token["content"]
+
+
+def _id(path: Path, content: str, number: Any) -> int:
+    if type(number) is not int:
+        raise TokenizerError(
+            f"{path}: {brief(content)} has id {brief(number)}; expected a number. Save the tokenizer again"
+        )
+    return number
 
 
 def _version() -> str:

@@ -265,14 +265,12 @@ def _check_limits(ids: dict[str, Any], vocab: Path) -> None:
     if len(longest) > _LONGEST_TOKEN:
         raise TokenizerError(
             f"{vocab}: a token of {len(longest):,} bytes ({brief(longest[:40])}…), where {_LONGEST_TOKEN:,} are the "
-            "limit: GPT-2's "
-            "longest has 128. Give the vocabulary the model was trained with"
+            "limit: GPT-2's longest has 128. Give the vocabulary the model was trained with"
         )
     if (work := sum(len(token) ** 2 for token in ids)) > _MOST_WORK:
         raise TokenizerError(
             f"{vocab}: its tokens take {work:,} steps to merge (the squares of their lengths), where {_MOST_WORK:,} "
-            "are the limit: "
-            "GPT-2's take 3 million. Give the vocabulary the model was trained with"
+            "are the limit: GPT-2's take 3 million. Give the vocabulary the model was trained with"
         )
 
 

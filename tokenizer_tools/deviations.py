@@ -108,8 +108,7 @@ def _refuse_unknown_regexes(flat: list[dict[str, Any]], name: str) -> None:
         if (pattern := _regex(step)) is not None and not (isinstance(pattern, str) and pattern in KNOWN_PATTERNS):
             raise TokenizerError(
                 f"{name} has the regex {brief(pattern)}, which is not GPT-2's, nor that of another model known here; "
-                "it is not run, "
-                "because a regex may never end. Give a tokenizer.json of GPT-2"
+                "it is not run, because a regex may never end. Give a tokenizer.json of GPT-2"
             )
 
 

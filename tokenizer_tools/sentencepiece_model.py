@@ -158,9 +158,8 @@ def _own_pieces(vocabulary: BytePairVocabulary, mode: str, hidden: Mapping[int, 
         if (same := owner.setdefault(piece, index)) != index:
             raise TokenizerError(
                 f"the tokens {vocabulary.tokens[same]!r} (id {same}) and {token!r} (id {index}) have the same bytes; "
-                "SentencePiece needs distinct pieces. A model with two tokens for one text can be bundled where one of "
-                "them is an added "
-                "token that is cut out of a text"
+                "SentencePiece needs distinct pieces. A model with two tokens for one text can be bundled where one "
+                "of them is an added token that is cut out of a text"
             )
     return list(owner)
 

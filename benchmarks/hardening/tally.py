@@ -53,8 +53,7 @@ class Tally:
                 left = spent / self.tried * max(0, self.total - self.tried)
                 print(
                     f"{self.part}: {self.tried} of {max(self.total, self.tried)}, {len(self.failures)} failures, "
-                    f"{spent:.0f} s, "
-                    f"about {left:.0f} s left",
+                    f"{spent:.0f} s, about {left:.0f} s left",
                     file=sys.stderr,
                     flush=True,
                 )

@@ -117,8 +117,7 @@ class Checkpoint:
         if size > rows:
             raise BundleError(
                 f"the vocabulary in {self._vocabulary} has {size} tokens, as transformers reads it, but the embedding "
-                "of "
-                f"{self.source.name} has {rows} rows; give the vocabulary the model was trained with"
+                f"of {self.source.name} has {rows} rows; give the vocabulary the model was trained with"
             )
 
     def reference_config(self) -> GPT2Config:
@@ -276,8 +275,7 @@ def _with_vocabulary(folder: Path) -> Path:
     if other := next((name for name in OTHER_TOKENIZERS if (folder / name).is_file()), None):
         raise BundleError(
             f"{lacks}, and {other} is there, {OTHER_TOKENIZERS[other]}. If the model was trained with it, it cannot be "
-            "bundled: "
-            "only byte-level BPE can be; else give the folder of its vocabulary as the tokenizer"
+            "bundled: only byte-level BPE can be; else give the folder of its vocabulary as the tokenizer"
         )
     if "vocab.json" in have:
         lacks += ", and merges.txt is missing: tokens alone do not say how text is cut"

@@ -163,8 +163,7 @@ def _sentence(error: Exception, repository: str, revision: str, offline: bool) -
     if offline:
         return (
             f"{repository} at {revision!r} is not complete in the cache {constants.HF_HUB_CACHE}, and offline (by "
-            "option or by "
-            "HF_HUB_OFFLINE) nothing is downloaded. Go online for it once, or give a checkpoint folder"
+            "option or by HF_HUB_OFFLINE) nothing is downloaded. Go online for it once, or give a checkpoint folder"
         )
     cause = error.__cause__ or error
     return (

@@ -43,10 +43,8 @@ def read_nanogpt(path: Path) -> tuple[GPT2Architecture, dict[str, StoredTensor]]
     if not isinstance(arguments, dict) or not _is_state(state):
         raise BundleError(
             f"{path} is not nanoGPT's: it holds {_contents(checkpoint)}, where a dict with 'model' (tensors) and "
-            "'model_args' was "
-            "expected. For another trainer's GPT-2, load its tensors into transformers' GPT2LMHeadModel and give the "
-            "folder that "
-            "save_pretrained writes"
+            "'model_args' was expected. For another trainer's GPT-2, load its tensors into transformers' "
+            "GPT2LMHeadModel and give the folder that save_pretrained writes"
         )
     if unknown := [name for name in arguments if name not in ARGUMENTS]:
         raise BundleError(

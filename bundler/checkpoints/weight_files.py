@@ -126,8 +126,7 @@ def check_names(names: Iterable[str], path: Path) -> None:
     if strange := next((name for name in names if len(name) > LONGEST_NAME or not name.isprintable()), None):
         raise BundleError(
             f"{path} holds a tensor named {brief(strange)}; a printable name of at most {LONGEST_NAME} characters was "
-            "expected. "
-            "Download or save it again"
+            "expected. Download or save it again"
         )
 
 

@@ -15,8 +15,7 @@ def read_prompt(given: str | None) -> str:
         except UnicodeDecodeError as error:
             raise BundleError(
                 f"the standard input is no {error.encoding} text (byte {error.object[error.start]:#04x}); expected a "
-                "text to "
-                "continue; give one in that encoding"
+                "text to continue; give one in that encoding"
             ) from None
         if not given:
             raise BundleError("the standard input is empty; expected a text to continue; give one with --prompt")

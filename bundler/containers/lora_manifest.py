@@ -41,8 +41,7 @@ def tensors_of(bundle: Bundle) -> list[dict]:
     if facts.get("merged_adapter") != UNMERGED:
         raise BundleError(
             f"{bundle.path}: adapter {str(facts.get('merged_adapter'))[:16]}… is merged into it already, and roundings "
-            "would add up; "
-            "give the bundle it was merged into"
+            "would add up; give the bundle it was merged into"
         )
     if "tensors" not in facts:
         raise BundleError(
@@ -56,8 +55,7 @@ def _facts(bundle: Bundle) -> dict:
     if bundle.tokenizer_json is not None:
         raise BundleError(
             f"{bundle.path} is a .litertlm, which has no manifest; adapters are exported by the .task beside it, and "
-            "merged into a "
-            ".task, which LiteRT-LM opens too"
+            "merged into a .task, which LiteRT-LM opens too"
         )
     facts = bundle.manifest.get("lora")
     if not isinstance(facts, dict) or facts.get("format") != FORMAT:

@@ -93,8 +93,7 @@ def _check_lengths(context: int, lengths: list[int]) -> None:
     if is_placeholder(context):
         raise OptionError(
             f"--context {context}: LiteRT-LM takes a prime above 10 for a placeholder and computes with another "
-            "length; "
-            f"give {context - 1}"
+            f"length; give {context - 1}"
         )
     for length, whole in zip(lengths[::-1], (context, *lengths[:0:-1])):
         if whole % length or is_placeholder(length):

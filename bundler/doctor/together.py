@@ -34,8 +34,7 @@ def known_files(folder: Path) -> list[Path]:
     if not found:
         raise BundleError(
             f"{printable(str(folder))}: no file that the doctor knows; expected .task, .litertlm, .tflite or "
-            "SentencePiece files in it "
-            "or in a folder in it; check the path"
+            "SentencePiece files in it or in a folder in it; check the path"
         )
     return found
 

@@ -273,8 +273,7 @@ def open_engine(path: Path, max_tokens: int | None = None, threads: int | None =
         if layout.shadowed:
             raise BundleError(
                 f"{path}: {layout.shadowed[0]} stands before its variants with LoRA inputs, so LiteRT-LM would run "
-                "those, with "
-                "undefined memory for an adapter; build the bundle again"
+                "those, with undefined memory for an adapter; build the bundle again"
             )
         ranks = zero = None
         if layout.plain is not None:

@@ -32,7 +32,6 @@ def merge_checkpoint_folder(
     if (difference := logits_apart(sample_logits(open_checkpoint(output).reference_model()), logits)) is not None:
         raise VerificationError(
             f"the merged checkpoint, read again, gives logits up to {difference:.2g} away from those before "
-            "transformers "
-            f"{version('transformers')} saved it; nothing was written. Install the version that task-bundler is pinned "
-            "to"
+            f"transformers {version('transformers')} saved it; nothing was written. Install the version that "
+            "task-bundler is pinned to"
         )

@@ -47,8 +47,7 @@ def plan_lora(
     if RECIPES[recipe].calibrated:
         raise OptionError(
             f"--quant {recipe} with LoRA: its activation ranges are measured without an adapter, and would cut one "
-            "off; "
-            "choose another recipe, or merge the adapter into the checkpoint first: task-bundler lora merge"
+            "off; choose another recipe, or merge the adapter into the checkpoint first: task-bundler lora merge"
         )
     architecture = checkpoint.architecture
     adapters = tuple(read_peft(folder, architecture.layers) for folder in folders)
@@ -71,8 +70,7 @@ def plan_lora(
         found = f"--lora-ranks {','.join(map(str, ranks))}" if ranks else f"an adapter of rank {needed}"
         raise OptionError(
             f"{found}: LiteRT-LM takes rank {' or '.join(map(str, LITERTLM_RANKS))} only; name one of them (smaller "
-            "adapters "
-            "are padded, which is exact). A larger adapter can be merged: task-bundler lora merge"
+            "adapters are padded, which is exact). A larger adapter can be merged: task-bundler lora merge"
         )
     if needed > max(usable):
         raise OptionError(

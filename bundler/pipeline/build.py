@@ -135,10 +135,8 @@ def _refuse_mismatches(tokens: MismatchReport) -> None:
     rules = f" The tokenizer is not GPT-2's: {'; '.join(tokens.deviations)}." if tokens.deviations else ""
     raise VerificationError(
         f"{tokens.mismatched_tokens:,} of {tokens.total('tokens'):,} tokens differ from the reference tokenizer's, for "
-        "example near "
-        f"{example.text!r}: expected {example.expected}, found {example.found}.{rules} The model would read another "
-        "text than the one "
-        "typed; `task-bundler tokenizer report` lists every case"
+        f"example near {example.text!r}: expected {example.expected}, found {example.found}.{rules} The model would "
+        "read another text than the one typed; `task-bundler tokenizer report` lists every case"
     )
 
 

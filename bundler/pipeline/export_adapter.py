@@ -77,14 +77,12 @@ def choose_rank(adapter: Adapter, bundles: LoraBundles, rank: int | None) -> int
         )
         raise OptionError(
             f"adapter {adapter.name} has rank {adapter.rank}, more than {rank}, but {bundles.task.path} was built for "
-            f"rank {exported}; "
-            f"give --rank {fitting}{alone}"
+            f"rank {exported}; give --rank {fitting}{alone}"
         )
     if adapter.rank > rank:
         raise LoraError(
             f"adapter {adapter.name} has rank {adapter.rank}, but {bundles.task.path} was built for rank {exported}; "
-            "build it with "
-            f"--lora-ranks {adapter.rank} or more, or merge the adapter: task-bundler lora merge"
+            f"build it with --lora-ranks {adapter.rank} or more, or merge the adapter: task-bundler lora merge"
         )
     return rank
 
@@ -124,8 +122,7 @@ def check_adapter(
     if (found := weights_fingerprint(checkpoint)) != bundles.base.fingerprint:
         raise BundleError(
             f"{model} has the fingerprint {found[:16]}…, but {bundles.task.path} was made from "
-            f"{bundles.base.fingerprint[:16]}…; "
-            "give the checkpoint it was built from"
+            f"{bundles.base.fingerprint[:16]}…; give the checkpoint it was built from"
         )
     vocabulary = read_vocabulary(checkpoint.folder)
     with temporary_folder("export") as temporary:

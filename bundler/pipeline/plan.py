@@ -121,9 +121,8 @@ def _refuse_deviations(checkpoint: Checkpoint, vocabulary: BytePairVocabulary) -
     if vocabulary.deviations:
         raise BundleError(
             f"{checkpoint.folder}: its tokenizer is not GPT-2's: {'; '.join(vocabulary.deviations)}. The SentencePiece "
-            "model of a "
-            ".task cannot do that. Give a checkpoint that was trained with GPT-2's rules, or correct the tokenizer's "
-            "files if it was"
+            "model of a .task cannot do that. Give a checkpoint that was trained with GPT-2's rules, or correct the "
+            "tokenizer's files if it was"
         )
 
 
@@ -149,8 +148,7 @@ def _special_tokens(
         if vocabulary.eos is not None and (end := vocabulary.name_of(vocabulary.eos)) not in (None, *stops):
             notes.append(
                 f"the tokenizer's end token {end!r} is not among the checkpoint's stop tokens "
-                f"{', '.join(map(repr, stops))}: as in "
-                "transformers, writing goes on after it. To stop there too: "
+                f"{', '.join(map(repr, stops))}: as in transformers, writing goes on after it. To stop there too: "
                 f"{' '.join(f'--stop-token {token!r}' for token in (*stops, end))}"
             )
     return start, tuple(dict.fromkeys(stops)), notes
@@ -175,14 +173,12 @@ def _named_tokens(
         if not 0 <= id_ < len(vocabulary):
             raise BundleError(
                 f"{field} is {id_}, but the vocabulary has {len(vocabulary)} tokens; expected the id of one of them. "
-                "Correct "
-                f"config.json or generation_config.json, or give {option}"
+                f"Correct config.json or generation_config.json, or give {option}"
             )
         if (text := vocabulary.name_of(id_)) is None:
             raise BundleError(
                 f"{field} is {id_}, the bytes {vocabulary.token_bytes(id_)!r}; expected a token that text can name, "
-                "because a .task "
-                f"names its tokens by text. Give {option}"
+                f"because a .task names its tokens by text. Give {option}"
             )
         texts.append(text)
     return texts

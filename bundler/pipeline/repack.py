@@ -80,14 +80,13 @@ def _write_litertlm(bundle: Bundle, layout: LoraLayout, output: Path, tokenizer:
     if parameters.system_prompt or parameters.prompt_template:
         raise BundleError(
             f"{bundle.path}: has a system prompt or a single prompt template, which a .litertlm has no place for; "
-            "build the bundle "
-            "again without"
+            "build the bundle again without"
         )
     if layout.extra:
         notes.append(
             f"The signatures for adapters of rank {', '.join(map(str, layout.extra))} are in MediaPipe's layout, which "
-            "LiteRT-LM "
-            "ignores: the .litertlm takes no adapters. `task-bundler build --lora-ranks` makes one that does."
+            "LiteRT-LM ignores: the .litertlm takes no adapters. `task-bundler build --lora-ranks` makes one that "
+            "does."
         )
     id_of = lambda token: token if isinstance(token, int) else _token_id(bundle, token)  # noqa: E731
     model_facts = {
@@ -140,8 +139,7 @@ def _same_ids(bundle: Bundle, tokenizer: BundleTokenizer) -> None:
         if tokenizer.original(ids.bundle) != ids.reference:
             raise BundleError(
                 f"{bundle.path}: its tokenizer reads {line[:40]!r} unlike the given vocabulary; expected the one that "
-                "the "
-                "bundle was made with"
+                "the bundle was made with"
             )
 
 
@@ -149,8 +147,8 @@ def _write_task(bundle: Bundle, layout: LoraLayout, output: Path, folder: Path) 
     if layout.plain is not None:
         raise BundleError(
             f"{bundle.path}: its signatures take a LoRA adapter in LiteRT-LM's layout; MediaPipe gives them none, and "
-            "would compute "
-            "with undefined memory. Build with --lora-ranks: the .task of that build has MediaPipe's layout"
+            "would compute with undefined memory. Build with --lora-ranks: the .task of that build has MediaPipe's "
+            "layout"
         )
     if bundle.sentencepiece is not None:
         from sentencepiece import SentencePieceProcessor
@@ -170,8 +168,7 @@ def _write_task(bundle: Bundle, layout: LoraLayout, output: Path, folder: Path) 
     if None in stops or (start is None and bundle.start_token is not None):
         raise BundleError(
             f"{bundle.path}: start token {bundle.start_token}, stop tokens {list(bundle.stop_tokens)}; expected tokens "
-            "that text can "
-            "name, as a .task does: one of them is part of a character. Build with --stop-token"
+            "that text can name, as a .task does: one of them is part of a character. Build with --stop-token"
         )
     facts = {
         "format": FORMAT,
@@ -202,16 +199,14 @@ def _check_aliases(bundle: Bundle, vocabulary: BytePairVocabulary, pieces: Sente
     if model.rows < needed:
         raise BundleError(
             f"{bundle.path}: its model has {model.rows} rows; a SentencePiece model with the same ids needs {needed}, "
-            "of which "
-            f"{len(pieces.alias_of)} are second spellings of tokens; {remedy}"
+            f"of which {len(pieces.alias_of)} are second spellings of tokens; {remedy}"
         )
     for alias, original in enumerate(pieces.alias_of, len(vocabulary)):
         one, other = model.along([alias]), model.along([original])
         if (one != other).any() or int(one.argmax()) >= len(vocabulary):
             raise BundleError(
                 f"{bundle.path}: row {alias} of its model is not the copy of row {original} that a SentencePiece model "
-                "with "
-                f"the same ids needs; {remedy}"
+                f"with the same ids needs; {remedy}"
             )
 
 

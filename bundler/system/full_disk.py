@@ -30,6 +30,5 @@ def out_of_room_explained(place: Path) -> Iterator[None]:
 def _sentence(place: Path, why: object) -> str:
     return (
         f"{place} could not be written ({why}); expected a writable disk with room for it; make room, or give another "
-        "output, or another "
-        "TMPDIR for temporary files"
+        "output, or another TMPDIR for temporary files"
     )

@@ -134,8 +134,7 @@ def _check_content(output: Path, force: bool) -> None:
         more = f" and {len(foreign) - 3} more" if len(foreign) > 3 else ""
         raise OptionError(
             f"{output} holds {', '.join(foreign[:3])}{more}, which task-bundler did not write or which changed since; "
-            "replacing the "
-            "folder would delete it; move it away, or give another output"
+            "replacing the folder would delete it; move it away, or give another output"
         )
 
 

@@ -111,16 +111,14 @@ class TFLiteGPT2:
         if missing := sorted(needed - set(inputs)) or sorted({"logits"} - set(outputs)):
             raise BundleError(
                 f"{path}: its signature decode has no {missing[0]} (inputs {sorted(inputs)}, outputs "
-                f"{sorted(outputs)}); "
-                "expected the names that MediaPipe and LiteRT-LM go by"
+                f"{sorted(outputs)}); expected the names that MediaPipe and LiteRT-LM go by"
             )
         if unknown := [
             name for name in inputs if name not in needed and not name.startswith(("mask", "kv_cache_", "lora_"))
         ]:
             raise BundleError(
                 f"{path}: its signature decode has an input {unknown[0]}, and nothing is known to give it; expected "
-                f"{sorted(needed)}, "
-                "mask, kv_cache_… and lora_…"
+                f"{sorted(needed)}, mask, kv_cache_… and lora_…"
             )
 
     def set_adapter(self, adapter: Mapping[str, np.ndarray] | None) -> None:

@@ -53,12 +53,11 @@ class Divergence:
 
     def __str__(self) -> str:
         return (
-            f"perplexity {self.perplexity:.3f} ± {self.perplexity_error:.3f} for {self.perplexity_reference:.3f} "
-            f"(Δ {self.perplexity_delta:+.3f} ± {self.perplexity_delta_error:.3f}); mean KL divergence "
-            f"{self.mean_kl:.2g} "
+            f"perplexity {self.perplexity:.3f} ± {self.perplexity_error:.3f} for {self.perplexity_reference:.3f} (Δ "
+            f"{self.perplexity_delta:+.3f} ± {self.perplexity_delta_error:.3f}); mean KL divergence {self.mean_kl:.2g} "
             f"± {self.mean_kl_error:.1g} nats, 99.9 % {self.kl_999:.2g}; RMS Δp {self.rms_delta_p:.2%} ± "
-            f"{self.rms_delta_p_error:.2%}; "
-            f"same top token {self.same_top:.2%} ± {self.same_top_error:.2%}; over {self.tokens:,} tokens"
+            f"{self.rms_delta_p_error:.2%}; same top token {self.same_top:.2%} ± {self.same_top_error:.2%}; over "
+            f"{self.tokens:,} tokens"
         )
 
 

@@ -38,8 +38,7 @@ def _litertlm(path: Path, id_: int, output: Path) -> None:
     ):
         raise BundleError(
             f"{path}: sections {', '.join(section.type for section in file.sections)}; expected metadata, a "
-            "tokenizer.json "
-            "and a model"
+            "tokenizer.json and a model"
         )
     section, metadata = file.find(MODEL_SECTION), file.llm_metadata()
     pairs = {name: value for name, value in section.metadata.items() if name != "model_type"}

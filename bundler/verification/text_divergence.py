@@ -83,8 +83,7 @@ def text_divergence(
         except BrokenProcessPool as error:
             raise BundleError(
                 "a process that compared the text was killed; the usual cause is too little memory; close other "
-                "programs "
-                "and try again"
+                "programs and try again"
             ) from error
     if not parts:
         raise BundleError("the text to compare on is empty, or not UTF-8; expected a text file")

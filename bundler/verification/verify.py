@@ -55,8 +55,7 @@ def verify(subject: Subject, checkpoint: Checkpoint, stage: Stage = silent) -> l
         if model.rows < tokenizer.vocabulary:
             raise BundleError(
                 f"{subject.model}: {model.rows} logits; expected one for each of the {tokenizer.vocabulary} tokens of "
-                "the "
-                "checkpoint's vocabulary. It was made from another model"
+                "the checkpoint's vocabulary. It was made from another model"
             )
         ids = tokenizer.encode(text)
         if tokenizer.original(ids.bundle) != ids.reference:

@@ -148,8 +148,8 @@ def test_the_same_vocabulary_gives_the_same_bytes(models, tmp_path):
     vocabulary, model = models["multilingual"]
     (tmp_path / "tokenizer.json").write_bytes(tokenizer_json(vocabulary))
     script = (
-        "import hashlib, sys; from tokenizer_tools.bpe import read_vocabulary; "
-        "from tokenizer_tools.sentencepiece_model import build_sentencepiece; "
+        "import hashlib, sys; from tokenizer_tools.bpe import read_vocabulary; from "
+        "tokenizer_tools.sentencepiece_model import build_sentencepiece; "
         "print(hashlib.sha256(build_sentencepiece(read_vocabulary(sys.argv[1])).proto).hexdigest())"
     )
     done = subprocess.run(

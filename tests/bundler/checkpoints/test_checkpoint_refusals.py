@@ -258,7 +258,6 @@ def test_vocabulary_is_asked_for_when_needed(folder, tmp_path):
 def test_opening_needs_no_transformers(folder):
     code = (
         "import sys; from bundler.checkpoints.checkpoint import open_checkpoint; "
-        "open_checkpoint(sys.argv[1]).check_finite(); "
-        "assert 'transformers' not in sys.modules"
+        "open_checkpoint(sys.argv[1]).check_finite(); assert 'transformers' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code, folder], check=True)
