@@ -5,6 +5,7 @@ import struct
 import zipfile
 import zlib
 
+from ai_edge_litert import schema_py_generated as schema
 from doctor_files import PAGE, Good, aligned_zip, litertlm, plain_zip, task
 
 from bundler.containers import task as task_file
@@ -192,8 +193,11 @@ def another_name_in_the_local_header(good, folder):
 
 @plants("entry-checksum-wrong")
 def one_bit_of_the_model(good, folder):
-    data = good.task.read_bytes()
-    at = data.index(b"TFL3") + 60_000  # among the weights
+    data, model = good.task.read_bytes(), good.entries()[MODEL]
+    root = schema.Model.GetRootAs(model, 0)
+    buffers = (root.Buffers(index) for index in range(root.BuffersLength()))
+    weights = max((buffer.DataAsNumpy().tobytes() for buffer in buffers if buffer.DataLength()), key=len)
+    at = data.index(weights) + len(weights) // 2
     return patched(folder, good.task, (at, bytes([data[at] ^ 1])))
 
 
