@@ -22,9 +22,7 @@ ALIGNMENT = 16  # bytes; the schema's force_align of Buffer.data, which SIMD ker
 # Offsets in a flatbuffer are 32 bits, signed in Python's builder. Larger models keep their data outside of it.
 LARGEST = (1 << 31) - (1 << 24)
 # What the converter puts into a tensor's name and says nothing: where Python found the classes, and the outermost two.
-NOISE = re.compile(
-    rb"bundler\.convert\._Signature/?|bundler\.gpt2\.(ExportableGPT2_model/?)?|torch\.nn\.modules\.\w+\."
-)
+NOISE = re.compile(rb"bundler\.([a-z0-9_]+\.)+(_Signature/?|ExportableGPT2_model/?)?|torch\.nn\.modules\.\w+\.")
 
 
 class SharingBuilder(flatbuffers.Builder):
