@@ -15,7 +15,6 @@ from __future__ import annotations
 import ctypes
 import itertools
 import os
-import string
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -89,7 +88,9 @@ class LiteRtLmEngine:
         self._busy: list[litert_lm.Session] = []
         self._begun = 0  # sessions with an adapter since the engine was opened
         self._texts = 0
-        self._letters = itertools.cycle(string.ascii_lowercase)
+        # Control characters, with which no text begins: where a session has read a prompt and written nothing,
+        # LiteRT-LM 0.18.1 takes the prompt's last token for computed, and a text that begins so is continued otherwise.
+        self._letters = itertools.cycle(map(chr, range(0x0E, 0x1B)))
 
     def tokenize(self, text: str) -> list[int]:
         """The ids that this file's own tokenizer gives (without the start token)."""
@@ -146,7 +147,7 @@ class LiteRtLmEngine:
                 yield response.texts[0]
 
     def swap_seconds(self, adapter: Path | None, max_tokens: int = 1, sampling: Sampling = Sampling()) -> float:
-        """How long it takes until a session with another adapter has read a letter, in seconds.
+        """How long it takes until a session with another adapter has read a character, in seconds.
 
         An upper bound on the swap: the engine loads an adapter with the first prefill, so one has to be run. Texts that
         are then generated with the same `max_tokens` and `sampling` go on in that session.

@@ -140,3 +140,11 @@ def test_without_room_for_the_weight_cache_there_is_none(folder, fresh, tmp_path
         with open_engine(folder / "tiny.litertlm") as engine:
             assert engine.complete(PROMPTS[0], 8) == fresh(PROMPTS[0], None)
             assert any(path.suffix == ".xnnpack_cache" for path in tmp_path.rglob("*")) is written
+
+
+def test_a_swap_leaves_nothing_that_a_text_could_begin_with(engine, folder, fresh):
+    """A session that has read and not written takes its last token for computed, whatever follows."""
+    for prompt in PROMPTS:
+        for _ in range(26):
+            engine.swap_seconds(folder / "0.tflite", 8)
+            assert engine.complete(prompt, 8, adapter=folder / "0.tflite") == fresh(prompt, folder / "0.tflite")
