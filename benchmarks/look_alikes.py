@@ -26,9 +26,10 @@ from typing import Any, Callable
 
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
 REPOSITORY = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(REPOSITORY))
+sys.path[:0] = [str(REPOSITORY), str(REPOSITORY / "tests")]
 
 import torch  # noqa: E402
+from eight_bit_gpt2 import eight_bit_model  # noqa: E402
 from transformers import AutoTokenizer, GPT2Config, GPT2LMHeadModel, GPT2TokenizerFast  # noqa: E402
 from transformers.utils import logging  # noqa: E402
 
@@ -55,7 +56,7 @@ TYPED = ("<|im_start|>user\nHello<|im_end|>\n<|im_start|>assistant\n", "a <|endo
 TOKENS = 8
 
 
-def token(content: str, special: bool = False, **flags: bool) -> dict[str, Any]:
+def token(content: str, special: bool = False) -> dict[str, Any]:
     return {
         "content": content,
         "lstrip": False,
@@ -63,14 +64,13 @@ def token(content: str, special: bool = False, **flags: bool) -> dict[str, Any]:
         "rstrip": False,
         "single_word": False,
         "special": special,
-        **flags,
     }
 
 
 @dataclass(frozen=True)
 class LookAlike:
     """A folder: the tokenizer's files as `saves` writes them, then `files` (name -> JSON, merged into what is there, or
-    None: none).
+    a function that changes it).
 
     `refused`: words of the sentence it must be refused with; None where it must be built.
     """
@@ -155,25 +155,17 @@ def write(folder: Path, look_alike: LookAlike) -> None:
     save_vocabulary(train_vocabulary([TEXT], SIZE), folder)
     if look_alike.saves in ("fast", "both", "five"):
         GPT2TokenizerFast.from_pretrained(folder).save_pretrained(folder / "saved")
-        for name in (
-            ("tokenizer.json",) if look_alike.saves != "five" else [path.name for path in (folder / "saved").iterdir()]
-        ):
-            (folder / "saved" / name).rename(folder / name)
+        for path in [*(folder / "saved").iterdir()]:
+            if look_alike.saves == "five" or path.name == "tokenizer.json":
+                path.rename(folder / path.name)
     if look_alike.saves in ("fast", "five"):
-        (folder / "vocab.json").unlink(), (folder / "merges.txt").unlink()
+        (folder / "vocab.json").unlink()
+        (folder / "merges.txt").unlink()
     elif look_alike.saves == "slow":
         (folder / "tokenizer.json").unlink(missing_ok=True)
     ends = {"bos_token_id": END, "eos_token_id": END, **look_alike.config}
     config = GPT2Config(vocab_size=ROWS, n_positions=look_alike.context, n_embd=64, n_layer=2, n_head=4, **ends)
-    model, generator = GPT2LMHeadModel(config), torch.Generator().manual_seed(0)
-    with torch.no_grad():
-        for name, parameter in model.named_parameters():
-            if parameter.ndim == 1:
-                parameter.add_(torch.randn(parameter.shape, generator=generator) * 0.1)
-                continue
-            steps = torch.randint(-127, 128, parameter.shape, generator=generator).float()
-            (steps[:, 0] if "wte" in name or "wpe" in name else steps[0])[:] = 127  # the channel's scale
-            parameter.copy_(steps * (2.0**-12 if "wte" in name else 2.0**-10))
+    model = eight_bit_model(config)
     model.generation_config.eos_token_id = ends["eos_token_id"]
     model.save_pretrained(folder)
     for name, change in look_alike.files.items():

@@ -30,6 +30,12 @@ def write_eight_bit_checkpoint(folder, seed=0, loud=(), **fields):
     shutil.copyfile(data / "encoder.json", folder / "vocab.json")
     shutil.copyfile(data / "vocab.bpe", folder / "merges.txt")
     config = GPT2Config(**{**dict(n_positions=96, n_embd=64, n_layer=2, n_head=4), **fields})
+    eight_bit_model(config, seed, loud).save_pretrained(folder)
+    return folder
+
+
+def eight_bit_model(config, seed=0, loud=()):
+    """GPT2LMHeadModel with the weights that `write_eight_bit_checkpoint` describes."""
     model = GPT2LMHeadModel(config)
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
@@ -45,8 +51,7 @@ def write_eight_bit_checkpoint(folder, seed=0, loud=(), **fields):
                 parameter[list(loud)] *= 8
             elif loud and "wpe" in name:
                 parameter *= 64
-    model.save_pretrained(folder)
-    return folder
+    return model
 
 
 def write_eight_bit_task(checkpoint_folder, path, recipe="int8", context=96, rows=TokenRows):

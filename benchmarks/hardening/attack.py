@@ -72,11 +72,7 @@ def judge_end(tally: Tally, case: str, ended: Ended) -> None:
         lines = [line for line in ended.stderr.splitlines() if line.strip()]
         # Of a traceback the part that names the place and the error, wherever in the output it stands.
         begin = next((number for number, line in enumerate(lines) if line.startswith("Traceback")), -1)
-        tally.fail(
-            "tracebacks",
-            case,
-            f"ended with {ended.code}: {' | '.join(lines[begin:][-6:] if begin < 0 else lines[begin : begin + 30])}",
-        )
+        tally.fail("tracebacks", case, f"ended with {ended.code}: {' | '.join(lines[begin:][:30])}")
     if ended.timed_out:
         tally.fail("wrong verdicts", case, f"hangs: no end after {ended.seconds:.0f} s")
     if ended.survived:

@@ -21,7 +21,6 @@ from bundler.errors import BundleError
 from tokenizer_tools.auto_tokenizer import TOKENIZER_FILES
 
 SETTINGS = ("config.json", "generation_config.json")
-VOCABULARY = TOKENIZER_FILES
 
 
 @dataclass(frozen=True)
@@ -62,7 +61,7 @@ def download(
             raise BundleError(
                 f"{repository} has no PyTorch weights: none of {', '.join(WEIGHT_FILES)}. Give a model that has"
             )
-        wanted = [*SETTINGS, *(VOCABULARY if vocabulary else ()), weights]
+        wanted = [*SETTINGS, *(TOKENIZER_FILES if vocabulary else ()), weights]
         fetch([name for name in wanted if name in present])
         if weights in (SAFETENSORS_INDEX, BIN_INDEX):
             fetch(sorted(set(shard_names(folder / weights).values())))

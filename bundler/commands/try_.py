@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-import threading
+import time
 import webbrowser
 from pathlib import Path
 
@@ -49,8 +49,8 @@ def command(terminal: Terminal, file: Path, other: Path | None, prompt: str, por
             webbrowser.open(address)
         try:
             # In steps: a signal that the system gave to another thread is seen when this one wakes.
-            while not threading.Event().wait(_WAKES):
-                pass
+            while True:
+                time.sleep(_WAKES)
         except KeyboardInterrupt:
             terminal.say("closed")
 

@@ -76,9 +76,13 @@ def sentencepiece_tokenizer(
     byte_mapped: bool = False,
     typed: tuple[str, ...] = (),
 ) -> BundleTokenizer:
-    """The tokenizer of a `.task`; `byte_mapped` if MediaPipe is told to map text to GPT-2's byte alphabet first."""
+    """The tokenizer of a `.task`; see `sentencepiece_encoder`."""
+    return BundleTokenizer(reference, sentencepiece_encoder(proto, byte_mapped), alias_of, typed)
+
+
+def sentencepiece_encoder(proto: bytes, byte_mapped: bool = False) -> Callable[[str], list[int]]:
+    """Text to a SentencePiece model's ids; `byte_mapped` if MediaPipe maps text to GPT-2's byte alphabet first."""
     from sentencepiece import SentencePieceProcessor
 
     pieces = SentencePieceProcessor(model_proto=proto)
-    encode = (lambda text: pieces.encode(bytes_to_symbols(text.encode()))) if byte_mapped else pieces.encode
-    return BundleTokenizer(reference, encode, alias_of, typed)
+    return (lambda text: pieces.encode(bytes_to_symbols(text.encode()))) if byte_mapped else pieces.encode

@@ -24,7 +24,7 @@ from bundler.tflite.runner import TFLiteGPT2
 from bundler.verification.engine_gates import PROMPTS
 from bundler.verification.gate import Stage, silent
 from bundler.verification.text import verification_text
-from bundler.verification.verify_bundle import as_read_by, bundle_tokenizer
+from bundler.verification.verify_bundle import read_by_bundle
 from tokenizer_tools.bpe import read_vocabulary
 from tokenizer_tools.sentencepiece_model import SentencePieceModel, build_sentencepiece
 from tokenizer_tools.vocabulary import BytePairVocabulary, tokenizer_json
@@ -93,8 +93,8 @@ def _write_litertlm(bundle: Bundle, layout: LoraLayout, output: Path, tokenizer:
         key: str(value) for key, value in bundle.manifest.get("lora", {}).items() if key == "base_fingerprint" and value
     }
     if tokenizer is not None:
-        vocabulary = as_read_by(bundle, read_vocabulary(tokenizer))
-        _same_ids(bundle, bundle_tokenizer(bundle, vocabulary))
+        beside, vocabulary = read_by_bundle(bundle, read_vocabulary(tokenizer))
+        _same_ids(bundle, beside)
         tokens = {"tokenizer_json": tokenizer_json(vocabulary)}
     elif bundle.byte_mapped:
         raise BundleError(

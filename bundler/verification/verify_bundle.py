@@ -9,7 +9,7 @@ from typing import Callable, Sequence
 from bundler.checkpoints.checkpoint import open_checkpoint
 from bundler.checkpoints.hub_id import HubAccess
 from bundler.containers.bundle import Bundle, open_bundle
-from bundler.containers.tokenizer import BundleTokenizer, sentencepiece_tokenizer, typed_texts
+from bundler.containers.tokenizer import BundleTokenizer, sentencepiece_encoder, typed_texts
 from bundler.conversion.quantize import RECIPES, recipe_of
 from bundler.errors import BundleError
 from bundler.system.temporary_folder import temporary_folder
@@ -71,26 +71,30 @@ def token_id(bundle: Bundle, token: str | int, vocabulary: BytePairVocabulary) -
 
 
 def bundle_tokenizer(bundle: Bundle, vocabulary: BytePairVocabulary) -> BundleTokenizer:
-    """The tokenizer inside the bundle beside the vocabulary's own, as `as_read_by` has it."""
-    vocabulary = as_read_by(bundle, vocabulary)
-    return BundleTokenizer(
-        reference_tokenizer(vocabulary), _own_tokenizer(bundle), bundle.alias_of, typed_texts(vocabulary)
-    )
+    """The tokenizer inside the bundle beside the vocabulary's own, as `read_by_bundle` has it."""
+    return read_by_bundle(bundle, vocabulary)[0]
 
 
-def as_read_by(bundle: Bundle, vocabulary: BytePairVocabulary) -> BytePairVocabulary:
-    """The vocabulary with typed special tokens taken for text, if that is what the bundle's own tokenizer does with all
-    of them.
+def read_by_bundle(bundle: Bundle, vocabulary: BytePairVocabulary) -> tuple[BundleTokenizer, BytePairVocabulary]:
+    """The tokenizer inside the bundle beside the vocabulary's own, and the vocabulary: with typed special tokens taken
+    for text, if that is what the bundle's own tokenizer does with all of them.
     """
+    pieces = _own_tokenizer(bundle)
+
+    def beside(vocabulary: BytePairVocabulary) -> BundleTokenizer:
+        return BundleTokenizer(reference_tokenizer(vocabulary), pieces, bundle.alias_of, typed_texts(vocabulary))
+
     as_text = replace(vocabulary, parse_special=False)
-    tokenizer = BundleTokenizer(reference_tokenizer(as_text), _own_tokenizer(bundle), bundle.alias_of)
+    tokenizer = beside(as_text)
     pairs = [tokenizer.encode(token) for token in vocabulary.special_tokens]
-    return as_text if all(tokenizer.original(ids.bundle) == ids.reference for ids in pairs) else vocabulary
+    if all(tokenizer.original(ids.bundle) == ids.reference for ids in pairs):
+        return tokenizer, as_text
+    return beside(vocabulary), vocabulary
 
 
 def _own_tokenizer(bundle: Bundle) -> Callable[[str], list[int]]:
     if bundle.sentencepiece is not None:
-        return sentencepiece_tokenizer(None, bundle.sentencepiece, bundle.alias_of, bundle.byte_mapped).pieces
+        return sentencepiece_encoder(bundle.sentencepiece, bundle.byte_mapped)
     from tokenizers import Tokenizer
 
     try:
