@@ -185,7 +185,7 @@ def refusal_of(path: Path, report) -> str:
     from bundler.containers.bundle import open_bundle
     from bundler.containers.task import read_task
     from bundler.errors import BundleError
-    from lora_weights.adapter_file import read_adapter_file
+    from bundler.tflite.adapter_file import read_adapter_file
     from lora_weights.errors import LoraError
 
     try:

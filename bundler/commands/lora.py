@@ -352,7 +352,7 @@ def info(terminal: Terminal, adapter: Path) -> None:
     """
     from rich.table import Table
 
-    from lora_weights.describe import describe_adapter
+    from bundler.lora.describe import describe_adapter
 
     facts = describe_adapter(adapter)
     norms = facts.pop("delta_norms")

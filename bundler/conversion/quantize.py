@@ -7,7 +7,6 @@ of an alias the exact copy of its original's.
 
 from __future__ import annotations
 
-import mmap
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Sequence
@@ -16,7 +15,9 @@ from bundler.checkpoints.architecture import GPT2Architecture
 from bundler.conversion.compact import compact_tflite
 from bundler.errors import OptionError
 from bundler.system.native_output import quiet
+from bundler.tflite.model import Model
 from bundler.tflite.runner import TFLiteGPT2
+from bundler.tflite.weights import weight_table
 
 # The name of the operator that makes the logits ends so; it is how the head is told from other layers.
 HEAD = r"decode(_lora_r\d+)?_logits"
@@ -76,29 +77,17 @@ def quantize(source: Path, recipe: str, output: Path, calibration: Sequence[Sequ
     compact_tflite(output)
 
 
-def recipe_of(model: Path) -> str:
-    """The recipe a TFLite file looks made in, by the types of its constant matrices; for files that do not say."""
-    from ai_edge_litert import schema_py_generated as schema
+def recipe_of(model: Model) -> str:
+    """The recipe a TFLite model looks made in, by how the matrices of its layers are stored; for files that do not say.
 
-    with open(model, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-        root = schema.Model.GetRootAs(data, 0)
-        graph = root.Subgraphs(root.SubgraphsLength() - 1)
-        tensors = [graph.Tensors(i) for i in range(graph.TensorsLength())]
-        kinds = {
-            tensor.Type()
-            for tensor in tensors
-            if tensor.ShapeLength() == 2 and tensor.Shape(0) > 1 and _is_constant(root.Buffers(tensor.Buffer()))
-        }
-        types = schema.TensorType
-        # Weights smaller than the embedding tell int4 files, whose embedding is int8, from int8 ones.
-        for type_, recipe in ((types.INT4, "int4-block32"), (types.INT8, "int8"), (types.FLOAT16, "fp16")):
-            if type_ in kinds:
-                return recipe
-    return "fp32"
-
-
-def _is_constant(buffer) -> bool:
-    return buffer.DataLength() > 0 or buffer.Size() > 0
+    The embedding, which is int8 in int4 recipes, does not count.
+    """
+    table = weight_table(model)
+    schemes = " ".join(scheme for kind in ("attention", "mlp") for scheme in table.get(kind, {"types": ()})["types"])
+    for stored, recipe in (("int4 in blocks of 128", "int4-block128"), ("int4", "int4-block32"), ("int8", "int8")):
+        if stored in schemes:
+            return recipe
+    return "fp16" if "float16" in schemes else "fp32"
 
 
 def _rules(recipe: str) -> list[dict]:

@@ -6,20 +6,21 @@ docs/LORA.md.
 
 from __future__ import annotations
 
-import json
 import re
 from typing import Any
 
 import numpy as np
 
 from bundler.doctor.report import Finding
+from bundler.tflite.adapter_file import header_fields
+from bundler.tflite.flatbuffer import Damaged
 from bundler.tflite.model import Model, Tensor
 from lora_weights.adapter import LITERTLM_RANKS, PROJECTIONS, tensor_name
 from lora_weights.adapter_file import FORMAT, OWN_METADATA, PAGE, RANK_METADATA
 
 _NAME = re.compile(r"lora_atten_([qkvo])_([ab])_prime_weight_(\d{1,5})")
 _FIRST = "lora_atten_q_a_"  # of [width, rank]
-_HEADER_LIMIT = 1 << 20  # bytes of JSON; real ones have half a kilobyte
+_HEADER = ("format", "name", "layers", "width", "rank", "alpha", "licence", "base_fingerprint")
 _MOST_LAYERS = 1 << 12
 
 
@@ -79,31 +80,14 @@ def _header(model: Model, data, tell) -> dict[str, Any] | None:
     """Our own JSON, without the long numbers; None in files of other makers."""
     if OWN_METADATA not in model.metadata:
         return None
-    index = model.metadata[OWN_METADATA]
-    if index >= len(model.inside) or model.inside[index].size > _HEADER_LIMIT:
-        tell(
-            "adapter-unreadable",
-            f"its metadata {OWN_METADATA} is in buffer {index}, of which there are {len(model.inside)}, or too long",
-        )
-        return None
-    place = model.inside[index]
     try:
-        fields = json.loads(bytes(data[place.offset : place.offset + place.size]))
-        header = {
-            name: fields.get(name)
-            for name in ("format", "name", "layers", "width", "rank", "alpha", "licence", "base_fingerprint")
-        }
-        if header["format"] != FORMAT:
-            raise ValueError(f"format {header['format']!r}; expected {FORMAT}")
-        if any(
-            type(header[name]) is not int or not 0 < header[name] < limit
-            for name, limit in (("layers", _MOST_LAYERS), ("width", 1 << 20), ("rank", 1 << 16))
-        ):
-            raise ValueError(f"layers {header['layers']!r}, width {header['width']!r}, rank {header['rank']!r}")
-        return header
-    except (ValueError, AttributeError, RecursionError) as error:
-        tell("adapter-unreadable", f"its metadata {OWN_METADATA}: {error}")
+        fields = header_fields(model, data)
+        if fields["format"] != FORMAT:
+            raise Damaged(f"format {fields['format']!r}; expected {FORMAT}")
+    except Damaged as damage:
+        tell("adapter-unreadable", str(damage))
         return None
+    return {name: fields.get(name) for name in _HEADER}
 
 
 def _check_tensors(tensors: dict[str, Tensor], header: dict[str, Any] | None, tell) -> set[int]:

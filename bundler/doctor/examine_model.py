@@ -5,14 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from bundler.doctor.lora_inputs import LoraInputs, check_lora
+from bundler.doctor.lora_inputs import check_lora
 from bundler.doctor.operators import check_operators, operator_counts
 from bundler.doctor.report import Finding, Report
-from bundler.doctor.signatures import LlmShape, check_signatures, signature_table
-from bundler.doctor.weights import Embedding, check_finite, check_scales, embedding_of, weight_table
+from bundler.doctor.signatures import check_signatures, signature_table
+from bundler.doctor.weights import check_finite, check_scales
 from bundler.system.file_section import FileSection
 from bundler.tflite.flatbuffer import Damaged
+from bundler.tflite.lora_inputs import LoraLayout
 from bundler.tflite.model import Model, read_model
+from bundler.tflite.signatures import LlmShape
+from bundler.tflite.weights import Embedding, embedding_of, weight_table
 
 LARGE = 1 << 31  # bytes
 # What MediaPipe's converter for browsers puts into a TFLite file beside the weights, in place of a graph.
@@ -26,7 +29,7 @@ class LanguageModel:
 
     shape: LlmShape
     embedding: Embedding
-    lora: LoraInputs
+    lora: LoraLayout
 
 
 def examine_model(report: Report, section: FileSection) -> LanguageModel | None:
@@ -76,7 +79,7 @@ def is_web_only(model: Model) -> bool:
     )
 
 
-def _facts(model: Model, shape: LlmShape, lora: LoraInputs, embedding: Embedding) -> dict[str, Any]:
+def _facts(model: Model, shape: LlmShape, lora: LoraLayout, embedding: Embedding) -> dict[str, Any]:
     return {
         "layers": shape.layers,
         "width": embedding.width,

@@ -11,7 +11,7 @@ from bundler.containers.lora_manifest import UNMERGED
 from bundler.containers.task import TOKENIZER
 from bundler.doctor.prompt_tokens import PromptTokens
 from bundler.doctor.report import Finding
-from bundler.doctor.signatures import LlmShape
+from bundler.tflite.signatures import LlmShape
 from lora_weights.errors import LoraError
 from lora_weights.tensor_map import map_from_json
 

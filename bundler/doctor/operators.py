@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections import Counter
 
 from bundler.doctor.report import Finding
-from bundler.doctor.signatures import language_signatures
 from bundler.tflite.model import Model, OperatorKind
+from bundler.tflite.signatures import language_signatures
 
 # What TFLite's open GPU delegate takes (delegates/gpu/common/model_builder.cc, NewOperationParser), and three that the
 # GPU engines of LiteRT-LM and MediaPipe take beyond it: lookups, cache updates and composites.

@@ -1,53 +1,32 @@
 """The signatures of a model, held against what the engines look for: names, types, shapes, caches, the length of the
 context.
-
-The names are those of LiteRT-LM's open source (runtime/executor/litert_compiled_model_executor_utils.cc); MediaPipe's
-are the same.
 """
 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from typing import Any
 
 from bundler.doctor.report import Finding
-from bundler.tflite.model import Graph, Model, Signature, Tensor
+from bundler.tflite.model import Model, Signature, Tensor
+from bundler.tflite.signatures import (
+    CACHE,
+    DECODE,
+    EMBEDDINGS,
+    LOGITS,
+    MASKS,
+    POSITIONS,
+    PREFILL,
+    TOKENS,
+    LlmShape,
+    first,
+    language_signatures,
+    llm_shape,
+    signature_length,
+)
 
-PREFILL, DECODE = "prefill", "decode"
-TOKENS, POSITIONS, MASKS, LOGITS = ("tokens", "token_ids"), ("input_pos", "positions"), ("mask", "attn_mask"), "logits"
-# Instead of tokens, in models whose embedding is a file of its own.
-EMBEDDINGS = ("embeddings", "input_embeds", "per_layer_embeddings")
-CACHE = re.compile(r"kv_cache_([kv])_(\d{1,6})")
 # Further inputs that engines fill: LoRA factors; parameters of dynamic shapes.
 _KNOWN = re.compile(r"lora_.*|kv_cache_.*|param_tensor|.*_param(_tensor)?")
-_FIRST_KEYS, _FIRST_VALUES = "kv_cache_k_0", "kv_cache_v_0"
-
-
-@dataclass(frozen=True)
-class LlmShape:
-    """What the signatures say of the language model. None: cannot be told.
-
-    `context`: how many tokens the cache holds. `litertlm_context`: what LiteRT-LM takes it for. `rows`: of the
-    embedding of tokens.
-    """
-
-    prefill: tuple[int, ...]
-    layers: int
-    context: int | None
-    litertlm_context: int | None
-    mask: bool
-    width: int | None
-
-
-def first(tensors: dict[str, Any], names: tuple[str, ...]):
-    """The tensor under the first of `names` that is there, or None."""
-    return next((tensors[name] for name in names if name in tensors), None)
-
-
-def language_signatures(model: Model) -> list[Signature]:
-    """`decode`, and every one whose name begins with `prefill`, LoRA variants included."""
-    return [signature for signature in model.signatures if signature.key.startswith((PREFILL, DECODE))]
 
 
 def check_signatures(model: Model) -> tuple[LlmShape, list[Finding]]:
@@ -61,7 +40,7 @@ def check_signatures(model: Model) -> tuple[LlmShape, list[Finding]]:
     for signature in signatures:
         found += _inputs_and_outputs(model, signature) + _shapes(model, signature)
     found += _left_out(model, signatures) + _caches(model, signatures)
-    shape = _shape(model, decode, prefills)
+    shape = llm_shape(model)
     if signatures and not shape.mask:
         found.append(Finding("mask-inside-graph", "", f"no input {' or '.join(MASKS)}"))
     if None not in (shape.context, shape.litertlm_context) and shape.context != shape.litertlm_context:
@@ -73,7 +52,7 @@ def check_signatures(model: Model) -> tuple[LlmShape, list[Finding]]:
             )
         )
     for signature in prefills:
-        length = _length(model, signature)
+        length = signature_length(model, signature)
         if shape.context and length and length > shape.context:
             found.append(
                 Finding("prefill-over-context", signature.key, f"{length} tokens at once, a cache of {shape.context}")
@@ -171,14 +150,8 @@ def _listed(names) -> str:
     return ", ".join(names[:6]) + (f", … ({len(names)})" if len(names) > 6 else "") or "none"
 
 
-def _length(model: Model, signature: Signature) -> int | None:
-    """How many tokens the signature takes at once: what LiteRT-LM reads from the positions, [N] or [1, N]."""
-    positions = first(model.inputs(signature), POSITIONS)
-    return positions.shape[-1] if positions is not None and len(positions.shape) in (1, 2) else None
-
-
 def _shapes(model: Model, signature: Signature) -> list[Finding]:
-    inputs, outputs, length = model.inputs(signature), model.outputs(signature), _length(model, signature)
+    inputs, outputs, length = model.inputs(signature), model.outputs(signature), signature_length(model, signature)
     wrong: list[str] = []
 
     def expect(name: str, tensor: Tensor | None, types: tuple[str, ...], *shapes: tuple[int | None, ...]) -> None:
@@ -233,48 +206,6 @@ def _caches(model: Model, signatures: list[Signature]) -> list[Finding]:
             )
         )
     return found
-
-
-def _shape(model: Model, decode: Signature | None, prefills: list[Signature]) -> LlmShape:
-    lengths = tuple(sorted({length for signature in prefills if (length := _length(model, signature)) is not None}))
-    if decode is None:
-        return LlmShape(
-            lengths, 0, None, None, any(first(signature.inputs, MASKS) is not None for signature in prefills), None
-        )
-    inputs, outputs = model.inputs(decode), model.outputs(decode)
-    mask, keys = first(inputs, MASKS), inputs.get(_FIRST_KEYS)
-    read = mask.shape[3] if mask is not None and len(mask.shape) == 4 else None
-    if mask is None and keys is not None and len(keys.shape) > 2:
-        read = keys.shape[2]
-    layers = sum(1 for name in inputs if (match := CACHE.fullmatch(name)) and match[1] == "k")
-    logits = outputs.get(LOGITS)
-    width = logits.shape[-1] if logits is not None and logits.shape else None
-    return LlmShape(lengths, layers, _context(model, decode), read, mask is not None, width)
-
-
-def _context(model: Model, decode: Signature) -> int | None:
-    """The length of the cache: its size along the dimension in which what is written into it is smaller. Else the
-    mask's.
-    """
-    graph = model.graphs[decode.graph]
-    for name in (_FIRST_KEYS, _FIRST_VALUES):
-        if name in decode.inputs and (size := _written_along(graph, decode.inputs[name])):
-            return size
-    mask = first(model.inputs(decode), MASKS)
-    return mask.shape[3] if mask is not None and len(mask.shape) == 4 else None
-
-
-def _written_along(graph: Graph, cache: int) -> int | None:
-    shape = graph.tensors[cache].shape
-    for operator in graph.operators:
-        if cache not in operator.inputs or not any(graph.tensors[index].shape == shape for index in operator.outputs):
-            continue
-        for index in operator.inputs:
-            part = graph.tensors[index].shape if index >= 0 and index != cache else ()
-            different = [axis for axis, size in enumerate(part) if len(part) == len(shape) and size != shape[axis]]
-            if len(different) == 1 and part[different[0]] < shape[different[0]]:
-                return shape[different[0]]
-    return None
 
 
 def signature_table(model: Model) -> list[dict[str, Any]]:

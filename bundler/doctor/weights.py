@@ -1,102 +1,19 @@
-"""The constants of a model: what kind of matrix each is, how it is quantized, how many bytes it takes, and whether it
-is finite.
-"""
+"""Whether the constants of a model are finite, and their scales above zero."""
 
 from __future__ import annotations
-
-from collections import defaultdict
-from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from bundler.doctor.report import Finding
-from bundler.doctor.signatures import DECODE, LOGITS, TOKENS, first, language_signatures
-from bundler.tflite.graph import KINDS, MATRIX, head_bias, kinds_of_constants, lookup_table
+from bundler.tflite.graph import MATRIX
 from bundler.tflite.model import Buffer, Model, Tensor
+from bundler.tflite.weights import FLOATS, values_of
 
-_FLOATS = {"FLOAT32": "<f4", "FLOAT16": "<f2", "FLOAT64": "<f8"}
 _CHUNK = 1 << 22  # values looked at in one go
 # The operators that XNNPACK multiplies for, with integer weights as they are; in others a scale of zero is a row of
 # zeros.
 _MULTIPLYING = (*MATRIX, "CONV_2D", "DEPTHWISE_CONV_2D")
 _MASK_DIMENSIONS = 4  # a causal mask stored as a constant is infinite by design, and has as many
-
-
-@dataclass(frozen=True)
-class Embedding:
-    """`rows` and `width` of the table of tokens, None if it was not found. `bias`: the head's, None if it has none."""
-
-    rows: int | None
-    bias: np.ndarray | None
-    width: int | None = None
-
-
-def weight_table(model: Model) -> dict[str, dict[str, Any]]:
-    """Kind -> `bytes`, `tensors`, and `types`: how many bytes are stored as what. Every buffer counts once."""
-    kinds: dict[int, tuple[str, Tensor]] = {}
-    # Signatures may share a graph.
-    for number, logits in {
-        signature.graph: signature.outputs.get(LOGITS) for signature in language_signatures(model)
-    }.items():
-        graph = model.graphs[number]
-        for index, kind in kinds_of_constants(model, graph, logits).items():
-            tensor = graph.tensors[index]
-            if tensor.buffer not in kinds or kinds[tensor.buffer][0] in ("other", "norm"):
-                kinds[tensor.buffer] = kind, tensor
-    for graph in model.graphs:
-        for tensor in graph.tensors:
-            if model.buffers[tensor.buffer].size:
-                kinds.setdefault(tensor.buffer, ("other", tensor))
-    table = {kind: {"bytes": 0, "tensors": 0, "types": defaultdict(int)} for kind in KINDS}
-    # Buffers that are stored once and used by many tensors have one place.
-    for buffer, kind, tensor in {
-        model.buffers[index]: (model.buffers[index], kind, tensor) for index, (kind, tensor) in kinds.items()
-    }.values():
-        table[kind]["bytes"] += buffer.size
-        table[kind]["tensors"] += 1
-        table[kind]["types"][scheme(tensor)] += buffer.size
-    return {kind: {**row, "types": dict(row["types"])} for kind, row in table.items() if row["tensors"]}
-
-
-def scheme(tensor: Tensor) -> str:
-    """How a tensor is stored, such as "int8 per channel" or "int4 in blocks of 32"."""
-    name, quantization = tensor.type.lower(), tensor.quantization
-    if quantization is None:
-        return name
-    if quantization.block:
-        return f"{name} in blocks of {quantization.block}"
-    return f"{name} per {'channel' if quantization.scales.size > 1 else 'tensor'}"
-
-
-def embedding_of(model: Model, data) -> Embedding:
-    """The table that `decode` looks tokens up in, and its head's bias."""
-    decode = next((signature for signature in model.signatures if signature.key == DECODE), None)
-    if decode is None:
-        return Embedding(None, None)
-    graph, rows, width, bias = model.graphs[decode.graph], None, None, None
-    ids, logits = first(decode.inputs, TOKENS), decode.outputs.get(LOGITS)
-    if ids is not None and (table := lookup_table(model, graph, ids)) is not None:
-        shape = graph.tensors[table].shape
-        rows, width = next(iter(shape), None), shape[1] if len(shape) == 2 else None
-    if logits is not None and (index := head_bias(model, graph, logits)) is not None:
-        bias = _values(model.buffers[graph.tensors[index].buffer], graph.tensors[index], data)
-    return Embedding(rows, bias, width)
-
-
-def _values(buffer: Buffer, tensor: Tensor, data) -> np.ndarray | None:
-    """float32, flat; None for what is neither floats nor integers with scales."""
-    raw = bytes(data[buffer.offset : buffer.offset + buffer.size])
-    if tensor.type in _FLOATS and len(raw) == tensor.bytes:
-        return np.frombuffer(raw, _FLOATS[tensor.type]).astype(np.float32)
-    if (
-        tensor.type == "INT32"
-        and len(raw) == tensor.bytes
-        and tensor.quantization
-        and tensor.quantization.scales.size in (1, tensor.values)
-    ):
-        return np.frombuffer(raw, "<i4") * tensor.quantization.scales
-    return None
 
 
 def check_finite(model: Model, data) -> list[Finding]:
@@ -110,10 +27,10 @@ def check_finite(model: Model, data) -> list[Finding]:
                     found.append(Finding("weights-not-finite", tensor.name, "a scale is NaN or infinite"))
             buffer = model.buffers[tensor.buffer]
             if (
-                tensor.type in _FLOATS
+                tensor.type in FLOATS
                 and buffer.size
                 and buffer not in seen
-                and buffer.size % np.dtype(_FLOATS[tensor.type]).itemsize == 0
+                and buffer.size % np.dtype(FLOATS[tensor.type]).itemsize == 0
             ):
                 seen.add(buffer)
                 if wrong := _not_finite(tensor, buffer, data):
@@ -139,7 +56,7 @@ def check_scales(model: Model, data) -> list[Finding]:
             if tensor.quantization.block:
                 holder = graph.tensors[tensor.quantization.scales_tensor]
                 key = model.buffers[holder.buffer]
-                scales = _values(key, holder, data) if key not in seen else None
+                scales = values_of(key, holder, data) if key not in seen else None
             if key in seen or scales is None:
                 continue
             seen.add(key)
@@ -157,7 +74,7 @@ def check_scales(model: Model, data) -> list[Finding]:
 
 
 def _not_finite(tensor: Tensor, buffer: Buffer, data) -> str:
-    form = np.dtype(_FLOATS[tensor.type])
+    form = np.dtype(FLOATS[tensor.type])
     nans = infinite = 0
     only_mask = True  # nothing but zeros beside the infinite values
     for start in range(buffer.offset, buffer.offset + buffer.size, _CHUNK * form.itemsize):

@@ -27,9 +27,11 @@ from bundler.errors import BundleError, OptionError
 from bundler.system.native_output import quiet
 from bundler.system.native_path import native_path
 from bundler.system.temporary_folder import temporary_folder
-from bundler.tflite.lora_layout import LoraLayout, read_lora_layout
+from bundler.tflite.adapter_file import read_adapter_file
+from bundler.tflite.lora_inputs import LoraLayout, lora_layout, shadowing_signatures
+from bundler.tflite.model import open_model
 from lora_weights.adapter import Base, check_base
-from lora_weights.adapter_file import encode_adapter, read_adapter_file, zero_adapter
+from lora_weights.adapter_file import encode_adapter, zero_adapter
 
 if TYPE_CHECKING:
     import litert_lm
@@ -270,13 +272,13 @@ def open_engine(path: Path, max_tokens: int | None = None, threads: int | None =
         raise BundleError(f"{path}: no such file; give a .task or .litertlm file")
     litert_lm.set_min_log_severity(litert_lm.LogSeverity.ERROR)
     with temporary_folder("cache") as cache:
-        layout = read_lora_layout(open_bundle(path).model)
-        if layout.shadowed:
+        model = open_model(open_bundle(path).model)
+        if shadowing := shadowing_signatures(model):
             raise BundleError(
-                f"{path}: {layout.shadowed[0]} stands before its variants with LoRA inputs, so LiteRT-LM would run "
-                "those, with undefined memory for an adapter; build the bundle again"
+                f"{path}: {shadowing[0].key} has LoRA inputs and stands behind the plain prefill of its length, so "
+                "LiteRT-LM would run it without an adapter, on undefined memory; build the bundle again"
             )
-        ranks = zero = None
+        layout, ranks, zero = lora_layout(model), None, None
         if layout.plain is not None:
             ranks, zero = litert_lm.LoraRankConfig(lora_rank=layout.plain), cache / "zero.tflite"
             base = Base(layout.layers, layout.width, (1.0,) * layout.layers)

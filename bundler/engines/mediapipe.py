@@ -18,7 +18,8 @@ from typing import Iterator
 
 from bundler.containers.bundle import open_bundle
 from bundler.errors import BundleError
-from bundler.tflite.context import model_context
+from bundler.tflite.model import open_model
+from bundler.tflite.signatures import llm_shape
 from bundler.web.browser import Driver, drive, find_browser
 from bundler.web.runtime import install_runtime, missing_runtime
 from bundler.web.server import ServedBundle, bundle_url, serve, site
@@ -172,6 +173,6 @@ def open_mediapipe(
 
 def _context(path: Path) -> int | None:
     try:
-        return model_context(open_bundle(path).model)
+        return llm_shape(open_model(open_bundle(path).model)).context
     except BundleError:
         return None  # the engine shall say what it thinks of the file

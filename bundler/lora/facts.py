@@ -13,10 +13,12 @@ from bundler.checkpoints.checkpoint import Checkpoint
 from bundler.containers.lora_manifest import FORMAT, UNMERGED
 from bundler.conversion.gpt2 import query_scale
 from bundler.conversion.quantize import RECIPES
+from bundler.lora.find_tensors import find_tensors
 from bundler.system.file_section import FileSection
+from bundler.tflite.model import open_model
 from lora_weights.adapter import Base
 from lora_weights.errors import LoraError
-from lora_weights.tensor_map import find_tensors, map_to_json
+from lora_weights.tensor_map import map_to_json
 
 
 def weights_fingerprint(checkpoint: Checkpoint) -> str:
@@ -65,7 +67,9 @@ def lora_facts(checkpoint: Checkpoint, base: Base, model: Path, recipe: str, ran
         return (part * base.query_scale[layer] if projection == "q" else part).numpy()
 
     try:
-        with FileSection(model, 0, model.stat().st_size, model.name).map() as data:
-            return {**facts, "tensors": map_to_json(find_tensors(data, base.layers, weights))}
+        section = FileSection.whole(model)
+        with section.map() as data:
+            tensors = find_tensors(open_model(section), data, base.layers, weights)
+        return {**facts, "tensors": map_to_json(tensors)}
     except LoraError as error:
         return {**facts, "unmergeable": str(error)}

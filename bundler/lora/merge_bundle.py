@@ -17,8 +17,9 @@ from bundler.containers.task import MODEL, read_task, write_crc
 from bundler.errors import BundleError
 from bundler.system.atomic_file import replacing
 from bundler.system.file_section import CHUNK, FileSection
+from bundler.tflite.adapter_file import read_adapter_file
 from lora_weights.adapter import LITERTLM_RANKS, Base
-from lora_weights.adapter_file import AdapterFile, adapter_file, read_adapter_file
+from lora_weights.adapter_file import AdapterFile, adapter_file
 from lora_weights.merge import merge_patches
 from lora_weights.peft_adapter import read_peft
 from lora_weights.tensor_map import map_from_json

@@ -12,7 +12,8 @@ from bundler.containers.lora_manifest import base_of_bundle, ranks_of
 from bundler.errors import BundleError, OptionError, VerificationError
 from bundler.system.atomic_file import replacing
 from bundler.system.temporary_folder import temporary_folder
-from bundler.tflite.lora_layout import read_lora_layout
+from bundler.tflite.lora_inputs import lora_layout
+from bundler.tflite.model import open_model
 from lora_weights.adapter import Adapter, Base
 from lora_weights.adapter_file import AdapterFile, adapter_file, encode_adapter
 from lora_weights.errors import LoraError
@@ -56,7 +57,7 @@ def open_lora_bundles(path: Path) -> LoraBundles:
         )
     beside = task.with_suffix(".litertlm")
     litertlm = open_bundle(beside) if beside.is_file() else None
-    rank = read_lora_layout(litertlm.model).plain if litertlm else None
+    rank = lora_layout(open_model(litertlm.model)).plain if litertlm else None
     return LoraBundles(bundle, litertlm if rank else None, base, ranks, rank)
 
 

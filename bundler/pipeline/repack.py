@@ -18,9 +18,10 @@ from bundler.engines.litertlm import open_engine
 from bundler.errors import BundleError, OptionError
 from bundler.system.output_folder import check_output_file
 from bundler.system.temporary_folder import temporary_folder
-from bundler.tflite.context import model_context
-from bundler.tflite.lora_layout import LoraLayout, read_lora_layout
+from bundler.tflite.lora_inputs import lora_layout
+from bundler.tflite.model import Model, open_model
 from bundler.tflite.runner import TFLiteGPT2
+from bundler.tflite.signatures import llm_shape
 from bundler.verification.engine_gates import PROMPTS
 from bundler.verification.gate import Stage, silent
 from bundler.verification.text import verification_text
@@ -53,7 +54,7 @@ def repack(
     check_output_file(output, force, [source])
     with stage("Reading the bundle"):
         bundle = open_bundle(source)
-        layout = read_lora_layout(bundle.model)
+        model = open_model(bundle.model)
     to_task = is_litertlm(source)
     wanted = ".task" if to_task else ".litertlm"
     if output.suffix != wanted:
@@ -64,9 +65,9 @@ def repack(
         partial = folder / output.name
         with stage(f"Writing {wanted}"):
             notes = (
-                _write_task(bundle, layout, partial, folder)
+                _write_task(bundle, model, partial, folder)
                 if to_task
-                else _write_litertlm(bundle, layout, partial, tokenizer)
+                else _write_litertlm(bundle, model, partial, tokenizer)
             )
         if not bundle.byte_mapped:
             with stage("Comparing the two in LiteRT-LM"):
@@ -75,16 +76,16 @@ def repack(
     return Repacked(output, tuple(notes))
 
 
-def _write_litertlm(bundle: Bundle, layout: LoraLayout, output: Path, tokenizer: Path | None) -> list[str]:
+def _write_litertlm(bundle: Bundle, model: Model, output: Path, tokenizer: Path | None) -> list[str]:
     parameters, notes = read_task(bundle.path).parameters(), []
     if parameters.system_prompt or parameters.prompt_template:
         raise BundleError(
             f"{bundle.path}: has a system prompt or a single prompt template, which a .litertlm has no place for; "
             "build the bundle again without"
         )
-    if layout.extra:
+    if extra := lora_layout(model).extra:
         notes.append(
-            f"The signatures for adapters of rank {', '.join(map(str, layout.extra))} are in MediaPipe's layout, which "
+            f"The signatures for adapters of rank {', '.join(map(str, extra))} are in MediaPipe's layout, which "
             "LiteRT-LM ignores: the .litertlm takes no adapters. `task-bundler build --lora-ranks` makes one that "
             "does."
         )
@@ -107,7 +108,7 @@ def _write_litertlm(bundle: Bundle, layout: LoraLayout, output: Path, tokenizer:
     metadata = LlmMetadata(
         None if bundle.start_token is None else id_of(bundle.start_token),
         tuple(map(id_of, bundle.stop_tokens)),
-        model_context(bundle.model) or 0,
+        llm_shape(model).context or 0,
         parameters.user,
         parameters.model,
         parameters.system,
@@ -143,8 +144,8 @@ def _same_ids(bundle: Bundle, tokenizer: BundleTokenizer) -> None:
             )
 
 
-def _write_task(bundle: Bundle, layout: LoraLayout, output: Path, folder: Path) -> list[str]:
-    if layout.plain is not None:
+def _write_task(bundle: Bundle, model: Model, output: Path, folder: Path) -> list[str]:
+    if lora_layout(model).plain is not None:
         raise BundleError(
             f"{bundle.path}: its signatures take a LoRA adapter in LiteRT-LM's layout; MediaPipe gives them none, and "
             "would compute with undefined memory. Build with --lora-ranks: the .task of that build has MediaPipe's "
@@ -213,7 +214,7 @@ def _check_aliases(bundle: Bundle, vocabulary: BytePairVocabulary, pieces: Sente
 def _compare(source: Path, repacked: Path) -> None:
     texts = []
     for path in (source, repacked):
-        context = model_context(open_bundle(path).model) or len(PROMPTS) * TOKENS
+        context = llm_shape(open_model(open_bundle(path).model)).context or len(PROMPTS) * TOKENS
         with open_engine(path, max_tokens=context) as engine:
             texts.append(
                 [

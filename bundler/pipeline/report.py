@@ -3,56 +3,28 @@
 from __future__ import annotations
 
 import json
-import mmap
-from collections import Counter
 from importlib import resources
 from pathlib import Path
 
 import jinja2
 
+from bundler.system.file_section import FileSection
+from bundler.tflite.model import open_model
+from bundler.tflite.weights import weight_table
 from tokenizer_tools.printable import printable
 from tokenizer_tools.report import MismatchReport
 
 
-def weight_bytes(model: Path) -> dict[str, int]:
-    """Bytes of a TFLite file by what they are for: embeddings, the linear layers by element type, the rest, the
-    graph.
+def weight_bytes(path: Path) -> dict[str, int]:
+    """Bytes of a TFLite file by what they are for and how they are stored, as the doctor has them; the largest first.
+
+    `graph` is what is left: operators, names, scales inside the flatbuffer.
     """
-    from ai_edge_litert import schema_py_generated as schema
-
-    types = {number: name.lower() for name, number in vars(schema.TensorType).items() if isinstance(number, int)}
-    found: Counter[str] = Counter()
-    with open(model, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-        root = schema.Model.GetRootAs(data, 0)
-        seen = set()
-        for graph in (root.Subgraphs(i) for i in range(root.SubgraphsLength())):
-            lookups = _embedding_tensors(root, graph, schema)
-            for index in range(graph.TensorsLength()):
-                tensor = graph.Tensors(index)
-                buffer = root.Buffers(tensor.Buffer())
-                size = buffer.DataLength() or buffer.Size()
-                if not size or tensor.Buffer() in seen:
-                    continue
-                seen.add(tensor.Buffer())
-                matrix = tensor.ShapeLength() == 2 and min(tensor.Shape(0), tensor.Shape(1)) > 1
-                kind = (
-                    "embeddings and head"
-                    if index in lookups
-                    else "linear layers"
-                    if matrix
-                    else "norms, biases, scales"
-                )
-                found[f"{kind}, {types[tensor.Type()]}"] += size
-        found["graph"] = len(data) - sum(found.values())
-    return dict(found.most_common())
-
-
-def _embedding_tensors(root, graph, schema) -> set[int]:
-    tables = set()
-    for operator in (graph.Operators(i) for i in range(graph.OperatorsLength())):
-        if root.OperatorCodes(operator.OpcodeIndex()).BuiltinCode() == schema.BuiltinOperator.EMBEDDING_LOOKUP:
-            tables.add(operator.Inputs(1))
-    return tables
+    section = FileSection.whole(path)
+    table = weight_table(open_model(section))
+    sizes = {f"{kind}, {scheme}": size for kind, row in table.items() for scheme, size in row["types"].items()}
+    sizes["graph"] = section.size - sum(sizes.values())
+    return dict(sorted(sizes.items(), key=lambda entry: -entry[1]))
 
 
 def write_report(folder: Path, manifest: dict, weights: dict[str, int], tokens: MismatchReport) -> None:

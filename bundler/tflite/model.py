@@ -12,6 +12,8 @@ from functools import cache
 
 import numpy as np
 
+from bundler.errors import BundleError
+from bundler.system.file_section import FileSection
 from bundler.tflite.flatbuffer import Damaged, Flatbuffer, Table
 
 IDENTIFIER, AT = b"TFL3", slice(4, 8)
@@ -19,6 +21,7 @@ _MOST_DIMENSIONS = 16  # TFLite's kernels end at 8
 _MOST_SIGNATURES = 256  # real models have a dozen
 _SHOWN = 3  # examples of one kind of defect
 
+_BLOCKWISE = 2  # BlockwiseQuantization in the union QuantizationDetails
 _COMPOSITE = 21  # StableHLOCompositeOptions in the union BuiltinOptions2
 
 # Bits of a value of the types whose buffers have a fixed size.
@@ -48,12 +51,13 @@ BITS = {
 
 @dataclass(frozen=True)
 class Quantization:
-    """`scales` float32, along `dimension`; or `block` > 0 values share one of the float16 scales in the tensor
-    `scales_tensor`.
+    """`scales` float32, along `dimension`, which begin at byte `scales_offset` of the file; or `block` > 0 values share
+    one of the float16 scales in the tensor `scales_tensor`.
     """
 
     scales: np.ndarray
     dimension: int = 0
+    scales_offset: int = 0
     block: int = 0
     scales_tensor: int = -1
 
@@ -166,6 +170,21 @@ class Model:
         return {name: self.tensor(signature, index) for name, index in signature.outputs.items()}
 
 
+def open_model(section: FileSection) -> Model:
+    """The model that lies in a file, whole or in a container. Raises BundleError for what no engine could follow."""
+    with section.map() as data:
+        try:
+            model = read_model(data)
+            damage = "; ".join(model.damage)
+        except Damaged as error:
+            damage = str(error)
+    if damage:
+        raise BundleError(
+            f"{section.path}: {section.name} is no readable TFLite model ({damage}); build the bundle again"
+        )
+    return model
+
+
 @cache
 def _names() -> tuple[dict[int, str], dict[int, str]]:
     from ai_edge_litert import schema_py_generated as schema
@@ -259,12 +278,12 @@ def _tensor(table: Table) -> Tensor:
 def _quantization(table: Table | None) -> Quantization | None:
     if table is None:
         return None
-    if table.number(4, "B") == 2 and (
-        details := table.table(5)
-    ):  # 2: BlockwiseQuantization in the union QuantizationDetails
-        return Quantization(np.zeros(0, "<f4"), table.number(6, "i"), details.number(2, "i"), details.number(0, "i"))
+    dimension = table.number(6, "i")
+    if table.number(4, "B") == _BLOCKWISE and (details := table.table(5)):
+        none = np.zeros(0, "<f4")
+        return Quantization(none, dimension, block=details.number(2, "i"), scales_tensor=details.number(0, "i"))
     scales = table.numbers(2, "<f4")
-    return Quantization(scales, table.number(6, "i")) if scales.size else None
+    return Quantization(scales, dimension, table.vector(2, 4)[0]) if scales.size else None
 
 
 def _tensor_map(tables) -> dict[str, int]:

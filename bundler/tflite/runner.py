@@ -10,7 +10,10 @@ from typing import Callable, Mapping, Sequence
 import numpy as np
 
 from bundler.errors import BundleError
+from bundler.system.file_section import FileSection
 from bundler.system.native_output import quiet
+from bundler.tflite.model import open_model
+from bundler.tflite.signatures import llm_shape
 
 # What hides a position in the mask. LiteRT-LM and MediaPipe use numbers of this kind for float models.
 HIDDEN = -1.0e6
@@ -75,7 +78,7 @@ class TFLiteGPT2:
             for details in (self._model.get_input_tensor_details, self._model.get_output_tensor_details)
         )
         self._check(path, inputs, outputs)
-        self.context = context_of({name: detail["shape"] for name, detail in inputs.items()})
+        self.context = _context(path)
         self.rows = int(outputs["logits"]["shape"][-1])
         self._observe = observe
         shape = {name: tuple(detail["shape"]) for name, detail in inputs.items()}
@@ -202,13 +205,14 @@ class TFLiteGPT2:
         self.position += used
 
 
-def context_of(shapes: Mapping[str, Sequence[int]]) -> int:
-    """How many tokens a model with inputs of these shapes, by name, can hold.
-
-    The mask says it. Without one it is a dimension of the cache, [1, heads, context, head_dim] in some models and
-    [1, context, heads, head_dim] in others: the larger, as contexts are longer than heads are many.
-    """
-    return int(shapes["mask"][3]) if "mask" in shapes else max(map(int, shapes["kv_cache_k_0"][1:3]))
+def _context(path: Path) -> int:
+    context = llm_shape(open_model(FileSection.whole(path))).context
+    if context is None:
+        raise BundleError(
+            f"{path}: its signature decode says nowhere how many tokens its cache holds; expected a mask "
+            "[1, 1, 1, context], or a cache that is written in part"
+        )
+    return context
 
 
 def _compile(path: Path, threads: int):
@@ -235,9 +239,11 @@ def _compile(path: Path, threads: int):
 
 @functools.cache
 def _environment():
-    """LiteRT's environment, one for the process. With the first buffer that is written LiteRT makes another of its own:
-    here, where it is
-    not heard."""
+    """LiteRT's environment, one for the process.
+
+    With the first buffer that is written LiteRT makes another of its own. That happens here, where what it prints is
+    caught.
+    """
     from ai_edge_litert.environment import Environment, EnvironmentOptions
     from ai_edge_litert.tensor_buffer import TensorBuffer
 

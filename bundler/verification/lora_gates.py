@@ -21,7 +21,8 @@ from bundler.lora.merge_bundle import merge_into_bundle
 from bundler.system.file_section import FileSection
 from bundler.system.native_output import quiet
 from bundler.system.temporary_folder import temporary_folder
-from bundler.tflite.lora_layout import unconsumed_inputs
+from bundler.tflite.lora_inputs import unconsumed_inputs
+from bundler.tflite.model import open_model
 from bundler.tflite.runner import TFLiteGPT2
 from bundler.verification.divergence import compare_logits
 from bundler.verification.engine_gates import Expected, completions, text_gate
@@ -178,13 +179,12 @@ def _outputs(model: TFLiteGPT2, subject: LoraSubject, ids: Ids) -> np.ndarray:
 
 def _consumed_gate(variant: Variant) -> Gate:
     """Every LoRA input of every signature reaches an output; in prefill, but for those that can have no effect."""
-    section = FileSection.whole(variant.model)
     layers = len(variant.open().lora_shapes) // 8
     # What prefill returns is the cache, and nothing after the last layer's keys and values goes into it.
     without_effect = {tensor_name(projection, factor, layers - 1) for projection in "qo" for factor in "ab"}
     lost = [
         f"{signature}: {name}"
-        for signature, names in unconsumed_inputs(section).items()
+        for signature, names in unconsumed_inputs(open_model(FileSection.whole(variant.model))).items()
         for name in names
         if not (signature.startswith("prefill") and name in without_effect)
     ]

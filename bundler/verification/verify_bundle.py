@@ -13,6 +13,7 @@ from bundler.containers.tokenizer import BundleTokenizer, sentencepiece_encoder,
 from bundler.conversion.quantize import RECIPES, recipe_of
 from bundler.errors import BundleError
 from bundler.system.temporary_folder import temporary_folder
+from bundler.tflite.model import open_model
 from bundler.verification.gate import Bar, Gate, Stage, silent, silent_bar
 from bundler.verification.verify import LITERTLM, Subject, verify, verify_text
 from tokenizer_tools.bpe import read_vocabulary
@@ -44,7 +45,7 @@ def verify_bundle(
     with temporary_folder("verify") as folder:
         tflite = Path(folder) / "model.tflite"
         bundle.model.copy_to(tflite)
-        recipe = recipe or bundle.manifest.get("recipe") or recipe_of(tflite)
+        recipe = recipe or bundle.manifest.get("recipe") or recipe_of(open_model(bundle.model))
         if not isinstance(recipe, str) or recipe not in RECIPES:
             raise BundleError(
                 f"{path}: made in the recipe {recipe!r}, which is not known; give --quant with one of "

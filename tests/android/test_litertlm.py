@@ -12,9 +12,11 @@ from bundler.containers.litertlm import LLM_METADATA_SECTION, read_litertlm
 from bundler.engines.litertlm import open_engine
 from bundler.pipeline.build import build
 from bundler.pipeline.plan import BuildOptions
-from bundler.tflite.lora_layout import read_lora_layout
+from bundler.tflite.adapter_file import read_adapter_file
+from bundler.tflite.lora_inputs import lora_layout
+from bundler.tflite.model import open_model
 from lora_weights.adapter import Base
-from lora_weights.adapter_file import AdapterFile, encode_adapter, read_adapter_file, zero_adapter
+from lora_weights.adapter_file import AdapterFile, encode_adapter, zero_adapter
 
 RANK = 16
 pytestmark = pytest.mark.timeout(600)
@@ -68,7 +70,7 @@ def said(import_, built):
 
 def test_what_a_bundle_says_of_itself(said, built):
     path = built / "tiny.litertlm"
-    layout, file = read_lora_layout(open_bundle(path).model), read_litertlm(path)
+    layout, file = lora_layout(open_model(open_bundle(path).model)), read_litertlm(path)
     assert said["rank"] == str(layout.plain) == str(RANK)
     assert said["context"] == str(file.llm_metadata().max_num_tokens)
     assert said["fingerprint"] == next(
@@ -78,7 +80,7 @@ def test_what_a_bundle_says_of_itself(said, built):
 
 
 def test_the_adapter_of_zeros_has_pythons_bytes(said, built):
-    layout = read_lora_layout(open_bundle(built / "tiny.litertlm").model)
+    layout = lora_layout(open_model(open_bundle(built / "tiny.litertlm").model))
     expected = encode_adapter(
         zero_adapter(Base(layout.layers, layout.width, (1.0,) * layout.layers, said["fingerprint"]), RANK)
     )

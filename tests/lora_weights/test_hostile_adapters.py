@@ -13,7 +13,7 @@ import pytest
 import torch
 from peft_folders import LAYERS, WIDTH, edit_config, edit_tensors, tiny_model, write_adapter
 
-from lora_weights.describe import describe_adapter
+from bundler.lora.describe import describe_adapter
 from lora_weights.errors import LoraError
 from lora_weights.merge_checkpoint import merge_into_checkpoint
 from lora_weights.peft_adapter import read_peft

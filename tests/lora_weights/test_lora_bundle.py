@@ -25,10 +25,12 @@ from bundler.pipeline.build import build
 from bundler.pipeline.export_adapter import open_lora_bundles, prepare_adapter
 from bundler.pipeline.plan import BuildOptions, plan_build
 from bundler.system.file_section import FileSection
-from bundler.tflite.lora_layout import read_lora_layout
+from bundler.tflite.adapter_file import read_adapter_file
+from bundler.tflite.lora_inputs import lora_layout
+from bundler.tflite.model import open_model
 from bundler.tflite.runner import TFLiteGPT2
 from bundler.verification.lora_gates import Variant, _consumed_gate, _zero_gate, lora_gates
-from lora_weights.adapter_file import encode_adapter, read_adapter_file
+from lora_weights.adapter_file import encode_adapter
 from lora_weights.errors import LoraError
 
 RANK = 16
@@ -103,10 +105,8 @@ def test_fp32_logits_are_those_of_pytorch_and_peft(built):
 
 
 def test_signatures_of_both_layouts(models):
-    task, litertlm = (
-        read_lora_layout(FileSection(models[kind], 0, models[kind].stat().st_size)) for kind in ("task", "litertlm")
-    )
-    assert (task.layers, task.width, task.plain, task.extra, task.shadowed) == (2, 32, None, (RANK,), ())
+    task, litertlm = (lora_layout(open_model(FileSection.whole(models[kind]))) for kind in ("task", "litertlm"))
+    assert (task.layers, task.width, task.plain, task.extra) == (2, 32, None, (RANK,))
     assert (litertlm.plain, litertlm.extra) == (RANK, ())
 
 
@@ -286,7 +286,10 @@ def test_plain_prefills_that_the_engine_would_pass_over(built, models, tmp_path)
         LlmMetadata(start_token=399, stop_tokens=(399,)),
         tokenizer_json=b"{}",
     )
-    with pytest.raises(BundleError, match="prefill_24 stands before"), open_engine(tmp_path / "a.litertlm"):
+    with (
+        pytest.raises(BundleError, match="prefill_24_lora_r16 .*stands behind"),
+        open_engine(tmp_path / "a.litertlm"),
+    ):
         pass
 
 

@@ -19,10 +19,11 @@ from bundler.pipeline.app_assets import adb_lines
 from bundler.pipeline.manifest import write_documents
 from bundler.pipeline.plan import BuildOptions, plan_build
 from bundler.pipeline.report import write_report
+from bundler.tflite.adapter_file import decode_adapter
 from bundler.verification.gate import Gate
 from gpt2_training.errors import TrainingError
 from lora_weights.adapter import Base
-from lora_weights.adapter_file import decode_adapter, encode_adapter, zero_adapter
+from lora_weights.adapter_file import encode_adapter, zero_adapter
 from lora_weights.card import adapter_card
 from lora_weights.errors import LoraError
 from lora_weights.peft_adapter import read_peft

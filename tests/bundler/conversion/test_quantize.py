@@ -9,6 +9,8 @@ from bundler.checkpoints.checkpoint import open_checkpoint
 from bundler.conversion.convert import Signatures, convert_fp32
 from bundler.conversion.gpt2 import TokenRows, load_exportable
 from bundler.conversion.quantize import RECIPES, quantize, recipe_of
+from bundler.system.file_section import FileSection
+from bundler.tflite.model import open_model
 from bundler.tflite.runner import TFLiteGPT2
 from bundler.verification.divergence import compare_logits
 from bundler.verification.reference import Reference
@@ -89,7 +91,7 @@ def test_the_recipe_is_recognized(wide, recipe, looks_like):
         path = folder / "fp32.tflite"
     else:
         quantize(folder / "fp32.tflite", recipe, path)
-    assert recipe_of(path) == looks_like
+    assert recipe_of(open_model(FileSection.whole(path))) == looks_like
 
 
 def test_names_of_tensors_say_nothing_of_python(tiny_bundle):

@@ -13,7 +13,8 @@ from bundler.engines.litertlm import KEPT_SESSIONS, SESSIONS_AN_ENGINE, Sampling
 from bundler.errors import BundleError
 from bundler.pipeline.build import build
 from bundler.pipeline.plan import BuildOptions
-from lora_weights.adapter_file import AdapterFile, encode_adapter, read_adapter_file
+from bundler.tflite.adapter_file import read_adapter_file
+from lora_weights.adapter_file import AdapterFile, encode_adapter
 
 PROMPTS = ("The", "The lighthouse keeper", "def f(x):\n    ")
 SEEDED = Sampling(temperature=1.0, seed=7)

@@ -28,7 +28,8 @@ from bundler.errors import BundleError
 from bundler.lora.merge_bundle import adapter_for_merging, merge_into_bundle
 from bundler.pipeline.build import build
 from bundler.pipeline.plan import BuildOptions
-from bundler.tflite.context import model_context
+from bundler.tflite.model import open_model
+from bundler.tflite.signatures import llm_shape
 from bundler.verification.engine_gates import Expected
 from bundler.verification.mediapipe_gates import AWKWARD_PROMPTS, mediapipe_gates
 from bundler.verification.near_greedy import find_path
@@ -179,7 +180,16 @@ def gates_of(path, checkpoint, reference, prefill=(24,)):
     tokenizer = bundle_tokenizer(bundle, read_vocabulary(checkpoint))
     end = read_vocabulary(checkpoint).id_of_text(END)
     gates = mediapipe_gates(
-        path, Expected(reference, tokenizer, end, frozenset([end]), model_context(bundle.model), 1e-2, prefill=prefill)
+        path,
+        Expected(
+            reference,
+            tokenizer,
+            end,
+            frozenset([end]),
+            llm_shape(open_model(bundle.model)).context,
+            1e-2,
+            prefill=prefill,
+        ),
     )
     return {gate.name.removeprefix("MediaPipe, .task: "): gate for gate in gates}
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
+from bundler.tflite.adapter_file import read_adapter_file
 from lora_weights.adapter import PROJECTIONS, tensor_name
-from lora_weights.adapter_file import read_adapter_file
 from lora_weights.peft_adapter import read_peft
 
 

@@ -9,13 +9,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from peft_folders import LAYERS, WIDTH, write_adapter
 
+from bundler.tflite.adapter_file import decode_adapter, read_adapter_file
 from lora_weights.adapter import Base
 from lora_weights.adapter_file import (
     PAGE,
     adapter_file,
-    decode_adapter,
     encode_adapter,
-    read_adapter_file,
     zero_adapter,
 )
 from lora_weights.errors import LoraError
