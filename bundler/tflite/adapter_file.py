@@ -86,7 +86,7 @@ def header_fields(model: Model, data) -> dict[str, Any]:
     try:
         fields = json.loads(bytes(data[place.offset : place.offset + place.size]))
     except (ValueError, RecursionError) as error:
-        raise Damaged(f"its metadata {OWN_METADATA}: {error}") from error
+        raise Damaged(f"the JSON in its metadata {OWN_METADATA} cannot be read: {error}") from error
     if not isinstance(fields, dict):
         raise Damaged(f"its metadata {OWN_METADATA} is a {type(fields).__name__}")
     for name, limit in _LIMITS.items():

@@ -65,6 +65,17 @@ def test_the_lower_packages_import_nothing_of_bundler():
         assert not [file for file in (ROOT.parent / package).rglob("*.py") if [*imports(file)]]
 
 
+def test_tflite_has_one_reader():
+    """The generated one checks nothing: it serves where we write a file, and for the names of types and operators."""
+    packages = (ROOT, *(ROOT.parent / name for name in ("tokenizer_tools", "lora_weights", "gpt2_training")))
+    assert {
+        str(file.relative_to(ROOT.parent))
+        for package in packages
+        for file in package.rglob("*.py")
+        if "from ai_edge_litert import schema_py_generated" in file.read_text(encoding="utf-8")
+    } == {"bundler/conversion/compact.py", "bundler/tflite/model.py", "lora_weights/adapter_file.py"}
+
+
 def test_the_interface_is_there_and_costs_nothing_to_import():
     assert {name for name in bundler.__all__ if getattr(bundler, name).__name__ == name} == {*dir(bundler)}
     with pytest.raises(AttributeError, match="no attribute 'bild'"):

@@ -82,6 +82,7 @@ def test_the_row_of_an_alias_is_quantized_like_its_original(wide):
         ("int8", "int8"),
         ("int8-weight-only", "int8"),
         ("int4-block32", "int4-block32"),
+        ("int4-block128", "int4-block128"),
     ],
 )
 def test_the_recipe_is_recognized(wide, recipe, looks_like):

@@ -18,6 +18,7 @@ from tiny_gpt2 import VOCABULARY, write_tiny_checkpoint
 from bundler.cli import run
 from bundler.containers.litertlm import read_litertlm
 from bundler.containers.task import METADATA, MODEL, TOKENIZER, read_task
+from bundler.doctor.examine import examine
 from bundler.errors import BundleError, OptionError, VerificationError
 from bundler.pipeline.build import build
 from bundler.pipeline.plan import BuildOptions, plan_build
@@ -210,3 +211,13 @@ def test_exit_codes(tiny_checkpoint, tmp_path, capsys, arguments, code):
 def test_plain_text_tokens_may_stop(tiny_checkpoint, tmp_path):
     plan = plan_build(BuildOptions(str(tiny_checkpoint), tmp_path / "out", stop_tokens=("\n", "<|endoftext|>", "\n")))
     assert plan.stop_tokens == ("\n", "<|endoftext|>")
+
+
+def test_the_report_says_of_the_bytes_what_the_doctor_says(tiny_bundle):
+    folder, manifest = tiny_bundle
+    sizes = json.loads((folder / "report.json").read_text())["weight_bytes"]
+    weights = examine(folder / "tiny.task").facts["model"]["weights"]
+    assert sum(sizes.values()) == manifest["bytes"]["tflite"]
+    assert {name: size for name, size in sizes.items() if name != "graph"} == {
+        f"{kind}, {scheme}": size for kind, row in weights.items() for scheme, size in row["types"].items()
+    }
