@@ -297,7 +297,7 @@ def _chunks(source: Path | bytes | FileSection) -> Iterable[bytes]:
     return (FileSection.whole(source) if isinstance(source, Path) else source).chunks()
 
 
-def _damaged(path: Path, found: str) -> BundleError:
+def _damaged(path: Path, defect: str) -> BundleError:
     return BundleError(
-        f"{path}: {found}; expected a sound .litertlm file; copy or download it again, or build it again"
+        f"{path}: {defect}; expected a sound .litertlm file; copy or download it again, or build it again"
     )

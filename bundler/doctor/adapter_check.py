@@ -37,10 +37,10 @@ def is_adapter(model: Model) -> bool:
 
 def check_adapter(model: Model, data, size: int) -> tuple[dict[str, Any], list[Finding]]:
     """(facts, findings) of a file of `size` bytes, `data`."""
-    found: list[Finding] = []
+    findings: list[Finding] = []
 
     def tell(code: str, text: str, where: str = "") -> None:
-        found.append(Finding(code, where, text))
+        findings.append(Finding(code, where, text))
 
     for defect in model.damage:
         tell("adapter-unreadable", defect)
@@ -73,7 +73,7 @@ def check_adapter(model: Model, data, size: int) -> tuple[dict[str, Any], list[F
         ),
         "header": header,
     }
-    return facts, found
+    return facts, findings
 
 
 def _header(model: Model, data, tell) -> dict[str, Any] | None:
@@ -129,12 +129,12 @@ def _check_tensors(tensors: dict[str, Tensor], header: dict[str, Any] | None, te
 
 
 def _check_rank(model: Model, ranks: set[int], header: dict[str, Any] | None, tell) -> None:
-    said = model.metadata.get(RANK_METADATA)
-    if said is None:
+    stated = model.metadata.get(RANK_METADATA)
+    if stated is None:
         tell("adapter-rank-missing", f"metadata: {', '.join(sorted(model.metadata)[:8]) or 'none'}")
     wrong = [
         f"{source} says {rank}"
-        for source, rank in (("the metadata", said), ("the header", header and header["rank"]))
+        for source, rank in (("the metadata", stated), ("the header", header and header["rank"]))
         if rank is not None and ranks and rank not in ranks
     ]
     if wrong:

@@ -138,8 +138,8 @@ def _examine_tflite(report: Report) -> None:
             return
         if is_adapter(model):
             report.kind = "adapter"
-            report.facts["adapter"], found = check_adapter(model, data, report.size)
-            report.findings += found
+            report.facts["adapter"], findings = check_adapter(model, data, report.size)
+            report.findings += findings
         else:
             describe_model(report, model, data, "")
 

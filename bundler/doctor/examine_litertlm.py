@@ -26,8 +26,8 @@ from bundler.errors import BundleError
 
 
 def examine_litertlm(report: Report) -> None:
-    header, found = survey_litertlm(report.path, report.size)
-    report.findings += found
+    header, findings = survey_litertlm(report.path, report.size)
+    report.findings += findings
     if header is None:
         return
     _describe(report, header)

@@ -60,11 +60,15 @@ def describe_model(report: Report, model: Model, data, where: str) -> LanguageMo
         return None
     if model.damage:
         return None  # what goes through the graphs relies on their indices
-    shape, found = check_signatures(model)
+    shape, findings = check_signatures(model)
     lora, lora_found = check_lora(model, report.kind)
     embedding = embedding_of(model, data)
     report.findings += (
-        found + lora_found + check_operators(model, report.kind) + check_finite(model, data) + check_scales(model, data)
+        findings
+        + lora_found
+        + check_operators(model, report.kind)
+        + check_finite(model, data)
+        + check_scales(model, data)
     )
     report.facts["model"] |= _facts(model, shape, lora, embedding)
     return LanguageModel(shape, embedding, lora)

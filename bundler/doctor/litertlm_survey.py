@@ -94,10 +94,10 @@ def _section(path: Path, listed: LitertLmSection, size: int) -> SurveyedSection:
 
 
 def _findings(sections: tuple[SurveyedSection, ...], header_end: int, size: int) -> list[Finding]:
-    found, seen, end, last = [], set(), header_end, "the header"
+    findings, seen, end, last = [], set(), header_end, "the header"
     for section in sorted(sections, key=lambda section: section.offset):
         if section.section is None:
-            found.append(
+            findings.append(
                 Finding(
                     "section-outside-file",
                     section.name,
@@ -106,7 +106,7 @@ def _findings(sections: tuple[SurveyedSection, ...], header_end: int, size: int)
             )
             continue
         if section.offset < end:
-            found.append(
+            findings.append(
                 Finding(
                     "section-overlap",
                     section.name,
@@ -114,7 +114,7 @@ def _findings(sections: tuple[SurveyedSection, ...], header_end: int, size: int)
                 )
             )
         elif section.offset % core.BLOCK_SIZE:
-            found.append(
+            findings.append(
                 Finding(
                     "section-misaligned",
                     section.name,
@@ -122,24 +122,24 @@ def _findings(sections: tuple[SurveyedSection, ...], header_end: int, size: int)
                 )
             )
         if section.name in seen:
-            found.append(Finding("section-duplicated", section.name, "there are two of them"))
+            findings.append(Finding("section-duplicated", section.name, "there are two of them"))
         seen.add(section.name)
         end, last = max(end, section.offset + section.size), section.name
     if LLM_METADATA_SECTION not in seen:
-        found.append(Finding("section-missing", LLM_METADATA_SECTION, _only(seen)))
+        findings.append(Finding("section-missing", LLM_METADATA_SECTION, _only(seen)))
     if not seen & {HF_TOKENIZER_SECTION, SENTENCEPIECE_SECTION}:
-        found.append(Finding("section-missing", f"{HF_TOKENIZER_SECTION} or {SENTENCEPIECE_SECTION}", _only(seen)))
+        findings.append(Finding("section-missing", f"{HF_TOKENIZER_SECTION} or {SENTENCEPIECE_SECTION}", _only(seen)))
     model_types = {section.model_type for section in sections if section.type == MODEL_SECTION}
     if PREFILL_DECODE not in model_types:
         if ARTISAN in model_types:
-            found.append(
+            findings.append(
                 Finding(
                     "model-web-only", f"{MODEL_SECTION} {ARTISAN}", "the only model that writes text is of this type"
                 )
             )
         else:
-            found.append(Finding("section-missing", f"{MODEL_SECTION} {PREFILL_DECODE}", _only(seen)))
-    return found
+            findings.append(Finding("section-missing", f"{MODEL_SECTION} {PREFILL_DECODE}", _only(seen)))
+    return findings
 
 
 def _only(names: set[str]) -> str:

@@ -20,14 +20,14 @@ from lora_weights.adapter import LITERTLM_RANKS, PROJECTIONS, tensor_name
 def check_lora(model: Model, kind: str) -> tuple[LoraLayout, list[Finding]]:
     """`kind`: .task, .litertlm or .tflite, which is nobody's layout in particular."""
     layout = lora_layout(model)
-    found = [
+    findings = [
         Finding("lora-inputs-incomplete", signature.key, text)
         for signature in language_signatures(model)
         for text in _incomplete(model, signature)
     ]
-    found += _counterparts(model) + _shadowed(model)
+    findings += _counterparts(model) + _shadowed(model)
     if kind == ".litertlm" and layout.extra and layout.plain is None:
-        found.append(
+        findings.append(
             Finding(
                 "lora-layout-ignored",
                 "",
@@ -35,7 +35,7 @@ def check_lora(model: Model, kind: str) -> tuple[LoraLayout, list[Finding]]:
             )
         )
     if kind == ".task" and layout.plain is not None:
-        found.append(
+        findings.append(
             Finding(
                 "lora-layout-ignored",
                 DECODE,
@@ -43,8 +43,8 @@ def check_lora(model: Model, kind: str) -> tuple[LoraLayout, list[Finding]]:
             )
         )
     if kind == ".litertlm" and layout.plain is not None and layout.plain not in LITERTLM_RANKS:
-        found.append(Finding("lora-rank-unsupported", DECODE, f"LoRA inputs of rank {layout.plain}"))
-    return layout, found
+        findings.append(Finding("lora-rank-unsupported", DECODE, f"LoRA inputs of rank {layout.plain}"))
+    return layout, findings
 
 
 def _incomplete(model: Model, signature: Signature) -> list[str]:

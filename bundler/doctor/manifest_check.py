@@ -48,11 +48,11 @@ def check_manifest(
     """Whether what the manifest says is what the other entries are; what it leaves out, as one of a repacked bundle
     does, is not held
     against it. None: that entry could not be read."""
-    found = []
+    findings = []
 
     def hold(name: str, facts: dict[str, Any], key: str, actual: Any) -> None:
         if key in facts and facts[key] != actual:
-            found.append(
+            findings.append(
                 Finding("manifest-contradicts", MANIFEST, f"it says {name} {facts[key]!r}, the bundle has {actual!r}")
             )
 
@@ -62,7 +62,7 @@ def check_manifest(
         and "sha256" in facts
         and facts["sha256"] != (digest := hashlib.sha256(tokenizer).hexdigest())
     ):
-        found.append(
+        findings.append(
             Finding(
                 "tokenizer-not-the-built",
                 TOKENIZER,
@@ -85,8 +85,8 @@ def check_manifest(
     if isinstance(lora, dict) and shape is not None:
         hold("LoRA ranks", lora, "ranks", list(ranks))
         if "tensors" in lora and (wrong := _broken_map(lora, shape.layers, model_bytes)):
-            found.append(Finding("manifest-contradicts", MANIFEST, wrong))
-    return found
+            findings.append(Finding("manifest-contradicts", MANIFEST, wrong))
+    return findings
 
 
 def _broken_map(lora: dict[str, Any], layers: int, model_bytes: int) -> str:

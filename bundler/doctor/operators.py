@@ -61,25 +61,25 @@ def operator_counts(model: Model) -> dict[str, int]:
 
 def check_operators(model: Model, kind: str) -> list[Finding]:
     """`kind` is that of the file: what MediaPipe's GPU cannot look tokens up in concerns a .task alone."""
-    found, counts = [], operator_counts(model)
+    findings, counts = [], operator_counts(model)
     custom = sorted({operator.name for graph in model.graphs for operator in graph.operators if operator.custom})
     if unknown := [
         _unknown(kind)
         for kind in model.operator_kinds
         if not kind.custom and not OLDEST.get(kind.name, 1) <= kind.version <= NEWEST.get(kind.name, 0)
     ]:
-        found.append(Finding("operator-unknown", "", ", ".join(unknown[:8])))
+        findings.append(Finding("operator-unknown", "", ", ".join(unknown[:8])))
     if foreign := [name for name in custom if not name.startswith(_GENAI)]:
-        found.append(Finding("operator-not-built-in", "", f"custom operators {', '.join(foreign[:8])}"))
+        findings.append(Finding("operator-not-built-in", "", f"custom operators {', '.join(foreign[:8])}"))
     if unsupported := [
         name for name in counts if name not in GPU and name not in custom and not name.startswith(_GENAI)
     ]:
-        found.append(
+        findings.append(
             Finding("gpu-operators-unsupported", "", ", ".join(f"{counts[name]} {name}" for name in unsupported[:8]))
         )
     if kind == ".task" and (tables := _tables_off_the_gpu(model)):
-        found.append(Finding("embedding-not-on-gpu", "", ", ".join(tables)))
-    return found
+        findings.append(Finding("embedding-not-on-gpu", "", ", ".join(tables)))
+    return findings
 
 
 def _unknown(kind: OperatorKind) -> str:
@@ -93,13 +93,13 @@ def _unknown(kind: OperatorKind) -> str:
 
 def _tables_off_the_gpu(model: Model) -> list[str]:
     """How the tables of EMBEDDING_LOOKUP are stored that are not integers with scales, once each."""
-    found = {}
+    storage = {}
     for graph in (model.graphs[index] for index in {signature.graph for signature in language_signatures(model)}):
         for operator in graph.operators:
             if operator.name == "EMBEDDING_LOOKUP" and len(operator.inputs) >= 2:
                 table = graph.tensors[operator.inputs[1]]
                 if not model.buffers[table.buffer].size:
-                    found["a table that is dequantized as a whole first"] = None
+                    storage["a table that is dequantized as a whole first"] = None
                 elif not table.type.startswith("INT"):
-                    found[f"a table of {table.type.lower()}"] = None
-    return list(found)
+                    storage[f"a table of {table.type.lower()}"] = None
+    return list(storage)

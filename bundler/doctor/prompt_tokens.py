@@ -68,10 +68,10 @@ def check_tokens(
     """`text_stops_only`: MediaPipe reads stop tokens as text only. Without a tokenizer only what needs none is
     checked.
     """
-    found = []
+    findings = []
 
     def tell(code: str, text: str) -> None:
-        found.append(Finding(code, where, text))
+        findings.append(Finding(code, where, text))
 
     if tokens.start is None:
         tell("start-token-missing", "no start token")
@@ -82,7 +82,7 @@ def check_tokens(
     elif text_stops_only and not any(isinstance(stop, str) for stop in tokens.stops):
         tell("stop-token-missing", f"stop tokens as ids only, {list(tokens.stops)}, which MediaPipe does not read")
     if tokenizer is None:
-        return found
+        return findings
     if isinstance(tokens.start, str) and tokens.start and tokens.start.encode("utf-8", "replace") not in tokenizer.ids:
         tell("start-token-unknown", f"{tokens.start!r} is none of the tokenizer's {len(tokenizer.ids)} tokens")
     elif isinstance(tokens.start, int) and not 0 <= tokens.start < tokenizer.size:
@@ -99,7 +99,7 @@ def check_tokens(
             tell("special-piece-in-text", f"{token!r} is a USER_DEFINED piece")
         elif index in tokenizer.untyped:
             tell("special-token-is-text", f"{token!r} in a prompt is text to this tokenizer")
-    return found
+    return findings
 
 
 def check_max_tokens(tokens: PromptTokens, context: int | None, where: str) -> list[Finding]:

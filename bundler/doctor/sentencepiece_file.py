@@ -162,34 +162,34 @@ def _aliases(model, pieces: list[tuple[bytes, int]]) -> int:
 
 def _refusals(model, pieces: list[tuple[bytes, int]]) -> list[str]:
     """Why sentencepiece would not load it."""
-    found = []
+    defects = []
     if model.trainer_spec.model_type not in _ALGORITHMS:
-        found.append(f"algorithm {model.trainer_spec.model_type}")
+        defects.append(f"algorithm {model.trainer_spec.model_type}")
     if empty := [index for index, (piece, _) in enumerate(pieces) if not piece]:
-        found.append(f"piece {empty[0]} is empty, of {len(empty)}")
+        defects.append(f"piece {empty[0]} is empty, of {len(empty)}")
     if nul := [index for index, (piece, type) in enumerate(pieces) if b"\0" in piece and (piece, type) != _PLACEHOLDER]:
-        found.append(f"piece {nul[0]} holds a NUL character, of {len(nul)}")
+        defects.append(f"piece {nul[0]} holds a NUL character, of {len(nul)}")
     if long := [index for index, (piece, _) in enumerate(pieces) if len(piece) >= _LONGEST_PIECE]:
-        found.append(f"piece {long[0]} has {len(pieces[long[0]][0])} bytes")
+        defects.append(f"piece {long[0]} has {len(pieces[long[0]][0])} bytes")
     # Ordinary pieces and the others are kept apart.
     counts = Counter((piece, type in _ORDINARY) for piece, type in pieces if (piece, type) != _PLACEHOLDER)
     if repeated := [piece for (piece, _), count in counts.items() if count > 1 and piece]:
-        found.append(f"piece {_shown(repeated[0])!r} is there more than once, of {len(repeated)} repeated ones")
+        defects.append(f"piece {_shown(repeated[0])!r} is there more than once, of {len(repeated)} repeated ones")
     if model.trainer_spec.model_type == _UNIGRAM:
         if odd := [index for index, piece in enumerate(model.pieces) if not math.isfinite(piece.score)]:
-            found.append(f"piece {odd[0]} has the score {model.pieces[odd[0]].score}, of {len(odd)}")
+            defects.append(f"piece {odd[0]} has the score {model.pieces[odd[0]].score}, of {len(odd)}")
         if not any(type in _ORDINARY for _, type in pieces):
-            found.append("no ordinary pieces")
+            defects.append("no ordinary pieces")
     bytes_found = [piece for piece, type in pieces if type == _BYTE]
     wanted = {f"<0x{byte:02X}>".encode() for byte in range(256)}
     if model.trainer_spec.byte_fallback and set(bytes_found) != wanted:
-        found.append(f"it falls back on bytes, but has {len(wanted & set(bytes_found))} of 256 byte pieces")
+        defects.append(f"it falls back on bytes, but has {len(wanted & set(bytes_found))} of 256 byte pieces")
     elif bytes_found and not model.trainer_spec.byte_fallback:
-        found.append(f"{len(bytes_found)} byte pieces, though it does not fall back on bytes")
+        defects.append(f"{len(bytes_found)} byte pieces, though it does not fall back on bytes")
     for spec, name in ((model.normalizer_spec, "normalizer"), (model.denormalizer_spec, "denormalizer")):
         if spec.precompiled_charsmap and (defect := _broken_charsmap(spec.precompiled_charsmap)):
-            found.append(f"the {name}'s character map {defect}")
-    return found
+            defects.append(f"the {name}'s character map {defect}")
+    return defects
 
 
 def _broken_charsmap(blob: bytes) -> str:

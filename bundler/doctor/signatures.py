@@ -33,18 +33,18 @@ def check_signatures(model: Model) -> tuple[LlmShape, list[Finding]]:
     signatures = language_signatures(model)
     decode = next((signature for signature in signatures if signature.key == DECODE), None)
     prefills = [signature for signature in signatures if signature.key.startswith(PREFILL)]
-    found = []
+    findings = []
     if decode is None or not prefills:
         keys = ", ".join(signature.key for signature in model.signatures[:8]) or "none"
-        found.append(Finding("signatures-missing", "", f"signatures: {keys}"))
+        findings.append(Finding("signatures-missing", "", f"signatures: {keys}"))
     for signature in signatures:
-        found += _inputs_and_outputs(model, signature) + _shapes(model, signature)
-    found += _left_out(model, signatures) + _caches(model, signatures)
+        findings += _inputs_and_outputs(model, signature) + _shapes(model, signature)
+    findings += _left_out(model, signatures) + _caches(model, signatures)
     shape = llm_shape(model)
     if signatures and not shape.mask:
-        found.append(Finding("mask-inside-graph", "", f"no input {' or '.join(MASKS)}"))
+        findings.append(Finding("mask-inside-graph", "", f"no input {' or '.join(MASKS)}"))
     if None not in (shape.context, shape.litertlm_context) and shape.context != shape.litertlm_context:
-        found.append(
+        findings.append(
             Finding(
                 "context-misread",
                 DECODE,
@@ -54,12 +54,12 @@ def check_signatures(model: Model) -> tuple[LlmShape, list[Finding]]:
     for signature in prefills:
         length = signature_length(model, signature)
         if shape.context and length and length > shape.context:
-            found.append(
+            findings.append(
                 Finding("prefill-over-context", signature.key, f"{length} tokens at once, a cache of {shape.context}")
             )
     if shape.context and (first_token := overrun(shape.context, shape.prefill)):
         refused = overrun(shape.context, shape.prefill, fills=True)
-        found.append(
+        findings.append(
             Finding(
                 "prefill-past-cache",
                 "",
@@ -69,41 +69,43 @@ def check_signatures(model: Model) -> tuple[LlmShape, list[Finding]]:
             )
         )
     if shape.width and shape.width % 4:
-        found.append(Finding("logits-width-not-multiple-of-4", DECODE, f"logits of width {shape.width}"))
-    return shape, found
+        findings.append(Finding("logits-width-not-multiple-of-4", DECODE, f"logits of width {shape.width}"))
+    return shape, findings
 
 
 def _inputs_and_outputs(model: Model, signature: Signature) -> list[Finding]:
-    found, inputs = [], signature.inputs
+    findings, inputs = [], signature.inputs
     for names in (TOKENS, POSITIONS):
         if first(inputs, names) is None and not (names is TOKENS and first(inputs, EMBEDDINGS) is not None):
-            found.append(
+            findings.append(
                 Finding(
                     "signature-input-missing", signature.key, f"no input {' or '.join(names)}, only {_listed(inputs)}"
                 )
             )
     if not any(CACHE.fullmatch(name) for name in inputs):
-        found.append(Finding("signature-input-missing", signature.key, f"no kv_cache inputs, only {_listed(inputs)}"))
+        findings.append(
+            Finding("signature-input-missing", signature.key, f"no kv_cache inputs, only {_listed(inputs)}")
+        )
     known = {*TOKENS, *POSITIONS, *MASKS, *EMBEDDINGS}
     if unknown := [name for name in inputs if name not in known and not _KNOWN.fullmatch(name)]:
-        found.append(
+        findings.append(
             Finding("signature-input-missing", signature.key, f"inputs that no engine fills: {_listed(unknown)}")
         )
     if signature.key.startswith(DECODE) and LOGITS not in signature.outputs:
-        found.append(
+        findings.append(
             Finding("signature-output-missing", signature.key, f"no output {LOGITS}, only {_listed(signature.outputs)}")
         )
     caches = {name for name in inputs if CACHE.fullmatch(name)}
     if lost := sorted(caches - set(signature.outputs)):
-        found.append(
+        findings.append(
             Finding("signature-output-missing", signature.key, f"{_listed(lost)} goes in and does not come out")
         )
-    return found
+    return findings
 
 
 def _left_out(model: Model, signatures: list[Signature]) -> list[Finding]:
     """What a signature does not name of what its graph takes and gives, and caches that only other signatures have."""
-    found = []
+    findings = []
     caches = sorted({name for signature in signatures for name in signature.inputs if CACHE.fullmatch(name)})
     for signature in signatures:
         graph = model.graphs[signature.graph]
@@ -112,7 +114,7 @@ def _left_out(model: Model, signatures: list[Signature]) -> list[Finding]:
             ("signature-output-missing", signature.outputs, graph.outputs),
         ):
             if len(named) != len(end):
-                found.append(
+                findings.append(
                     Finding(
                         code, signature.key, f"{len(named)} {code.split('-')[1]}s, of which its graph has {len(end)}"
                     )
@@ -120,10 +122,10 @@ def _left_out(model: Model, signatures: list[Signature]) -> list[Finding]:
         if any(map(CACHE.fullmatch, signature.inputs)) and (
             missing := [name for name in caches if name not in signature.inputs]
         ):
-            found.append(
+            findings.append(
                 Finding("signature-input-missing", signature.key, f"no {_listed(missing)}, which other signatures take")
             )
-    return found
+    return findings
 
 
 def overrun(context: int, lengths: tuple[int, ...], fills: bool = False) -> int | None:
@@ -178,7 +180,7 @@ def _shapes(model: Model, signature: Signature) -> list[Finding]:
 def _caches(model: Model, signatures: list[Signature]) -> list[Finding]:
     """Every cache has one shape, in every signature, going in and coming out; keys and values come in pairs."""
     shapes: dict[str, tuple[Tensor, str]] = {}
-    found = []
+    findings = []
     for signature in signatures:
         for end, tensors in (("into", model.inputs(signature)), ("out of", model.outputs(signature))):
             for name, tensor in tensors.items():
@@ -186,7 +188,7 @@ def _caches(model: Model, signatures: list[Signature]) -> list[Finding]:
                     continue
                 known, where = shapes.setdefault(name, (tensor, f"{end} {signature.key}"))
                 if (known.shape, known.type) != (tensor.shape, tensor.type):
-                    found.append(
+                    findings.append(
                         Finding(
                             "cache-shapes-inconsistent",
                             signature.key,
@@ -198,14 +200,14 @@ def _caches(model: Model, signatures: list[Signature]) -> list[Finding]:
         for kind in "kv"
     }
     if layers["k"] != layers["v"] or layers["k"] != set(range(len(layers["k"]))):
-        found.append(
+        findings.append(
             Finding(
                 "cache-shapes-inconsistent",
                 "",
                 f"keys of {len(layers['k'])} layers and values of {len(layers['v'])}, or numbers left out",
             )
         )
-    return found
+    return findings
 
 
 def signature_table(model: Model) -> list[dict[str, Any]]:

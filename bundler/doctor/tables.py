@@ -110,8 +110,8 @@ def finding_text(finding: Finding) -> Text:
     text.append(entry.code, style="bold")
     text.append(f"{' in ' + finding.where if finding.where else ''}: {finding.found}\n")
     text.append(f"  {entry.meaning} Concerns {', '.join(entry.engines)}.\n")
-    for engine, said in entry.says.items():
-        text.append(f"  {engine}: {said}\n", style="dim")
+    for engine, message in entry.says.items():
+        text.append(f"  {engine}: {message}\n", style="dim")
     text.append(f"  → {entry.mend}\n")
     return text
 

@@ -26,17 +26,17 @@ def known_files(folder: Path) -> list[Path]:
         listed = sorted(path for path in folder.iterdir() if not path.name.startswith("."))
         for path in [path for path in listed if path.is_dir()]:
             listed += sorted(inner for inner in path.iterdir() if not inner.name.startswith("."))
-        found = [path for path in listed if path.is_file() and _is_known(path)]
+        known = [path for path in listed if path.is_file() and _is_known(path)]
     except OSError as error:
         raise BundleError(
             f"{printable(str(folder))}: cannot be listed ({error.strerror or error}); expected a folder; check the path"
         ) from error
-    if not found:
+    if not known:
         raise BundleError(
             f"{printable(str(folder))}: no file that the doctor knows; expected .task, .litertlm, .tflite or "
             "SentencePiece files in it or in a folder in it; check the path"
         )
-    return found
+    return known
 
 
 def _is_known(path: Path) -> bool:
@@ -82,16 +82,16 @@ def _adapter(report: Report, bundles: list[Report]) -> list[Finding]:
     misfits = [_misfit(adapter, bundle) for bundle in bundles]
     if misfits and all(misfits):
         return [Finding("adapter-of-another-base", "", misfit) for misfit in misfits]
-    found = []
+    findings = []
     for bundle in (bundle for bundle, misfit in zip(bundles, misfits) if not misfit):
         plain, extra = bundle.facts["model"]["lora"].values()  # the ranks of LiteRT-LM's layout and of MediaPipe's
         ranks = extra if bundle.kind == ".task" else [] if plain is None else [plain]
         if bundle.kind == ".litertlm" and not ranks:
-            found.append(
+            findings.append(
                 Finding("bundle-takes-no-adapters", "", f"{bundle.path.name} has no LoRA inputs in LiteRT-LM's layout")
             )
         elif ranks and not set(adapter["ranks"]) <= set(ranks):
-            found.append(
+            findings.append(
                 Finding(
                     "adapter-rank-unlike-bundle",
                     "",
@@ -99,7 +99,7 @@ def _adapter(report: Report, bundles: list[Report]) -> list[Finding]:
                     f"{', '.join(map(str, ranks))}",
                 )
             )
-    return found
+    return findings
 
 
 def _misfit(adapter: dict[str, Any], bundle: Report) -> str:
@@ -132,7 +132,7 @@ def _tokenizer(report: Report, bundles: list[Report]) -> list[Finding]:
             "tokenizer-of-another-bundle",
             "",
             f"SHA-256 {digest[:_SHOWN]}…, "
-            + ", ".join(f"that in {name} {other[:_SHOWN]}…" for name, other in list(inside.items())[:8]),
+            + ", ".join(f"that in {name} {digest[:_SHOWN]}…" for name, digest in list(inside.items())[:8]),
         )
     ]
 
@@ -143,21 +143,21 @@ def _entry_hash(bundle: Report, prefix: str) -> str | None:
 
 def _containers(litertlm: Report, task: Report) -> list[Finding]:
     """A .litertlm and the .task of its name beside it."""
-    model, other = litertlm.facts["model"], task.facts["model"]
+    model, task_model = litertlm.facts["model"], task.facts["model"]
     wrong = [
-        f"{name.replace('_', ' ')} {model[name]} and {other[name]}"
+        f"{name.replace('_', ' ')} {model[name]} and {task_model[name]}"
         for name in ("layers", "width", "logits_width")
-        if model[name] != other[name]
+        if model[name] != task_model[name]
     ]
-    if model["context"]["cache"] != other["context"]["cache"]:
-        wrong.append(f"context {model['context']['cache']} and {other['context']['cache']}")
+    if model["context"]["cache"] != task_model["context"]["cache"]:
+        wrong.append(f"context {model['context']['cache']} and {task_model['context']['cache']}")
     fingerprint = litertlm.facts["provenance"].get("base_fingerprint")
     if differs := _other_base(fingerprint, task):
         wrong.append(differs)
     # Without LoRA inputs, which differ between the containers, a build writes one model into both.
     elif (
         fingerprint
-        and not any((*model["lora"].values(), *other["lora"].values()))
+        and not any((*model["lora"].values(), *task_model["lora"].values()))
         and _entry_hash(litertlm, "TFLiteModel") != _entry_hash(task, MODEL)
     ):
         wrong.append("the models are not the same bytes")

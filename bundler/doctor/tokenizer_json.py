@@ -116,7 +116,7 @@ def _facts(tokenizer: dict[str, Any], where: str) -> TokenizerFacts:
         "normalizer": _type(tokenizer.get("normalizer")),
         "pre_tokenizer": _type(tokenizer.get("pre_tokenizer")),
     }
-    found = [
+    findings = [
         Finding("tokenizer-regex-refused", where, f"{pattern[:100]!r}: {wrong}")
         for part in parts
         if (wrong := refusal(pattern := _regex(part)))
@@ -127,7 +127,7 @@ def _facts(tokenizer: dict[str, Any], where: str) -> TokenizerFacts:
         if name != "decoder" and (
             part["type"] == "ByteLevel" and "ByteLevel" not in decoders or part["type"] == "Metaspace" and not decoders
         ):
-            found.append(
+            findings.append(
                 Finding(
                     "tokenizer-decoder-missing",
                     where,
@@ -135,7 +135,7 @@ def _facts(tokenizer: dict[str, Any], where: str) -> TokenizerFacts:
                     f"{'decoders ' + ', '.join(sorted(decoders)) if decoders else 'no decoder'}",
                 )
             )
-    return TokenizerFacts("Hugging Face", size, ids, shown, findings=found)
+    return TokenizerFacts("Hugging Face", size, ids, shown, findings=findings)
 
 
 def _expect(value: Any, kind: type, name: str) -> Any:

@@ -18,19 +18,19 @@ def check_vocabulary(
     tokenizer: TokenizerFacts, rows: int | None, width: int | None, bias: np.ndarray | None, where: str
 ) -> list[Finding]:
     """`rows` of the embedding, `width` of the logits, `bias` of the head (None: no such thing was found)."""
-    found = []
+    findings = []
     if rows is not None and tokenizer.size > rows:
-        found.append(
+        findings.append(
             Finding("piece-ids-beyond-embedding", where, f"ids up to {tokenizer.size - 1}, an embedding of {rows} rows")
         )
     if width is None:
-        return found
+        return findings
     own = tokenizer.size if tokenizer.first_alias is None else tokenizer.first_alias
     if width < own:
-        found.append(Finding("logits-width-unlike-vocabulary", where, f"{own} tokens, logits of width {width}"))
+        findings.append(Finding("logits-width-unlike-vocabulary", where, f"{own} tokens, logits of width {width}"))
     free = np.ones(width, bool) if bias is None or bias.size != width else ~(bias <= HELD_DOWN)
     if tokenizer.first_alias is not None and (aliases := int(free[tokenizer.first_alias : tokenizer.size].sum())):
-        found.append(
+        findings.append(
             Finding(
                 "alias-ids-generatable",
                 where,
@@ -38,7 +38,7 @@ def check_vocabulary(
             )
         )
     if padding := int(free[tokenizer.size :].sum()):
-        found.append(
+        findings.append(
             Finding(
                 "padding-ids-generatable",
                 where,
@@ -46,4 +46,4 @@ def check_vocabulary(
                 "that are not held down",
             )
         )
-    return found
+    return findings

@@ -18,13 +18,13 @@ _MASK_DIMENSIONS = 4  # a causal mask stored as a constant is infinite by design
 
 def check_finite(model: Model, data) -> list[Finding]:
     """NaN nowhere, infinity only in what can be a mask. Every buffer is looked at once, in pieces."""
-    found, seen, seen_scales = [], set(), set()
+    findings, seen, seen_scales = [], set(), set()
     for graph in model.graphs:
         for tensor in graph.tensors:
             if tensor.quantization is not None and id(tensor.quantization.scales) not in seen_scales:
                 seen_scales.add(id(tensor.quantization.scales))
                 if not np.isfinite(tensor.quantization.scales).all():
-                    found.append(Finding("weights-not-finite", tensor.name, "a scale is NaN or infinite"))
+                    findings.append(Finding("weights-not-finite", tensor.name, "a scale is NaN or infinite"))
             buffer = model.buffers[tensor.buffer]
             if (
                 tensor.type in FLOATS
@@ -34,13 +34,13 @@ def check_finite(model: Model, data) -> list[Finding]:
             ):
                 seen.add(buffer)
                 if wrong := _not_finite(tensor, buffer, data):
-                    found.append(Finding("weights-not-finite", tensor.name, wrong))
-    return found
+                    findings.append(Finding("weights-not-finite", tensor.name, wrong))
+    return findings
 
 
 def check_scales(model: Model, data) -> list[Finding]:
     """The scales of the matrices that layers multiply by are above zero. Every set of scales is looked at once."""
-    found, seen = [], set()
+    findings, seen = [], set()
     for graph in model.graphs:
         for index in (
             index
@@ -63,14 +63,14 @@ def check_scales(model: Model, data) -> list[Finding]:
             # NaN is among them. XNNPACK takes no subnormal numbers either.
             wrong = scales[~(scales >= np.finfo(np.float32).tiny)]
             if wrong.size:
-                found.append(
+                findings.append(
                     Finding(
                         "scale-not-positive",
                         tensor.name,
                         f"{wrong.size} of {scales.size} scales, the first is {wrong[0]:.3g}",
                     )
                 )
-    return found
+    return findings
 
 
 def _not_finite(tensor: Tensor, buffer: Buffer, data) -> str:

@@ -110,14 +110,14 @@ class LiteRtLmEngine:
         """Raise BundleError or LoraError unless the adapter file at `path` acts on this model in this engine."""
         if self.layout.plain is None:
             ranks = ", ".join(map(str, self.layout.extra))
-            found = (
+            inputs = (
                 f"signatures for rank {ranks} in MediaPipe's layout, which LiteRT-LM ignores without a word"
                 if ranks
                 else "no LoRA inputs"
             )
             raise BundleError(
-                f"{self._path} has {found}; expected the .litertlm of a build with --lora-ranks. Or merge the adapter: "
-                "task-bundler lora merge"
+                f"{self._path} has {inputs}; expected the .litertlm of a build with --lora-ranks. Or merge the "
+                "adapter: task-bundler lora merge"
             )
         header = read_adapter_file(path).header
         if header.rank != self.layout.plain:
@@ -356,9 +356,9 @@ def _trim_heap() -> None:
 
 def _tail(messages: list[str]) -> str:
     """The last lines that say something; the engine adds places in its own source to every error."""
-    said = [
+    lines = [
         line
         for line in messages
         if line.strip() and not line.startswith(("third_party/", "=== Source", "WARNING: Logging before"))
     ]
-    return "".join(f"\n  {line}" for line in said[-4:])
+    return "".join(f"\n  {line}" for line in lines[-4:])

@@ -99,7 +99,7 @@ def kinds_of_constants(model: Model, graph: Graph, logits: int | None) -> dict[i
     fixed = _weights(graph, origin)
     feeds, after_attention = _feeds_attention(graph, fixed), _after_attention(graph, fixed)
     to_logits = set() if logits is None else _leading_to(graph, logits)
-    found: dict[int, str] = {}
+    kinds: dict[int, str] = {}
     for operator in graph.operators:
         weights = [index for index in operator.inputs if index in origin]
         if not weights:
@@ -124,9 +124,9 @@ def kinds_of_constants(model: Model, graph: Graph, logits: int | None) -> dict[i
         for index in weights:
             # A table that is both embedding and head is the embedding; a constant of no use of its own yields to any
             # other.
-            if found.get(origin[index], "other") == "other" or kind == "embedding":
-                found[origin[index]] = kind
-    return found
+            if kinds.get(origin[index], "other") == "other" or kind == "embedding":
+                kinds[origin[index]] = kind
+    return kinds
 
 
 def _is_attention(name: str) -> bool:

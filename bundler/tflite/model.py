@@ -299,7 +299,7 @@ def _misplaced_buffers(model: Model, size: int) -> list[str]:
 
 def _bad_indices(model: Model) -> list[str]:
     """Indices that point to nothing."""
-    found = []
+    defects = []
     for number, graph in enumerate(model.graphs):
         count, here = len(graph.tensors), f"graph {number}"
         bad = [
@@ -309,9 +309,9 @@ def _bad_indices(model: Model) -> list[str]:
             if not -1 <= index < count
         ]
         bad += [index for index in (*graph.inputs, *graph.outputs) if not 0 <= index < count]
-        found += [f"{here} uses tensor {index} of {count}" for index in bad[:_SHOWN]]
+        defects += [f"{here} uses tensor {index} of {count}" for index in bad[:_SHOWN]]
         bad = [tensor for tensor in graph.tensors if tensor.buffer >= len(model.buffers)]
-        found += [
+        defects += [
             f"{here}: tensor {tensor.name} has buffer {tensor.buffer} of {len(model.buffers)}"
             for tensor in bad[:_SHOWN]
         ]
@@ -320,12 +320,12 @@ def _bad_indices(model: Model) -> list[str]:
             for tensor in graph.tensors
             if (scheme := tensor.quantization) and scheme.block and not 0 <= scheme.scales_tensor < count
         ]
-        found += [
+        defects += [
             f"{here}: the scales of {tensor.name} are tensor {tensor.quantization.scales_tensor} of {count}"
             for tensor in bad[:_SHOWN]
         ]
     bad = [signature for signature in model.signatures if not _is_sound(model, signature)]
-    return found + [
+    return defects + [
         f"signature {signature.key} names a graph or tensors that are not there" for signature in bad[:_SHOWN]
     ]
 

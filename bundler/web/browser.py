@@ -156,10 +156,10 @@ class Driver:
         return message
 
     def _failure(self, what: str) -> BundleError:
-        said = [line for line in self._log.read_text(encoding="utf-8", errors="replace").splitlines() if line.strip()]
+        lines = [line for line in self._log.read_text(encoding="utf-8", errors="replace").splitlines() if line.strip()]
         return BundleError(
             f"the headless browser failed: {what}; expected a working {find_browser()}"
-            + "".join(f"\n  {line}" for line in said[-6:])
+            + "".join(f"\n  {line}" for line in lines[-6:])
         )
 
     def end(self) -> None:

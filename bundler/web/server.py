@@ -145,22 +145,22 @@ def _handler(pages: Site) -> type[BaseHTTPRequestHandler]:
                 )
             if self.headers.get("Sec-Fetch-Site", "none") not in ("none", "same-origin"):
                 return self.send_error(HTTPStatus.FORBIDDEN, "This server answers its own page only")
-            found = pages.files.get(self.path.partition("?")[0])
-            if found is None:
+            content = pages.files.get(self.path.partition("?")[0])
+            if content is None:
                 return self.send_error(HTTPStatus.NOT_FOUND)
             try:
-                self._send(found, send_body)
+                self._send(content, send_body)
             except OSError:
                 self.close_connection = True  # the browser has left, or sees that less came than was announced
 
-        def _send(self, found: Path | bytes, send_body: bool) -> None:
-            if isinstance(found, bytes):
-                self._head(len(found))
+        def _send(self, content: Path | bytes, send_body: bool) -> None:
+            if isinstance(content, bytes):
+                self._head(len(content))
                 if send_body:
-                    self.wfile.write(found)
+                    self.wfile.write(content)
                 return
             try:
-                stream = open(found, "rb")
+                stream = open(content, "rb")
             except OSError:
                 return self.send_error(
                     HTTPStatus.NOT_FOUND, "The file can no longer be read"
