@@ -11,6 +11,8 @@ import hashlib
 import json
 import struct
 from dataclasses import asdict, dataclass, field
+from types import ModuleType
+from typing import Callable
 
 import flatbuffers
 import numpy as np
@@ -142,7 +144,7 @@ def encode_adapter(file: AdapterFile) -> bytes:
     return bytes(data)
 
 
-def _buffer(schema, builder, data: np.ndarray | None, outside: bool = True) -> int:
+def _buffer(schema: ModuleType, builder: flatbuffers.Builder, data: np.ndarray | None, outside: bool = True) -> int:
     if data is not None:
         builder.StartVector(1, data.size, ALIGNMENT)
         builder.head -= data.size
@@ -158,7 +160,7 @@ def _buffer(schema, builder, data: np.ndarray | None, outside: bool = True) -> i
     return schema.BufferEnd(builder)
 
 
-def _tensor(schema, builder, name: str, shape: tuple[int, ...], buffer: int) -> int:
+def _tensor(schema: ModuleType, builder: flatbuffers.Builder, name: str, shape: tuple[int, ...], buffer: int) -> int:
     name_at = builder.CreateString(name)
     shape_at = builder.CreateNumpyVector(np.array(shape, "<i4"))
     schema.TensorStart(builder)
@@ -169,7 +171,7 @@ def _tensor(schema, builder, name: str, shape: tuple[int, ...], buffer: int) -> 
     return schema.TensorEnd(builder)
 
 
-def _metadata(schema, builder, name: str, buffer: int) -> int:
+def _metadata(schema: ModuleType, builder: flatbuffers.Builder, name: str, buffer: int) -> int:
     name_at = builder.CreateString(name)
     schema.MetadataStart(builder)
     schema.MetadataAddName(builder, name_at)
@@ -177,14 +179,14 @@ def _metadata(schema, builder, name: str, buffer: int) -> int:
     return schema.MetadataEnd(builder)
 
 
-def _offsets(builder, start, items: list[int]) -> int:
+def _offsets(builder: flatbuffers.Builder, start: Callable[..., int], items: list[int]) -> int:
     start(builder, len(items))
     for item in reversed(items):
         builder.PrependUOffsetTRelative(item)
     return builder.EndVector()
 
 
-def _point_inside(schema, data: bytearray, count: int) -> None:
+def _point_inside(schema: ModuleType, data: bytearray, count: int) -> None:
     """Set the `offset` of the tensors' buffers to where their data lies in the file."""
     model = schema.Model.GetRootAs(data, 0)
     for index in range(1, count + 1):

@@ -12,6 +12,7 @@ import hashlib
 import mmap
 import re
 from pathlib import Path
+from typing import Callable
 
 import flatbuffers
 import numpy as np
@@ -28,14 +29,14 @@ NOISE = re.compile(rb"bundler\.([a-z0-9_]+\.)+(_Signature/?|ExportableGPT2_model
 class SharingBuilder(flatbuffers.Builder):
     """A builder that stores equal vectors and strings only once."""
 
-    def __init__(self, size: int):
+    def __init__(self, size: int) -> None:
         super().__init__(size)
         self._stored: dict[tuple, int] = {}
 
-    def CreateString(self, s, encoding="utf-8", errors="strict"):
+    def CreateString(self, s: str | bytes, encoding: str = "utf-8", errors: str = "strict") -> int:
         return self._once(("string", s), lambda: super(SharingBuilder, self).CreateString(s, encoding, errors))
 
-    def CreateNumpyVector(self, x):
+    def CreateNumpyVector(self, x: np.ndarray) -> int:
         key = (x.dtype.str, x.size, hashlib.sha256(np.ascontiguousarray(x)).digest())
         return self._once(
             key, lambda: self._bytes(x) if x.itemsize == 1 else super(SharingBuilder, self).CreateNumpyVector(x)
@@ -48,7 +49,7 @@ class SharingBuilder(flatbuffers.Builder):
         self.vectorNumElems = x.size
         return self.EndVector()
 
-    def _once(self, key, create) -> int:
+    def _once(self, key: tuple, create: Callable[[], int]) -> int:
         if key not in self._stored:
             self._stored[key] = create()
         return self._stored[key]

@@ -126,7 +126,7 @@ def is_placeholder(number: int) -> bool:
 
 
 class _Signature(nn.Module):
-    def __init__(self, model: ExportableGPT2, logits: bool):
+    def __init__(self, model: ExportableGPT2, logits: bool) -> None:
         super().__init__()
         self.model, self.logits = model, logits
 

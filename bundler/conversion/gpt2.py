@@ -86,7 +86,7 @@ class LayerNorm(nn.Module):
     meet another input than the one it was trained on.
     """
 
-    def __init__(self, width: int, epsilon: float):
+    def __init__(self, width: int, epsilon: float) -> None:
         super().__init__()
         self.epsilon = epsilon
         self.weight, self.bias = nn.Parameter(torch.empty(1, 1, width)), nn.Parameter(torch.empty(1, 1, width))
@@ -101,7 +101,7 @@ class Block(nn.Module):
     The scale of the attention scores is inside q's weights, see `query_scale`.
     """
 
-    def __init__(self, architecture: GPT2Architecture):
+    def __init__(self, architecture: GPT2Architecture) -> None:
         super().__init__()
         width, inner, epsilon = architecture.width, architecture.inner, architecture.layer_norm_epsilon
         self.heads, self.head_dim = architecture.heads, architecture.head_dim
@@ -118,7 +118,7 @@ class Block(nn.Module):
         v_cache: Tensor,
         mask: Tensor,
         lora: dict[str, tuple[Tensor, Tensor]] | None = None,
-    ):
+    ) -> tuple[Tensor, Tensor, Tensor]:
         # litert-torch's operator is a plain index_copy in PyTorch and DYNAMIC_UPDATE_SLICE in TFLite.
         from litert_torch.generative.custom_ops.dynamic_update_slice import dynamic_update_slice
 
@@ -145,7 +145,7 @@ class Block(nn.Module):
 class ExportableGPT2(nn.Module):
     """See the module's text. `context` is the length of the cache, at most the checkpoint's positions."""
 
-    def __init__(self, architecture: GPT2Architecture, context: int, rows: TokenRows):
+    def __init__(self, architecture: GPT2Architecture, context: int, rows: TokenRows) -> None:
         super().__init__()
         self.architecture, self.context, self.rows = architecture, context, rows
         self.wte = nn.Embedding(rows.count, architecture.width)

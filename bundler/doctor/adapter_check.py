@@ -7,7 +7,7 @@ docs/LORA.md.
 from __future__ import annotations
 
 import re
-from typing import Any
+from typing import Any, Callable
 
 import numpy as np
 
@@ -35,7 +35,7 @@ def is_adapter(model: Model) -> bool:
     )
 
 
-def check_adapter(model: Model, data, size: int) -> tuple[dict[str, Any], list[Finding]]:
+def check_adapter(model: Model, data: bytes | memoryview, size: int) -> tuple[dict[str, Any], list[Finding]]:
     """(facts, findings) of a file of `size` bytes, `data`."""
     findings: list[Finding] = []
 
@@ -76,7 +76,7 @@ def check_adapter(model: Model, data, size: int) -> tuple[dict[str, Any], list[F
     return facts, findings
 
 
-def _header(model: Model, data, tell) -> dict[str, Any] | None:
+def _header(model: Model, data: bytes | memoryview, tell: Callable[..., None]) -> dict[str, Any] | None:
     """Our own JSON, without the long numbers; None in files of other makers."""
     if OWN_METADATA not in model.metadata:
         return None
@@ -90,7 +90,7 @@ def _header(model: Model, data, tell) -> dict[str, Any] | None:
     return {name: fields.get(name) for name in _HEADER}
 
 
-def _check_tensors(tensors: dict[str, Tensor], header: dict[str, Any] | None, tell) -> set[int]:
+def _check_tensors(tensors: dict[str, Tensor], header: dict[str, Any] | None, tell: Callable[..., None]) -> set[int]:
     """The ranks that the tensors have; one, if all is well."""
     named = {name: match for name in tensors if (match := _NAME.fullmatch(name))}
     layers = (
@@ -128,7 +128,7 @@ def _check_tensors(tensors: dict[str, Tensor], header: dict[str, Any] | None, te
     return ranks
 
 
-def _check_rank(model: Model, ranks: set[int], header: dict[str, Any] | None, tell) -> None:
+def _check_rank(model: Model, ranks: set[int], header: dict[str, Any] | None, tell: Callable[..., None]) -> None:
     stated = model.metadata.get(RANK_METADATA)
     if stated is None:
         tell("adapter-rank-missing", f"metadata: {', '.join(sorted(model.metadata)[:8]) or 'none'}")
@@ -143,7 +143,7 @@ def _check_rank(model: Model, ranks: set[int], header: dict[str, Any] | None, te
         tell("adapter-rank-unsupported", f"rank {min(ranks)}")
 
 
-def _check_data(model: Model, tensors: dict[str, Tensor], data, tell) -> None:
+def _check_data(model: Model, tensors: dict[str, Tensor], data: bytes | memoryview, tell: Callable[..., None]) -> None:
     without: dict[str, list[str]] = {"MediaPipe": [], "LiteRT-LM": []}
     seen = set()
     for name, tensor in tensors.items():

@@ -45,7 +45,7 @@ def examine_model(report: Report, section: FileSection) -> LanguageModel | None:
         return describe_model(report, model, data, section.name)
 
 
-def describe_model(report: Report, model: Model, data, where: str) -> LanguageModel | None:
+def describe_model(report: Report, model: Model, data: bytes | memoryview, where: str) -> LanguageModel | None:
     """`examine_model` of a model that was read."""
     report.findings += [Finding("model-unreadable", where, defect) for defect in (*model.damage, *model.missized)]
     report.facts["model"] = {

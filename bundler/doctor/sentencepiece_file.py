@@ -13,7 +13,7 @@ from functools import cache
 
 import numpy as np
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
-from google.protobuf.message import DecodeError
+from google.protobuf.message import DecodeError, Message
 
 from bundler.doctor.report import Finding
 from bundler.doctor.tokenizer_facts import TokenizerFacts
@@ -33,7 +33,7 @@ _END_NAMES = (b"<|endoftext|>", b"</s>", b"<eos>", b"<|end_of_text|>")
 
 
 @cache
-def _message():
+def _message() -> type[Message]:
     """ModelProto with its strings as bytes: in Python a string has to be UTF-8."""
     from sentencepiece import sentencepiece_model_pb2
 
@@ -82,11 +82,11 @@ def read_sentencepiece(data: bytes, where: str = "") -> TokenizerFacts | Finding
     return facts
 
 
-def _declared(trainer, name: str) -> int | None:
+def _declared(trainer: Message, name: str) -> int | None:
     return getattr(trainer, name) if trainer.HasField(name) else None
 
 
-def _facts(model, pieces: list[tuple[bytes, int]]) -> TokenizerFacts:
+def _facts(model: Message, pieces: list[tuple[bytes, int]]) -> TokenizerFacts:
     types = Counter(TYPES.get(type, str(type)) for _, type in pieces)
     mapped = sum(_MAPPED_SPACE in piece for piece, _ in pieces) > sum(
         b" " in piece or "▁".encode() in piece for piece, _ in pieces
@@ -137,7 +137,7 @@ def _shown(piece: bytes) -> str:
     return piece[:100].decode("utf-8", "backslashreplace")
 
 
-def _aliases(model, pieces: list[tuple[bytes, int]]) -> int:
+def _aliases(model: Message, pieces: list[tuple[bytes, int]]) -> int:
     """How many of the last ids are aliases, in a model of tokenizer_tools.sentencepiece_model: spelled with characters
     that
     stand for something else, which is what its denormalizer turns back."""
@@ -160,7 +160,7 @@ def _aliases(model, pieces: list[tuple[bytes, int]]) -> int:
     return count
 
 
-def _refusals(model, pieces: list[tuple[bytes, int]]) -> list[str]:
+def _refusals(model: Message, pieces: list[tuple[bytes, int]]) -> list[str]:
     """Why sentencepiece would not load it."""
     defects = []
     if model.trainer_spec.model_type not in _ALGORITHMS:
@@ -213,7 +213,7 @@ def _broken_charsmap(blob: bytes) -> str:
     return ""
 
 
-def _trie_offsets(units):
+def _trie_offsets(units: np.ndarray) -> np.ndarray:
     """Where a unit's children are, to be combined with its own place by exclusive or."""
     return units >> 10 << ((units & 1 << 9) >> 6)
 

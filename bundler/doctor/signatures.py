@@ -5,7 +5,7 @@ context.
 from __future__ import annotations
 
 import re
-from typing import Any
+from typing import Any, Iterable
 
 from bundler.doctor.report import Finding
 from bundler.tflite.model import Model, Signature, Tensor
@@ -147,7 +147,7 @@ def overrun(context: int, lengths: tuple[int, ...], fills: bool = False) -> int 
     return end + 1 if end + 1 < context else None
 
 
-def _listed(names) -> str:
+def _listed(names: Iterable[str]) -> str:
     names = list(names)
     return ", ".join(names[:6]) + (f", … ({len(names)})" if len(names) > 6 else "") or "none"
 

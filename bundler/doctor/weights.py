@@ -16,7 +16,7 @@ _MULTIPLYING = (*MATRIX, "CONV_2D", "DEPTHWISE_CONV_2D")
 _MASK_DIMENSIONS = 4  # a causal mask stored as a constant is infinite by design, and has as many
 
 
-def check_finite(model: Model, data) -> list[Finding]:
+def check_finite(model: Model, data: bytes | memoryview) -> list[Finding]:
     """NaN nowhere, infinity only in what can be a mask. Every buffer is looked at once, in pieces."""
     findings, seen, seen_scales = [], set(), set()
     for graph in model.graphs:
@@ -38,7 +38,7 @@ def check_finite(model: Model, data) -> list[Finding]:
     return findings
 
 
-def check_scales(model: Model, data) -> list[Finding]:
+def check_scales(model: Model, data: bytes | memoryview) -> list[Finding]:
     """The scales of the matrices that layers multiply by are above zero. Every set of scales is looked at once."""
     findings, seen = [], set()
     for graph in model.graphs:
@@ -73,7 +73,7 @@ def check_scales(model: Model, data) -> list[Finding]:
     return findings
 
 
-def _not_finite(tensor: Tensor, buffer: Buffer, data) -> str:
+def _not_finite(tensor: Tensor, buffer: Buffer, data: bytes | memoryview) -> str:
     form = np.dtype(FLOATS[tensor.type])
     nans = infinite = 0
     only_mask = True  # nothing but zeros beside the infinite values

@@ -20,7 +20,9 @@ from lora_weights.tensor_map import BITS, MappedTensor, dequantize, step_sizes
 _HALF_STEP = 0.5 + 1 / 32
 
 
-def find_tensors(model: Model, data, layers: int, weights: Callable[[int, str], np.ndarray]) -> list[MappedTensor]:
+def find_tensors(
+    model: Model, data: bytes | memoryview, layers: int, weights: Callable[[int, str], np.ndarray]
+) -> list[MappedTensor]:
     """Find each layer's q, k, v and o in `model`, read from the TFLite file `data` (bytes or a map of it).
 
     `weights(layer, projection)`: float32 [out, in], as the model was converted with. Raises LoraError when a matrix is
@@ -78,12 +80,14 @@ def _candidates(model: Model, width: int) -> tuple[list[MappedTensor], dict[int,
     return list(candidates.values()), owners
 
 
-def _read(data, tensor: MappedTensor) -> tuple[bytes, bytes]:
+def _read(data: bytes | memoryview, tensor: MappedTensor) -> tuple[bytes, bytes]:
     scales = b"" if tensor.scales is None else bytes(data[tensor.scales : tensor.scales + tensor.scales_bytes])
     return bytes(data[tensor.data : tensor.data + tensor.data_bytes]), scales
 
 
-def _close(stored: np.ndarray, expected: np.ndarray, tensor: MappedTensor, data, first: bool = False) -> bool:
+def _close(
+    stored: np.ndarray, expected: np.ndarray, tensor: MappedTensor, data: bytes | memoryview, first: bool = False
+) -> bool:
     """Whether `expected` (the first row, or all) rounds to `stored`."""
     if tensor.type == "float32":
         return np.array_equal(stored, expected)
@@ -94,5 +98,5 @@ def _close(stored: np.ndarray, expected: np.ndarray, tensor: MappedTensor, data,
     return bool((difference <= steps[:, :, None] * _HALF_STEP).all())
 
 
-def _fits(data, tensor: MappedTensor, expected: np.ndarray) -> bool:
+def _fits(data: bytes | memoryview, tensor: MappedTensor, expected: np.ndarray) -> bool:
     return _close(dequantize(tensor, *_read(data, tensor)), expected, tensor, data)

@@ -6,7 +6,7 @@ import hashlib
 import json
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Sequence
+from typing import TYPE_CHECKING, Any, Sequence
 
 from bundler.containers.bundle import FORMAT
 from tokenizer_tools.printable import markdown, printable
@@ -97,7 +97,7 @@ def write_documents(folder: Path, name: str, manifest: dict) -> None:
     (folder / "MODEL_CARD.md").write_text(_model_card(name, manifest), encoding="utf-8")
 
 
-def _rounded(value):
+def _rounded(value: Any) -> Any:
     """Figures to three digits: what is beyond is noise of the machine that measured."""
     if isinstance(value, float):
         return float(f"{value:.3g}")

@@ -104,7 +104,7 @@ class _Window(io.RawIOBase):
         self._position = position
         return position
 
-    def readinto(self, buffer) -> int:
+    def readinto(self, buffer: memoryview) -> int:
         room = min(len(buffer), max(0, self._size - self._position))
         self._stream.seek(self._offset + self._position)
         count = self._stream.readinto(memoryview(buffer)[:room]) if room else 0

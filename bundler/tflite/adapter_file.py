@@ -77,7 +77,7 @@ def decode_adapter(data: bytes, where: str = "adapter") -> AdapterFile:
     return AdapterFile(header, tensors, hashlib.sha256(data).hexdigest())
 
 
-def header_fields(model: Model, data) -> dict[str, Any]:
+def header_fields(model: Model, data: bytes | memoryview) -> dict[str, Any]:
     """The JSON in our own metadata, with its numbers checked. Raises Damaged; KeyError without such metadata."""
     index = model.metadata[OWN_METADATA]
     if index >= len(model.inside) or not 0 < model.inside[index].size <= _HEADER_LIMIT:

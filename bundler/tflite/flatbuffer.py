@@ -9,7 +9,7 @@ its size. The format: https://flatbuffers.dev/internals.
 from __future__ import annotations
 
 import struct
-from typing import Iterator
+from typing import Any, Callable, Iterator
 
 import numpy as np
 
@@ -29,7 +29,7 @@ class Damaged(Exception):
 class Flatbuffer:
     """`data`: bytes or a view of them. Positions are counted from its start."""
 
-    def __init__(self, data) -> None:
+    def __init__(self, data: bytes | memoryview) -> None:
         self.data, self.size = data, len(data)
         self._vtables: dict[int, tuple[int, tuple[int, ...]]] = {}
         self._tables: dict[int, Table] = {}
@@ -44,7 +44,7 @@ class Flatbuffer:
     def u32(self, at: int) -> int:
         return self.scalar(_U32, at)
 
-    def scalar(self, form: struct.Struct, at: int):
+    def scalar(self, form: struct.Struct, at: int) -> int | float:
         if not 0 <= at <= self.size - form.size:
             raise Damaged(f"a number at byte {at} of {self.size}")
         return form.unpack_from(self.data, at)[0]
@@ -83,7 +83,7 @@ class Flatbuffer:
             raise Damaged(f"a list of {count} elements of {width} bytes at byte {at} of {self.size}")
         return at + 4, count
 
-    def once(self, key: tuple, read):
+    def once(self, key: tuple, read: Callable[[], Any]) -> Any:
         """`read()`, or what it gave the last time for `key`: equal vectors may be stored once and used by many
         tables.
         """
@@ -107,7 +107,7 @@ class Table:
         offset = self._slots[slot] if slot < len(self._slots) else 0
         return self.position + offset if offset else 0
 
-    def number(self, slot: int, code: str, default=0):
+    def number(self, slot: int, code: str, default: int | float = 0) -> int | float:
         """A number of the struct code `code`."""
         at = self._at(slot)
         return self._buffer.scalar(_SCALARS[code], at) if at else default

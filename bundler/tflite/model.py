@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 from functools import cache
+from typing import Iterable
 
 import numpy as np
 
@@ -195,7 +196,7 @@ def _names() -> tuple[dict[int, str], dict[int, str]]:
     )
 
 
-def read_model(data) -> Model:
+def read_model(data: bytes | memoryview) -> Model:
     """The model in `data`, bytes or a view of them. Raises Damaged for what cannot be read at all.
 
     What points to something that is not there is told in `damage`, and signatures that do are left out.
@@ -286,7 +287,7 @@ def _quantization(table: Table | None) -> Quantization | None:
     return Quantization(scales, dimension, table.vector(2, 4)[0]) if scales.size else None
 
 
-def _tensor_map(tables) -> dict[str, int]:
+def _tensor_map(tables: Iterable[Table]) -> dict[str, int]:
     return {entry.text(0): entry.number(1, "I") for entry in tables}
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import re
 from pathlib import Path
-from typing import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Callable, Mapping, Sequence
 
 import numpy as np
 
@@ -14,6 +14,10 @@ from bundler.system.file_section import FileSection
 from bundler.system.native_output import quiet
 from bundler.tflite.model import open_model
 from bundler.tflite.signatures import llm_shape
+
+if TYPE_CHECKING:
+    from ai_edge_litert.compiled_model import CompiledModel
+    from ai_edge_litert.environment import Environment
 
 # What hides a position in the mask. LiteRT-LM and MediaPipe use numbers of this kind for float models.
 HIDDEN = -1.0e6
@@ -58,7 +62,7 @@ class TFLiteGPT2:
         observe: Callable[[str, dict], None] | None = None,
         rank: int | None = None,
         adapter: Mapping[str, np.ndarray] | None = None,
-    ):
+    ) -> None:
         self._model = _compile(path, threads)
         names = self._model.get_signature_list()
         suffix = "" if rank is None else f"_lora_r{rank}"
@@ -215,7 +219,7 @@ def _context(path: Path) -> int:
     return context
 
 
-def _compile(path: Path, threads: int):
+def _compile(path: Path, threads: int) -> CompiledModel:
     from ai_edge_litert.compiled_model import CompiledModel, CpuOptions, HardwareAccelerator, Options
     from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
@@ -238,7 +242,7 @@ def _compile(path: Path, threads: int):
 
 
 @functools.cache
-def _environment():
+def _environment() -> Environment:
     """LiteRT's environment, one for the process.
 
     With the first buffer that is written LiteRT makes another of its own. That happens here, where what it prints is

@@ -57,7 +57,7 @@ def llm_shape(model: Model) -> LlmShape:
     return LlmShape(lengths, layers_of(decode), _context(model, decode), litertlm_context, mask is not None, width)
 
 
-def first(tensors: dict[str, Any], names: tuple[str, ...]):
+def first(tensors: dict[str, Any], names: tuple[str, ...]) -> Any:
     """The tensor under the first of `names` that is there, or None."""
     return next((tensors[name] for name in names if name in tensors), None)
 

@@ -61,7 +61,7 @@ def scheme(tensor: Tensor) -> str:
     return f"{name} per {'channel' if quantization.scales.size > 1 else 'tensor'}"
 
 
-def embedding_of(model: Model, data) -> Embedding:
+def embedding_of(model: Model, data: bytes | memoryview) -> Embedding:
     """The table that `decode` looks tokens up in, and its head's bias."""
     decode = next((signature for signature in model.signatures if signature.key == DECODE), None)
     if decode is None:
@@ -76,7 +76,7 @@ def embedding_of(model: Model, data) -> Embedding:
     return Embedding(rows, bias, width)
 
 
-def values_of(buffer: Buffer, tensor: Tensor, data) -> np.ndarray | None:
+def values_of(buffer: Buffer, tensor: Tensor, data: bytes | memoryview) -> np.ndarray | None:
     """float32, flat; None for what is neither floats nor integers with scales."""
     raw = bytes(data[buffer.offset : buffer.offset + buffer.size])
     if tensor.type in FLOATS and len(raw) == tensor.bytes:
