@@ -231,8 +231,8 @@ def damage(data: bytes, chance: random.Random) -> bytes:
             case 6:
                 data[at:at] = chance.randbytes(chance.choice((1, 4, 100)))
             case 7:
-                other = chance.randrange(size)
-                data[at : at + 64] = data[other : other + 64]
+                source = chance.randrange(size)
+                data[at : at + 64] = data[source : source + 64]
     return bytes(data)
 
 

@@ -85,18 +85,18 @@ def _work(work: str, build: Path) -> None:
         from bundler.engines.litertlm import open_engine
 
         with open_engine(next(build.glob("*.litertlm"))) as engine:
-            same, other = [], []
+            kept, swapped = [], []
             for _ in range(10):
                 engine.swap_seconds(files[0])
-                same.append(engine.swap_seconds(files[0]))
-                other.append(engine.swap_seconds(files[1]))
+                kept.append(engine.swap_seconds(files[0]))
+                swapped.append(engine.swap_seconds(files[1]))
             # Another length of the answer needs another session; ten of them, and the engine need not be opened again.
             new = [engine.swap_seconds(files[index % 2], 2 + index) for index in range(10)]
         _print(
             swap_ms={
-                "largest": max(other) * 1e3,
-                "median": sorted(other)[5] * 1e3,
-                "median without a change": sorted(same)[5] * 1e3,
+                "largest": max(swapped) * 1e3,
+                "median": sorted(swapped)[5] * 1e3,
+                "median without a change": sorted(kept)[5] * 1e3,
                 "median to a new session": sorted(new)[5] * 1e3,
             }
         )

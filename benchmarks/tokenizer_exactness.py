@@ -49,23 +49,23 @@ def main() -> int:
     parser.add_argument("--json", action="store_true", help="print the whole report as one JSON object on stdout")
     arguments = parser.parse_args()
 
-    found: dict[str, list[str]] = {}
+    texts_by_kind: dict[str, list[str]] = {}
     for kind, text in gather(arguments.files, int(arguments.megabytes * 1e6), not arguments.only_given):
-        found.setdefault(kind, []).append(text)
-    vocabulary = _train(found, arguments.train) if arguments.train else read_vocabulary(arguments.tokenizer)
+        texts_by_kind.setdefault(kind, []).append(text)
+    vocabulary = _train(texts_by_kind, arguments.train) if arguments.train else read_vocabulary(arguments.tokenizer)
     start = time.process_time()
     model = build_sentencepiece(vocabulary, arguments.mode)
     build_s = time.process_time() - start
 
     comparison = Comparison(vocabulary, model)
-    for kind, documents in found.items():
+    for kind, documents in texts_by_kind.items():
         comparison.add(_cut(kind, documents))
     for name in GENERATORS:
         add_generated(comparison, name, arguments.generated)
     report = comparison.report()
     if arguments.json:
         print(json.dumps({"build_s": round(build_s, 2), **report.to_json()}, ensure_ascii=False, indent=1))
-    _summary(found, report, build_s)
+    _summary(texts_by_kind, report, build_s)
     return 3 if report.mismatched_tokens or report.total("round_trip_failures") else 0
 
 
@@ -78,12 +78,12 @@ def _cut(kind: str, documents: Iterable[str]) -> Iterator[tuple[str, str]]:
             yield f"{family} windows", document[at : at + _WINDOW]
 
 
-def _train(found: dict[str, list[str]], asked: str) -> BytePairVocabulary:
+def _train(texts_by_kind: dict[str, list[str]], asked: str) -> BytePairVocabulary:
     kind, _, size = asked.partition(":")
     chance = random.Random(5)
     stretches = [
         text[at : at + 1500]
-        for name, documents in found.items()
+        for name, documents in texts_by_kind.items()
         if kind == "multilingual" or name in PROGRAMMING.values()
         for text in documents
         for at in range(0, len(text), 1500)
@@ -98,8 +98,8 @@ def _train(found: dict[str, list[str]], asked: str) -> BytePairVocabulary:
         return read_vocabulary(path)
 
 
-def _summary(found: dict[str, list[str]], report, build_s: float) -> None:
-    sizes = {kind: sum(len(text.encode()) for text in documents) for kind, documents in found.items()}
+def _summary(texts_by_kind: dict[str, list[str]], report, build_s: float) -> None:
+    sizes = {kind: sum(len(text.encode()) for text in documents) for kind, documents in texts_by_kind.items()}
     languages = {
         kind.split()[1].split("_")[0]
         for kind, size in sizes.items()

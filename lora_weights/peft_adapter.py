@@ -46,8 +46,10 @@ def read_peft(folder: Path, layers: int | None = None) -> Adapter:
     config = read_config(folder)
     refuse_more_than_pairs(config, folder / CONFIG)
     stored, file = read_tensors(folder)
-    found = {_split_key(key, file): tensor for key, tensor in stored.items()}
-    in_layers = [int(match[1]) for module, _ in found if (match := re.match(r"(?:transformer\.)?h\.(\d+)\.", module))]
+    matrices = {_split_key(key, file): tensor for key, tensor in stored.items()}
+    in_layers = [
+        int(match[1]) for module, _ in matrices if (match := re.match(r"(?:transformer\.)?h\.(\d+)\.", module))
+    ]
     if layers is not None and in_layers and max(in_layers) >= layers:
         deep = next(key for key in stored if f"h.{max(in_layers)}." in key)
         raise LoraError(f"{file} holds {deep}, but the base has only {layers} layers; give the model it was trained on")
@@ -57,13 +59,13 @@ def read_peft(folder: Path, layers: int | None = None) -> Adapter:
             "adapter of a GPT-2"
         )
     layers = layers if layers is not None else max(in_layers, default=-1) + 1
-    prefix = "transformer." if any(module.startswith("transformer.") for module, _ in found) else ""
+    prefix = "transformer." if any(module.startswith("transformer.") for module, _ in matrices) else ""
     modules = targeted_modules(config, layers, prefix, folder / CONFIG)
-    _check_complete(modules, found, file)
-    width = (found[modules[0].name, "A"].shape or (0,))[-1]
+    _check_complete(modules, matrices, file)
+    width = (matrices[modules[0].name, "A"].shape or (0,))[-1]
     pairs = {}
     for module in modules:
-        pairs.update(_pairs(module, found[module.name, "A"], found[module.name, "B"], width, file))
+        pairs.update(_pairs(module, matrices[module.name, "A"], matrices[module.name, "B"], width, file))
     return Adapter(
         printable(folder.resolve().name),
         layers,
@@ -176,14 +178,14 @@ def _split_key(key: str, file: Path) -> tuple[str, str]:
     return match[1], match[2]
 
 
-def _check_complete(modules: list[Module], found: dict, file: Path) -> None:
+def _check_complete(modules: list[Module], matrices: dict, file: Path) -> None:
     expected = {(module.name, factor) for module in modules for factor in "AB"}
-    if missing := sorted(expected - found.keys()):
+    if missing := sorted(expected - matrices.keys()):
         raise LoraError(
             f"{file} lacks {_listed(missing)} of the {len(expected)} tensors its config describes for this base; save "
             "the adapter again, or give the model it was trained on"
         )
-    if extra := sorted(found.keys() - expected):
+    if extra := sorted(matrices.keys() - expected):
         raise LoraError(f"{file} holds {_listed(extra)} that its config does not target; save the adapter again")
 
 

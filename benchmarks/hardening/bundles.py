@@ -209,8 +209,8 @@ class Examined:
     def _tolerated(self) -> set[str]:
         return TOLERATED.get(self.entry.source or Path(self.entry.file).name, set())
 
-    def _wrong(self, found: str) -> None:
-        self.tally.fail("wrong verdicts", self.entry.name, found)
+    def _wrong(self, text: str) -> None:
+        self.tally.fail("wrong verdicts", self.entry.name, text)
 
 
 def _errors(report: dict) -> set[str]:

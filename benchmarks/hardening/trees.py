@@ -23,18 +23,20 @@ def contents(path: Path) -> dict[str, str]:
         return {"": hashlib.sha256(path.read_bytes()).hexdigest()}
     if not path.is_dir():
         return {}
-    found = {"": "folder"}
+    entries = {"": "folder"}
     for entry in sorted(path.iterdir()):
-        found |= {os.path.join(entry.name, name).rstrip("/"): value for name, value in contents(entry).items()}
-    return found
+        entries |= {os.path.join(entry.name, name).rstrip("/"): value for name, value in contents(entry).items()}
+    return entries
 
 
 def same(path: Path, reference: Path) -> bool:
     """The same files with the same bytes; in a text that holds times, with any numbers."""
-    found, expected = contents(path), contents(reference)
-    if found.keys() != expected.keys():
+    entries, expected = contents(path), contents(reference)
+    if entries.keys() != expected.keys():
         return False
-    return all(found[name] == expected[name] or _same_but_for_numbers(path / name, reference / name) for name in found)
+    return all(
+        entries[name] == expected[name] or _same_but_for_numbers(path / name, reference / name) for name in entries
+    )
 
 
 def _same_but_for_numbers(file: Path, reference: Path) -> bool:

@@ -85,7 +85,7 @@ def _run(launcher: Launcher, job: Job) -> None:
 def writing_commands(inputs: Inputs) -> list[Writing]:
     """All of them, the slowest first. Their outputs go to PLACE of the folder they are run in."""
     tiny_training = ("--batch", "2", "--context", "24", "--threads", "1", "--force")
-    base, other, wave, tide, text, lora_task = (
+    base, second, wave, tide, text, lora_task = (
         inputs.path(*names)
         for names in (("base",), ("other",), ("wave",), ("tide",), ("text.txt",), ("lora", "tiny.task"))
     )
@@ -206,7 +206,7 @@ def writing_commands(inputs: Inputs) -> list[Writing]:
         Writing("lora compare", compare(1), compare(2), ("out",)),
         Writing("pretrain", pretrain(1), pretrain(2), ("out",), trains=True),
         Writing("lora train", train(1), train(2), ("out",), trains=True),
-        Writing("tokenizer build", tokenizer(base), tokenizer(other), ("tokenizer.model", "aliases.json")),
+        Writing("tokenizer build", tokenizer(base), tokenizer(second), ("tokenizer.model", "aliases.json")),
         Writing("tokenizer report as .html", report(".html", 20), report(".html", 40), ("report.html",)),
         Writing("tokenizer report as .json", report(".json", 20), report(".json", 40), ("report.json",)),
         Writing(
