@@ -29,13 +29,13 @@ def listed_hashes(path: Path) -> list[Listed]:
     path = Path(os.path.abspath(path))
     if path.name == NAME:
         return []
-    sums = []
+    lists = []
     for folder in dict.fromkeys((path.parent, path.parent.parent)):
         sums = folder / NAME
         if os.path.lexists(sums):
             listed = _read(sums, os.fsencode(path.relative_to(folder)))
-            sums += [listed] if listed.hashes or listed.wrong else []
-    return sums
+            lists += [listed] if listed.hashes or listed.wrong else []
+    return lists
 
 
 def _read(sums: Path, name: bytes) -> Listed:
