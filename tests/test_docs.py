@@ -49,6 +49,6 @@ def test_prose_is_wrapped(page):
 
 
 def test_a_dead_link_is_seen():
-    text = "# A\n## What's new, then?\n[a](docs/x.md#y) `[b](c)` <img src=\"d.svg\"> [e](https://f.org)"
+    text = '# A\n## What\'s new, then?\n[a](docs/x.md#y) `[b](c)` <img src="d.svg"> [e](https://f.org)'
     assert targets(text) == ["docs/x.md#y", "d.svg"]
     assert anchors(text) == {"a", "whats-new-then"}
