@@ -13,7 +13,7 @@ from bundler.containers.litertlm import ALIASES, write_litertlm
 from bundler.containers.llm_metadata import LlmMetadata
 from bundler.containers.llm_parameters import LlmParameters
 from bundler.containers.task import METADATA, MODEL, TOKENIZER, read_task, write_task
-from bundler.containers.tokenizer import BundleTokenizer
+from bundler.containers.tokenizer import BundleTokenizer, read_by_bundle
 from bundler.engines.litertlm import open_engine
 from bundler.errors import BundleError, OptionError
 from bundler.system.output_folder import check_output_file
@@ -24,7 +24,6 @@ from bundler.tflite.runner import TFLiteGPT2
 from bundler.verification.engine_gates import PROMPTS
 from bundler.verification.gate import Stage, silent
 from bundler.verification.text import verification_text
-from bundler.verification.verify_bundle import read_by_bundle
 from tokenizer_tools.bpe import read_vocabulary
 from tokenizer_tools.sentencepiece_model import SentencePieceModel, build_sentencepiece
 from tokenizer_tools.vocabulary import BytePairVocabulary, tokenizer_json
@@ -93,9 +92,9 @@ def _write_litertlm(bundle: Bundle, layout: LoraLayout, output: Path, tokenizer:
         key: str(value) for key, value in bundle.manifest.get("lora", {}).items() if key == "base_fingerprint" and value
     }
     if tokenizer is not None:
-        beside, vocabulary = read_by_bundle(bundle, read_vocabulary(tokenizer))
-        _same_ids(bundle, beside)
-        tokens = {"tokenizer_json": tokenizer_json(vocabulary)}
+        read = read_by_bundle(bundle, read_vocabulary(tokenizer))
+        _same_ids(bundle, read.tokenizer)
+        tokens = {"tokenizer_json": tokenizer_json(read.vocabulary)}
     elif bundle.byte_mapped:
         raise BundleError(
             f"{bundle.path}: its tokenizer needs MediaPipe's byte mapping, which LiteRT-LM does not do; "
@@ -202,8 +201,8 @@ def _check_aliases(bundle: Bundle, vocabulary: BytePairVocabulary, pieces: Sente
             f"of which {len(pieces.alias_of)} are second spellings of tokens; {remedy}"
         )
     for alias, original in enumerate(pieces.alias_of, len(vocabulary)):
-        one, other = model.along([alias]), model.along([original])
-        if (one != other).any() or int(one.argmax()) >= len(vocabulary):
+        copy, row = model.along([alias]), model.along([original])
+        if (copy != row).any() or int(copy.argmax()) >= len(vocabulary):
             raise BundleError(
                 f"{bundle.path}: row {alias} of its model is not the copy of row {original} that a SentencePiece model "
                 f"with the same ids needs; {remedy}"
@@ -223,8 +222,8 @@ def _compare(source: Path, repacked: Path) -> None:
                 ]
             )
     if texts[0] != texts[1]:
-        one, other = next(pair for pair in zip(*texts) if pair[0] != pair[1])
+        text, repacked_text = next(pair for pair in zip(*texts) if pair[0] != pair[1])
         raise BundleError(
-            f"{repacked.name}: LiteRT-LM writes {other!r} from it and {one!r} from {source}; nothing was written. "
-            "Build it from the checkpoint: task-bundler build"
+            f"{repacked.name}: LiteRT-LM writes {repacked_text!r} from it and {text!r} from {source}; nothing was "
+            "written. Build it from the checkpoint: task-bundler build"
         )
