@@ -65,9 +65,9 @@ def plan_lora(
     if min(ranks, default=1) < 1:
         raise OptionError(f"--lora-ranks {min(ranks)}: expected whole numbers from 1")
     if not usable:
-        found = f"--lora-ranks {','.join(map(str, ranks))}" if ranks else f"an adapter of rank {needed}"
+        asked = f"--lora-ranks {','.join(map(str, ranks))}" if ranks else f"an adapter of rank {needed}"
         raise OptionError(
-            f"{found}: LiteRT-LM takes rank {' or '.join(map(str, LITERTLM_RANKS))} only; name one of them (smaller "
+            f"{asked}: LiteRT-LM takes rank {' or '.join(map(str, LITERTLM_RANKS))} only; name one of them (smaller "
             "adapters are padded, which is exact). A larger adapter can be merged: task-bundler lora merge"
         )
     if needed > max(usable):

@@ -143,11 +143,11 @@ def tokenizer_gate(tokenizer: BundleTokenizer, texts: Sequence[str]) -> Gate:
         if tokenizer.original(ids.bundle) != ids.reference:
             wrong += len(ids.reference) - common_prefix(tokenizer.original(ids.bundle), ids.reference)
     parsed = any(token.special for token in tokenizer.reference.get_added_tokens_decoder().values())
-    found = f"{wrong} of {tokens:,} tokens differ from the reference tokenizer"
+    sentence = f"{wrong} of {tokens:,} tokens differ from the reference tokenizer"
     return Gate(
         "tokenizer",
         not wrong,
-        found + ("" if parsed or not tokenizer.typed else "; special tokens typed in a prompt are text"),
+        sentence + ("" if parsed or not tokenizer.typed else "; special tokens typed in a prompt are text"),
         {"texts": len(texts), "tokens": tokens, "mismatched_tokens": wrong},
     )
 
