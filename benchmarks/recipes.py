@@ -32,7 +32,7 @@ from bundler.pipeline.plan import BuildOptions, plan_build
 from bundler.system.native_output import quiet
 from bundler.tflite.runner import TFLiteGPT2
 from bundler.verification.divergence import compare_rows, divergence
-from bundler.verification.reference import Reference
+from bundler.verification.references import Reference
 from bundler.verification.text import verification_text
 from gpt2_training.corpus import STANDARD_LIBRARY, read_corpus
 from tokenizer_tools.vocabulary import reference_tokenizer

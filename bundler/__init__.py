@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from bundler.pipeline.build import build
     from bundler.pipeline.plan import BuildOptions
     from bundler.pipeline.repack import repack
-    from bundler.verification.verify_bundle import verify_bundle
+    from bundler.verification.verify import VerifyOptions, verify_bundle
 
 _MODULES = {
     "BuildOptions": "bundler.pipeline.plan",
@@ -22,11 +22,12 @@ _MODULES = {
     "OptionError": "bundler.errors",
     "Sampling": "bundler.engines.litertlm",
     "VerificationError": "bundler.errors",
+    "VerifyOptions": "bundler.verification.verify",
     "build": "bundler.pipeline.build",
     "examine": "bundler.doctor.examine",
     "open_engine": "bundler.engines.litertlm",
     "repack": "bundler.pipeline.repack",
-    "verify_bundle": "bundler.verification.verify_bundle",
+    "verify_bundle": "bundler.verification.verify",
 }
 __all__ = [
     "BuildOptions",
@@ -34,6 +35,7 @@ __all__ = [
     "OptionError",
     "Sampling",
     "VerificationError",
+    "VerifyOptions",
     "build",
     "examine",
     "open_engine",

@@ -35,11 +35,14 @@ _NOT_CODE_PREFIXES = ("config-", "_sysconfigdata")
 
 @dataclass(frozen=True)
 class Corpus:
-    """`train` and `held_out` are lists of documents; `fingerprint` is a SHA-256 over all of them."""
+    """`train` and `held_out` are lists of documents; `fingerprint` is a SHA-256 over all of them. `source`: as it was
+    named.
+    """
 
     train: list[str]
     held_out: list[str]
     fingerprint: str
+    source: str = ""
 
     @property
     def bytes(self) -> int:
@@ -87,7 +90,7 @@ def read_corpus(source: str, held_out_share: float = 0.03) -> Corpus:
     digest = hashlib.sha256()
     for name, text in documents.items():
         digest.update(f"{name}\0{text}\0".encode(errors="surrogateescape"))  # names are bytes
-    return Corpus(train, held_out, digest.hexdigest())
+    return Corpus(train, held_out, digest.hexdigest(), source)
 
 
 def _is_library_code(relative: Path) -> bool:

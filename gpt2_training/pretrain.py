@@ -78,7 +78,6 @@ def pretrain(
     *,
     state: Path | None = None,
     command: str = "",
-    source: str = "",
 ) -> dict:
     """Train, and write a Hugging Face checkpoint (fp16 safetensors) with its record into `folder`, which exists.
 
@@ -150,7 +149,7 @@ def pretrain(
     perplexity = held_out_perplexity(model, held_out_ids, config.context)
     record = {
         "command": command,
-        "text": source,
+        "text": corpus.source,
         "text_sha256": corpus.fingerprint,
         "text_bytes": corpus.bytes,
         "train_tokens": len(train_ids),

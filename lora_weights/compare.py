@@ -9,14 +9,12 @@ from typing import Callable, Sequence
 
 import torch
 from tokenizers import Tokenizer
-from transformers import GPT2LMHeadModel
 
 from gpt2_training.corpus import Corpus
-from gpt2_training.pretrain import encode
 from gpt2_training.sample import Sampler, sample
 from gpt2_training.vocabulary import END_OF_TEXT
 from lora_weights.fine_tune import FineTuneConfig, Step, fine_tune
-from lora_weights.train import check_context, with_adapter
+from lora_weights.train import BaseModel, check_context, with_adapter
 
 
 @dataclass(frozen=True)
@@ -34,36 +32,49 @@ class Compared:
     curve: list[tuple[int, float]]
 
 
-def compare(
-    model: GPT2LMHeadModel,
-    tokenizer: Tokenizer,
-    corpus: Corpus,
-    ranks: Sequence[int],
-    config: FineTuneConfig,
-    full_learning_rate: float,
-    prompts: Sequence[str],
-    sample_tokens: int = 48,
-    on_step: Callable[[str, Step], None] = lambda name, step: None,
-) -> tuple[Compared, list[Compared]]:
-    """Fine-tune copies of `model`, whole and with an adapter of each rank; (the untouched model, the results).
+@dataclass(frozen=True)
+class ComparisonPlan:
+    """What is compared: an adapter of each rank, and the whole model, trained at `full_learning_rate`, because what
+    suits a few parameters breaks many.
 
-    `config` is that of every adapter but for the rank; the whole model is trained at `full_learning_rate`, because
-    what suits a few parameters breaks many. Samples continue `prompts` greedily.
+    `config` is that of every adapter but for the rank. `sample_tokens` are written greedily after each of `prompts`.
     """
-    check_context(model, config)
-    train, held_out = encode(tokenizer, corpus.train), encode(tokenizer, corpus.held_out)
-    base, results = None, []
-    for rank in (0, *ranks):
+
+    ranks: Sequence[int]
+    config: FineTuneConfig
+    full_learning_rate: float
+    prompts: Sequence[str]
+    sample_tokens: int = 48
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """The untouched model, and what became of it in each way."""
+
+    base: Compared
+    results: list[Compared]
+
+
+def compare(
+    base: BaseModel,
+    corpus: Corpus,
+    plan: ComparisonPlan,
+    on_step: Callable[[str, Step], None] = lambda name, step: None,
+) -> Comparison:
+    """Fine-tune copies of `base`, whole and with an adapter of each rank."""
+    check_context(base.model, plan.config)
+    text, untouched, results = base.encode(corpus), None, []
+    for rank in (0, *plan.ranks):
         name = f"LoRA, rank {rank}" if rank else "full fine-tuning"
-        chosen = replace(config, rank=rank, **({} if rank else {"learning_rate": full_learning_rate}))
-        tuned = copy.deepcopy(model).requires_grad_(True)
+        chosen = replace(plan.config, rank=rank, **({} if rank else {"learning_rate": plan.full_learning_rate}))
+        tuned = copy.deepcopy(base.model).requires_grad_(True)
         tuned = with_adapter(tuned, chosen) if rank else tuned
-        if base is None:
-            texts = _samples(tuned, tokenizer, prompts, sample_tokens)
-        result = fine_tune(tuned, train, held_out, chosen, lambda step: on_step(name, step))
-        if base is None:
-            base = Compared(
-                "the model as it was", 0, 0, 0, 0.0, result.before.value, result.before.standard_error, texts, []
+        if untouched is None:
+            samples = _samples(tuned, base.tokenizer, plan)
+        result = fine_tune(tuned, text, chosen, lambda step: on_step(name, step))
+        if untouched is None:
+            untouched = Compared(
+                "the model as it was", 0, 0, 0, 0.0, result.before.value, result.before.standard_error, samples, []
             )
         curve = [(step.step, step.held_out) for step in result.steps if step.held_out is not None]
         results.append(
@@ -75,40 +86,40 @@ def compare(
                 result.seconds,
                 result.after.value,
                 result.after.standard_error,
-                _samples(tuned, tokenizer, prompts, sample_tokens),
+                _samples(tuned, base.tokenizer, plan),
                 curve,
             )
         )
-    return base, results
+    return Comparison(untouched, results)
 
 
-def _samples(model: torch.nn.Module, tokenizer: Tokenizer, prompts: Sequence[str], tokens: int) -> dict[str, str]:
+def _samples(model: torch.nn.Module, tokenizer: Tokenizer, plan: ComparisonPlan) -> dict[str, str]:
     model.eval()
     sampler = Sampler(model, tokenizer, tokenizer.token_to_id(END_OF_TEXT))
-    return {prompt: "".join(sample(sampler, prompt, tokens, temperature=0)) for prompt in prompts}
+    return {prompt: "".join(sample(sampler, prompt, plan.sample_tokens, temperature=0)) for prompt in plan.prompts}
 
 
-def comparison_record(base: Compared, results: Sequence[Compared]) -> dict:
+def comparison_record(comparison: Comparison) -> dict:
     """What `task-bundler lora compare` writes as comparison.json."""
-    return {"base": asdict(base), "results": [asdict(result) for result in results]}
+    return asdict(comparison)
 
 
-def comparison_table(base: Compared, results: Sequence[Compared]) -> str:
+def comparison_table(comparison: Comparison) -> str:
     """The same as Markdown: a table, then what each one writes."""
     lines = ["| | trainable parameters | optimizer state | seconds | held-out perplexity |", "|---|---|---|---|---|"]
-    for result in (base, *results):
+    for result in (comparison.base, *comparison.results):
         lines.append(
             f"| {result.name} | {result.trainable_parameters:,} | {result.optimizer_bytes / 1e6:,.2f} MB | "
             f"{result.seconds:.0f} | {result.perplexity:.2f} ± {result.perplexity_standard_error:.2f} |"
         )
-    for prompt in base.samples:
+    for prompt in comparison.base.samples:
         lines += ["", f"After `{prompt!r}`, greedily:"]
-        for result in (base, *results):
+        for result in (comparison.base, *comparison.results):
             lines += ["", f"{result.name}:", "", "```", prompt + result.samples[prompt], "```"]
     return "\n".join(lines) + "\n"
 
 
-def write_comparison_plot(base: Compared, results: Sequence[Compared], output: Path) -> None:
+def write_comparison_plot(comparison: Comparison, output: Path) -> None:
     """Held-out loss over the steps, and over the number of trainable parameters, as SVG."""
     import math
 
@@ -119,8 +130,8 @@ def write_comparison_plot(base: Compared, results: Sequence[Compared], output: P
     from matplotlib import pyplot
 
     figure, (over_steps, over_size) = pyplot.subplots(1, 2, figsize=(10, 4), sharey=True)
-    for result in results:
-        points = [(0, math.log(base.perplexity)), *result.curve]
+    for result in comparison.results:
+        points = [(0, math.log(comparison.base.perplexity)), *result.curve]
         over_steps.plot(*zip(*points), marker="o", markersize=3, label=result.name)
         over_size.errorbar(
             result.trainable_parameters,

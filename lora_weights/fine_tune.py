@@ -40,6 +40,14 @@ class FineTuneConfig:
 
 
 @dataclass(frozen=True)
+class EncodedText:
+    """Token ids (1-D) to train on, and those held out."""
+
+    train: torch.Tensor
+    held_out: torch.Tensor
+
+
+@dataclass(frozen=True)
 class Step:
     """What the loop reports: cross-entropy in nats; `held_out` only on evaluated steps."""
 
@@ -63,25 +71,25 @@ class FineTuned:
 
 def fine_tune(
     model: torch.nn.Module,
-    train: torch.Tensor,
-    held_out: torch.Tensor,
+    text: EncodedText,
     config: FineTuneConfig,
     on_step: Callable[[Step], None] = lambda step: None,
     state: Path | None = None,
     base: str | None = None,
 ) -> FineTuned:
-    """Train the parameters of `model` that require a gradient, in place, on token ids `train` (1-D).
+    """Train the parameters of `model` that require a gradient, in place, on `text`.train.
 
     With `state`, a file, the training's state is saved there now and then, and the training goes on from what it holds,
     if that is of the same `base` (what tells one model from another). Raises LoraError if the texts are too short,
     TrainingError if the state is of another config, text or base.
     """
+    train, held_out = text.train, text.held_out
     if len(train) <= config.context + 1 or len(held_out) < config.context:
         raise LoraError(
             f"the text gives {len(train)} tokens to train on and {len(held_out)} to hold out; each has to fill a "
             f"--context of {config.context}; give more text or a smaller context"
         )
-    recipe = _recipe(config, train, held_out, base)
+    recipe = _recipe(config, text, base)
     saved = read_state(state, recipe) if state else None
     if config.threads:
         torch.set_num_threads(config.threads)
@@ -140,11 +148,11 @@ def fine_tune(
     )
 
 
-def _recipe(config: FineTuneConfig, train: torch.Tensor, held_out: torch.Tensor, base: str | None) -> dict:
+def _recipe(config: FineTuneConfig, text: EncodedText, base: str | None) -> dict:
     """What must be the same for training to go on: everything but the threads."""
     texts = {
         name: hashlib.sha256(ids.numpy().tobytes()).hexdigest()
-        for name, ids in (("text", train), ("held_out_text", held_out))
+        for name, ids in (("text", text.train), ("held_out_text", text.held_out))
     }
     return {**{name: value for name, value in asdict(config).items() if name != "threads"}, **texts, "base": base}
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 import json
 import platform
 import warnings
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Callable
 
@@ -19,48 +19,63 @@ from gpt2_training.corpus import Corpus
 from gpt2_training.pretrain import encode
 from lora_weights.card import adapter_card
 from lora_weights.errors import LoraError
-from lora_weights.fine_tune import FineTuneConfig, Step, fine_tune
+from lora_weights.fine_tune import EncodedText, FineTuneConfig, Step, fine_tune
 from lora_weights.peft_adapter import RECORD
 
 
+@dataclass(frozen=True)
+class BaseModel:
+    """A model to fine-tune, with its tokenizer. `name` is what it is called, `fingerprint` tells its weights."""
+
+    model: GPT2LMHeadModel
+    tokenizer: Tokenizer
+    name: str = ""
+    fingerprint: str | None = None
+
+    def encode(self, corpus: Corpus) -> EncodedText:
+        return EncodedText(encode(self.tokenizer, corpus.train), encode(self.tokenizer, corpus.held_out))
+
+
+@dataclass(frozen=True)
+class AdapterOutput:
+    """Where an adapter is written, and what its record and its model card say. The folder exists.
+
+    `name` is the adapter's, by default the folder's. `command` is what was asked for.
+    """
+
+    folder: Path
+    name: str = ""
+    licence: str | None = None
+    command: str = ""
+
+
 def train_adapter(
-    model: GPT2LMHeadModel,
-    tokenizer: Tokenizer,
+    base: BaseModel,
     corpus: Corpus,
-    folder: Path,
     config: FineTuneConfig,
+    output: AdapterOutput,
     on_step: Callable[[Step], None] = lambda step: None,
-    *,
     state: Path | None = None,
-    name: str = "",
-    base: str = "",
-    base_fingerprint: str | None = None,
-    licence: str | None = None,
-    command: str = "",
-    source: str = "",
 ) -> dict:
-    """Train an adapter of `model` (whose own weights stay as they are) and write it into `folder`, which exists, in
-    PEFT's form.
+    """Train an adapter of `base` (whose own weights stay as they are) and write it to `output` in PEFT's form.
 
     `state` is the file that a stopped training goes on from, see `fine_tune`. Returns the record, also saved in the
     folder as training.json: recipe, text, losses, held-out perplexity before and after, and the fingerprint of the
-    base. `name` is the adapter's, by default the folder's; `base` is what the model is called, `licence` goes into the
-    model card. Raises LoraError when the text is too short or the model too small, TrainingError for a state that is
-    not of this training.
+    base. Raises LoraError when the text is too short or the model too small, TrainingError for a state that is not of
+    this training.
     """
-    check_context(model, config)
-    adapted = with_adapter(model, config)
-    train, held_out = encode(tokenizer, corpus.train), encode(tokenizer, corpus.held_out)
-    result = fine_tune(adapted, train, held_out, config, on_step, state, base_fingerprint)
+    check_context(base.model, config)
+    adapted, text, folder = with_adapter(base.model, config), base.encode(corpus), output.folder
+    result = fine_tune(adapted, text, config, on_step, state, base.fingerprint)
     record = {
-        "command": command,
-        "text": source,
+        "command": output.command,
+        "text": corpus.source,
         "text_sha256": corpus.fingerprint,
         "text_bytes": corpus.bytes,
-        "train_tokens": len(train),
+        "train_tokens": len(text.train),
         "held_out_tokens": result.after.tokens,
-        "base": base,
-        "base_fingerprint": base_fingerprint,
+        "base": base.name,
+        "base_fingerprint": base.fingerprint,
         "config": asdict(config),
         "trainable_parameters": result.trainable,
         "seconds": round(result.seconds),
@@ -71,11 +86,13 @@ def train_adapter(
         "versions": {"python": platform.python_version(), "torch": torch.__version__},
         "curve": [asdict(step) for step in result.steps if step.held_out is not None or step.step % 10 == 0],
     }
-    adapted.peft_config["default"].base_model_name_or_path = base
+    adapted.peft_config["default"].base_model_name_or_path = base.name
     # "auto" would ask the model hub whether the base's embedding was resized, even for a base on this machine.
     adapted.save_pretrained(folder, save_embedding_layers=False)
     # In place of PEFT's, which is a form to fill in.
-    (folder / "README.md").write_text(adapter_card(name or folder.name, record, licence), encoding="utf-8")
+    (folder / "README.md").write_text(
+        adapter_card(output.name or folder.name, record, output.licence), encoding="utf-8"
+    )
     (folder / RECORD).write_text(json.dumps(record, indent=1) + "\n")
     return record
 

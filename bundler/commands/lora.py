@@ -7,6 +7,7 @@ import shlex
 import sys
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -14,6 +15,9 @@ from bundler.checkpoints.hub_id import HubAccess
 from bundler.commands.console import Terminal, hub_options, terminal_options
 from bundler.errors import OptionError
 from bundler.system.output_folder import check_output, check_output_file, staged_folder
+
+if TYPE_CHECKING:
+    from lora_weights.train import BaseModel
 
 PATH = click.Path(path_type=Path)
 
@@ -76,9 +80,12 @@ def export(
     file = prepare_adapter(adapter, bundles, rank)
     gates = []
     if not skip_gates:
+        from bundler.checkpoints.checkpoint import open_checkpoint
         from bundler.commands.gate_table import gate_table
+        from bundler.verification.gate import Progress
 
-        gates = check_adapter(adapter, file, bundles, model, tokenizer=tokenizer, hub=hub, stage=terminal.stage)
+        checkpoint = open_checkpoint(model, tokenizer=tokenizer, hub=hub)
+        gates = check_adapter(adapter, file, bundles, checkpoint, Progress(terminal.stage, terminal.bar))
         terminal.say(gate_table(file.header.name, gates))
     size = write_adapter(file, output)
     terminal.say(f"{output}: rank {file.header.rank}, {size:,} bytes{'' if gates else ', not verified'}")
@@ -167,16 +174,18 @@ def _paths(*inputs: str | Path | None) -> list[Path]:
     return [Path(os.path.expanduser(path)) for path in inputs if path is not None]
 
 
-def _opened(model: str, tokenizer: Path | None, hub: HubAccess):
+def _opened(model: str, tokenizer: Path | None, hub: HubAccess) -> BaseModel:
     """The model in PyTorch, its tokenizer, and its fingerprint."""
     from bundler.checkpoints.checkpoint import open_checkpoint
     from bundler.lora.facts import weights_fingerprint
+    from lora_weights.train import BaseModel
     from tokenizer_tools.bpe import read_vocabulary
     from tokenizer_tools.vocabulary import reference_tokenizer
 
     checkpoint = open_checkpoint(model, tokenizer=tokenizer, hub=hub)
     vocabulary = read_vocabulary(checkpoint.folder)
-    return checkpoint.reference_model(), reference_tokenizer(vocabulary), weights_fingerprint(checkpoint)
+    reference = reference_tokenizer(vocabulary)
+    return BaseModel(checkpoint.reference_model(), reference, model, weights_fingerprint(checkpoint))
 
 
 @command.command("train")
@@ -226,9 +235,9 @@ def train(
             from gpt2_training.corpus import read_corpus
             from gpt2_training.training_state import state_path
             from lora_weights.fine_tune import FineTuneConfig, Step
-            from lora_weights.train import train_adapter
+            from lora_weights.train import AdapterOutput, train_adapter
 
-            opened, vocabulary, fingerprint = _opened(model, tokenizer, hub)
+            base = _opened(model, tokenizer, hub)
         config, corpus, state = (
             FineTuneConfig(targets=tuple(targets.split(",")), **recipe),
             read_corpus(text),
@@ -247,21 +256,9 @@ def train(
                     description=f"loss {step.loss:.3f}, {step.tokens_per_second:,.0f} tokens/s{held_out[0]}",
                 )
 
-            record = train_adapter(
-                opened,
-                vocabulary,
-                corpus,
-                folder,
-                config,
-                show,
-                state=state,
-                name=output.name,
-                base=model,
-                base_fingerprint=fingerprint,
-                licence=licence,
-                source=text,
-                command=" ".join(map(shlex.quote, ["task-bundler", *sys.argv[1:]])),
-            )
+            asked = " ".join(map(shlex.quote, ["task-bundler", *sys.argv[1:]]))
+            written = AdapterOutput(folder, output.name, licence, asked)
+            record = train_adapter(base, corpus, config, written, show, state)
     state.unlink(missing_ok=True)
     terminal.say(
         f"{output}: {record['trainable_parameters']:,} trained parameters; held-out perplexity "
@@ -307,21 +304,24 @@ def compare(
     with staged_folder(output, force, _paths(model, tokenizer), _paths(text)) as folder:
         with terminal.stage("Loading PyTorch"), quiet():
             from gpt2_training.corpus import read_corpus
-            from lora_weights.compare import compare, comparison_record, comparison_table, write_comparison_plot
+            from lora_weights.compare import (
+                ComparisonPlan,
+                compare,
+                comparison_record,
+                comparison_table,
+                write_comparison_plot,
+            )
             from lora_weights.fine_tune import FineTuneConfig
 
-            opened, vocabulary, _ = _opened(model, tokenizer, hub)
+            base = _opened(model, tokenizer, hub)
         config = FineTuneConfig(**recipe)
         order = ["full fine-tuning", *(f"LoRA, rank {rank}" for rank in ranks)]
         with terminal.bar("training", total=config.steps * len(order)) as advance:
-            base, results = compare(
-                opened,
-                vocabulary,
+            plan = ComparisonPlan(ranks, config, full_learning_rate, prompts or ("def ",))
+            comparison = compare(
+                base,
                 read_corpus(text),
-                ranks,
-                config,
-                full_learning_rate,
-                prompts or ("def ",),
+                plan,
                 on_step=lambda name, step: advance(
                     completed=order.index(name) * config.steps + step.step, description=f"{name}, loss {step.loss:.3f}"
                 ),
@@ -331,12 +331,12 @@ def compare(
             "text": text,
             "config": asdict(replace(config, rank=0)),
             "full_learning_rate": full_learning_rate,
-            **comparison_record(base, results),
+            **comparison_record(comparison),
         }
         (folder / "comparison.json").write_text(json.dumps(record, indent=1) + "\n")
-        table = comparison_table(base, results)
+        table = comparison_table(comparison)
         (folder / "comparison.md").write_text(table, encoding="utf-8")
-        write_comparison_plot(base, results, folder / "comparison.svg")
+        write_comparison_plot(comparison, folder / "comparison.svg")
     for line in table.splitlines():
         terminal.say(line)
     terminal.result(record)

@@ -85,7 +85,6 @@ def command(terminal: Terminal, text: str, output: Path, restart: bool, force: b
                 config,
                 show,
                 state=state,
-                source=text,
                 command=" ".join(map(shlex.quote, ["task-bundler", *sys.argv[1:]])),
             )
         write_curve(record, folder / "training.svg")

@@ -31,15 +31,13 @@ def command(terminal: Terminal, file: Path, other: Path | None, prompt: str, por
     Example: task-bundler try out/sample/sample.task pirate.task --prompt "def "
     """
     from bundler.containers.bundle import open_bundle
-    from bundler.tflite.model import open_model
-    from bundler.tflite.signatures import llm_shape
+    from bundler.tflite.signatures import read_context
     from bundler.web.runtime import install_runtime
     from bundler.web.server import ServedBundle, serve, site
 
     files = [path for path in (file, other) if path]
     bundles = [
-        ServedBundle(path, name, llm_shape(open_model(open_bundle(path).model)).context)
-        for path, name in zip(files, _names(files))
+        ServedBundle(path, name, read_context(open_bundle(path).model)) for path, name in zip(files, _names(files))
     ]
     with terminal.stage("Fetching MediaPipe's engine for the web, the first time"):
         packages = install_runtime()

@@ -60,20 +60,12 @@ def command(
 
     with terminal.stage("Loading PyTorch"), quiet():
         from bundler.commands.gate_table import gate_table
-        from bundler.verification.verify_bundle import verify_bundle
+        from bundler.verification.gate import Progress
+        from bundler.verification.verify import VerifyOptions, verify_bundle
 
-    gates = verify_bundle(
-        file,
-        model,
-        tokenizer=tokenizer,
-        revision=revision,
-        recipe=recipe,
-        texts=texts,
-        hub=hub,
-        engines=tuple(dict.fromkeys(engine for engine in engines if engine != "none")),
-        stage=terminal.stage,
-        bar=terminal.bar,
-    )
+    chosen = tuple(dict.fromkeys(engine for engine in engines if engine != "none"))
+    options = VerifyOptions(tokenizer, revision, recipe, chosen, texts, hub)
+    gates = verify_bundle(file, model, options, Progress(terminal.stage, terminal.bar))
     terminal.say(gate_table(str(file), gates))
     terminal.result(
         {"file": str(file), "passed": all(gate.passed for gate in gates), "gates": [gate.as_dict() for gate in gates]}

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Callable, Sequence
 
-from tokenizer_tools.vocabulary import BytePairVocabulary, bytes_to_symbols
+from bundler.containers.bundle import Bundle
+from bundler.errors import BundleError
+from tokenizer_tools.vocabulary import BytePairVocabulary, bytes_to_symbols, reference_tokenizer
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -33,13 +35,17 @@ class BundleTokenizer:
     """The bundle's own tokenizer, `pieces`, beside the reference it must agree with.
 
     Id `vocabulary` + i is another name of the token alias_of[i]. `typed`: texts with special and added tokens typed in
-    them.
+    them. `start` stands before every prompt, and a token of `stop` ends what is written. `byte_mapped`: MediaPipe maps
+    text to GPT-2's byte alphabet before SentencePiece; LiteRT-LM does not, and would read unknown tokens.
     """
 
     reference: Tokenizer
     pieces: Callable[[str], list[int]]
     alias_of: tuple[int, ...] = ()
     typed: tuple[str, ...] = ()
+    start: int | None = None
+    stop: frozenset[int] = frozenset()
+    byte_mapped: bool = False
 
     @property
     def vocabulary(self) -> int:
@@ -47,6 +53,11 @@ class BundleTokenizer:
 
     def encode(self, text: str) -> Ids:
         return Ids(self.reference.encode(text, add_special_tokens=False).ids, self.pieces(text))
+
+    def prompt(self, text: str) -> list[int]:
+        """The reference's ids of a prompt, after the start token if there is one."""
+        ids = self.encode(text).reference
+        return ids if self.start is None else [self.start, *ids]
 
     def original(self, ids: Sequence[int]) -> list[int]:
         """Alias ids turned into the tokens they stand for; an id beyond them is -1."""
@@ -69,20 +80,72 @@ def typed_texts(vocabulary: BytePairVocabulary) -> tuple[str, ...]:
     )
 
 
-def sentencepiece_tokenizer(
-    reference: Tokenizer,
-    proto: bytes,
-    alias_of: tuple[int, ...],
-    byte_mapped: bool = False,
-    typed: tuple[str, ...] = (),
-) -> BundleTokenizer:
-    """The tokenizer of a `.task`; see `sentencepiece_encoder`."""
-    return BundleTokenizer(reference, sentencepiece_encoder(proto, byte_mapped), alias_of, typed)
-
-
 def sentencepiece_encoder(proto: bytes, byte_mapped: bool = False) -> Callable[[str], list[int]]:
     """Text to a SentencePiece model's ids; `byte_mapped` if MediaPipe maps text to GPT-2's byte alphabet first."""
     from sentencepiece import SentencePieceProcessor
 
     pieces = SentencePieceProcessor(model_proto=proto)
     return (lambda text: pieces.encode(bytes_to_symbols(text.encode()))) if byte_mapped else pieces.encode
+
+
+def bundle_tokenizer(bundle: Bundle, vocabulary: BytePairVocabulary) -> BundleTokenizer:
+    """The tokenizer inside the bundle beside the vocabulary's own, with the bundle's start and stop tokens.
+
+    Raises BundleError for a start or stop token that is none of the vocabulary.
+    """
+    return replace(
+        read_by_bundle(bundle, vocabulary).tokenizer,
+        start=None if bundle.start_token is None else _token_id(bundle, bundle.start_token, vocabulary),
+        stop=frozenset(_token_id(bundle, token, vocabulary) for token in bundle.stop_tokens),
+    )
+
+
+@dataclass(frozen=True)
+class ReadByBundle:
+    """The tokenizer inside a bundle, without start and stop tokens, and the vocabulary as the bundle reads it."""
+
+    tokenizer: BundleTokenizer
+    vocabulary: BytePairVocabulary
+
+
+def read_by_bundle(bundle: Bundle, vocabulary: BytePairVocabulary) -> ReadByBundle:
+    """The tokenizer inside the bundle beside the vocabulary's own, and the vocabulary: with typed special tokens taken
+    for text, if that is what the bundle's own tokenizer does with all of them.
+    """
+    pieces = _own_tokenizer(bundle)
+
+    def beside(vocabulary: BytePairVocabulary) -> ReadByBundle:
+        reference, typed = reference_tokenizer(vocabulary), typed_texts(vocabulary)
+        tokenizer = BundleTokenizer(reference, pieces, bundle.alias_of, typed, byte_mapped=bundle.byte_mapped)
+        return ReadByBundle(tokenizer, vocabulary)
+
+    as_text = beside(replace(vocabulary, parse_special=False))
+    pairs = [as_text.tokenizer.encode(token) for token in vocabulary.special_tokens]
+    if all(as_text.tokenizer.original(ids.bundle) == ids.reference for ids in pairs):
+        return as_text
+    return beside(vocabulary)
+
+
+def _token_id(bundle: Bundle, token: str | int, vocabulary: BytePairVocabulary) -> int:
+    """The id of a start or stop token. Raises BundleError for one that is none of the vocabulary."""
+    id_ = vocabulary.id_of_text(token) if isinstance(token, str) else token
+    if id_ is None or not 0 <= id_ < len(vocabulary):
+        raise BundleError(
+            f"{bundle.path}: its start or stop token {token!r} is no token of the checkpoint's vocabulary; "
+            "the engine would take it for text. Build the bundle again with a token that is one"
+        )
+    return id_
+
+
+def _own_tokenizer(bundle: Bundle) -> Callable[[str], list[int]]:
+    if bundle.sentencepiece is not None:
+        return sentencepiece_encoder(bundle.sentencepiece, bundle.byte_mapped)
+    from tokenizers import Tokenizer
+
+    try:
+        own = Tokenizer.from_str(bundle.tokenizer_json.decode())
+    except Exception as error:  # tokenizers raises no other kind
+        raise BundleError(
+            f"{bundle.path}: its tokenizer.json cannot be read ({error}); build the bundle again"
+        ) from error
+    return lambda text: own.encode(text, add_special_tokens=False).ids

@@ -48,15 +48,8 @@ def examine_task(report: Report) -> None:
         report.findings.append(
             Finding("max-tokens-over-context", MANIFEST, f"it says {said} tokens, the cache holds {shape.context}")
         )
-    report.findings += check_manifest(
-        manifest,
-        tokenizer_bytes,
-        tokens,
-        shape,
-        model.embedding.rows if model else None,
-        model.lora.extra if model else (),
-        sections[MODEL].size if MODEL in sections else 0,
-    )
+    size = sections[MODEL].size if MODEL in sections else 0
+    report.findings += check_manifest(manifest, tokenizer_bytes, tokens, model, size)
 
 
 def _digested(report: Report, entries: list[SurveyedEntry]) -> dict[str, FileSection]:

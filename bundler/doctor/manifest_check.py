@@ -9,9 +9,9 @@ from typing import Any
 from bundler.containers.bundle import FORMAT, MANIFEST
 from bundler.containers.lora_manifest import UNMERGED
 from bundler.containers.task import TOKENIZER
+from bundler.doctor.examine_model import LanguageModel
 from bundler.doctor.prompt_tokens import PromptTokens
 from bundler.doctor.report import Finding
-from bundler.tflite.signatures import LlmShape
 from lora_weights.errors import LoraError
 from lora_weights.tensor_map import map_from_json
 
@@ -40,9 +40,7 @@ def check_manifest(
     manifest: dict[str, Any],
     tokenizer: bytes | None,
     tokens: PromptTokens | None,
-    shape: LlmShape | None,
-    rows: int | None,
-    ranks: tuple[int, ...],
+    model: LanguageModel | None,
     model_bytes: int,
 ) -> list[Finding]:
     """Whether what the manifest says is what the other entries are; what it leaves out, as one of a repacked bundle
@@ -72,7 +70,8 @@ def check_manifest(
     if tokens is not None:
         hold("start token", manifest, "start_token", tokens.start)
         hold("stop tokens", manifest, "stop_tokens", list(tokens.stops))
-    if shape is not None:
+    if model is not None:
+        shape, rows = model.shape, model.embedding.rows
         hold("prefill lengths", manifest, "prefill", list(shape.prefill))
         context = manifest.get("context")
         if shape.context and not (
@@ -82,9 +81,9 @@ def check_manifest(
         if rows is not None:
             hold("embedding rows", facts, "rows", rows)
     lora = manifest.get("lora")
-    if isinstance(lora, dict) and shape is not None:
-        hold("LoRA ranks", lora, "ranks", list(ranks))
-        if "tensors" in lora and (wrong := _broken_map(lora, shape.layers, model_bytes)):
+    if isinstance(lora, dict) and model is not None:
+        hold("LoRA ranks", lora, "ranks", list(model.lora.extra))
+        if "tensors" in lora and (wrong := _broken_map(lora, model.shape.layers, model_bytes)):
             findings.append(Finding("manifest-contradicts", MANIFEST, wrong))
     return findings
 

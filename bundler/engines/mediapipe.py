@@ -18,8 +18,7 @@ from typing import Iterator
 
 from bundler.containers.bundle import open_bundle
 from bundler.errors import BundleError
-from bundler.tflite.model import open_model
-from bundler.tflite.signatures import llm_shape
+from bundler.tflite.signatures import read_context
 from bundler.web.browser import Driver, drive, find_browser
 from bundler.web.runtime import install_runtime, missing_runtime
 from bundler.web.server import ServedBundle, bundle_url, serve, site
@@ -173,6 +172,6 @@ def open_mediapipe(
 
 def _context(path: Path) -> int | None:
     try:
-        return llm_shape(open_model(open_bundle(path).model)).context
+        return read_context(open_bundle(path).model)
     except BundleError:
         return None  # the engine shall say what it thinks of the file

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Sequence
+from typing import TYPE_CHECKING
 
 from bundler.checkpoints.checkpoint import Checkpoint
 from bundler.conversion.convert import LoraInputs, Signatures
@@ -15,9 +15,7 @@ from lora_weights.adapter_file import adapter_file, encode_adapter, zero_adapter
 from lora_weights.peft_adapter import read_peft
 
 if TYPE_CHECKING:
-    from bundler.verification.gate import Gate, Stage
     from bundler.verification.lora_gates import Variant
-    from bundler.verification.verify import Subject
 
 ZERO = "zero"
 
@@ -67,9 +65,9 @@ def plan_lora(
     if min(ranks, default=1) < 1:
         raise OptionError(f"--lora-ranks {min(ranks)}: expected whole numbers from 1")
     if not usable:
-        found = f"--lora-ranks {','.join(map(str, ranks))}" if ranks else f"an adapter of rank {needed}"
+        asked = f"--lora-ranks {','.join(map(str, ranks))}" if ranks else f"an adapter of rank {needed}"
         raise OptionError(
-            f"{found}: LiteRT-LM takes rank {' or '.join(map(str, LITERTLM_RANKS))} only; name one of them (smaller "
+            f"{asked}: LiteRT-LM takes rank {' or '.join(map(str, LITERTLM_RANKS))} only; name one of them (smaller "
             "adapters are padded, which is exact). A larger adapter can be merged: task-bundler lora merge"
         )
     if needed > max(usable):
@@ -101,45 +99,7 @@ def export_adapters(plan: LoraPlan, base: Base, folder: Path) -> list[dict]:
     return facts
 
 
-def verify_lora(
-    plan: LoraPlan,
-    subject: Subject,
-    checkpoint: Checkpoint,
-    base: Base,
-    litertlm_model: Path,
-    fp32: Sequence[Path],
-    task: Path,
-    litertlm: Path,
-    own_packer: bool,
-    stage: Stage,
-) -> list[Gate]:
-    """The LoRA gates on a build: on the models as they were converted, if they were quantized since, and on the
-    bundles.
-
-    `subject` is the build's own. `fp32` are the two models before quantization. MediaPipe's packer writes no manifest,
-    so nothing can be merged into its .task.
-    """
-    from bundler.verification.lora_gates import LoraSubject, lora_gates
-
-    models = (subject.model, litertlm_model)
-    shared = (subject.tokenizer, subject.start, subject.stop, base)
-    gates = []
-    if fp32[0] not in models:
-        converted = LoraSubject(fp32[0], _variants(plan, *fp32, " in fp32"), None, None, "fp32", *shared)
-        gates += lora_gates(converted, checkpoint, plan.folders, stage)
-    finished = LoraSubject(
-        subject.model,
-        _variants(plan, *models),
-        task if own_packer else None,
-        litertlm,
-        subject.recipe,
-        *shared,
-        engine_reads_task=not subject.byte_mapped,
-    )
-    return gates + lora_gates(finished, checkpoint, plan.folders, stage)
-
-
-def _variants(plan: LoraPlan, task_model: Path, litertlm_model: Path, label: str = "") -> tuple[Variant, ...]:
+def lora_variants(plan: LoraPlan, task_model: Path, litertlm_model: Path, label: str = "") -> tuple[Variant, ...]:
     """The signatures that take adapters, those of the exported rank first, the .litertlm's last."""
     from bundler.verification.lora_gates import Variant
 

@@ -3,30 +3,33 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from bundler.containers.bundle import MANIFEST
 from bundler.containers.litertlm import BASE_FINGERPRINT, write_litertlm
 from bundler.containers.llm_metadata import LlmMetadata
 from bundler.containers.llm_parameters import LlmParameters
 from bundler.containers.task import METADATA, MODEL, TOKENIZER, write_task
-from bundler.containers.tokenizer import BundleTokenizer, sentencepiece_tokenizer, typed_texts
+from bundler.containers.tokenizer import BundleTokenizer, sentencepiece_encoder, typed_texts
 from bundler.conversion.convert import Signatures, convert_checkpoint
 from bundler.conversion.gpt2 import TokenRows
 from bundler.conversion.quantize import RECIPES, quantize
 from bundler.errors import BundleError, VerificationError
 from bundler.lora.facts import base_of, lora_facts
-from bundler.pipeline.adapters import export_adapters, verify_lora
+from bundler.pipeline.adapters import LoraPlan, export_adapters, lora_variants
 from bundler.pipeline.app_assets import write_app_assets
 from bundler.pipeline.manifest import bundle_manifest, folder_manifest, write_documents
 from bundler.pipeline.plan import BuildOptions, Plan, plan_build
 from bundler.pipeline.report import weight_bytes, write_report
 from bundler.system.isolated import run_isolated
 from bundler.system.output_folder import staged_folder
-from bundler.verification.doctor_gate import doctor_gate
-from bundler.verification.gate import Stage, silent
+from bundler.verification.gate import Progress, Stage, silent
+from bundler.verification.subject import Lora, Subject
 from bundler.verification.text import verification_text
-from bundler.verification.verify import Subject, token_gate, verify
+from bundler.verification.verify import FILE_GATES, GATES, verify
+from lora_weights.adapter import Base
 from tokenizer_tools.report import MismatchReport, compare
 from tokenizer_tools.sentencepiece_model import SentencePieceModel, build_sentencepiece
 from tokenizer_tools.vocabulary import reference_tokenizer, tokenizer_json
@@ -47,69 +50,41 @@ def build(options: BuildOptions, stage: Stage = silent) -> dict:
     with staged_folder(options.output, options.force, options.inputs()) as folder:
         with stage("Rebuilding the tokenizer"):
             pieces = build_sentencepiece(plan.vocabulary, mode=options.tokenizer_mode)
-            tokenizer = sentencepiece_tokenizer(
-                reference_tokenizer(plan.vocabulary),
-                pieces.proto,
-                pieces.alias_of,
-                pieces.mode == "F",
-                typed_texts(plan.vocabulary),
-            )
+            tokenizer = _bundle_tokenizer(plan, pieces)
         with stage("Comparing its ids with the reference tokenizer's"):
-            tokens = compare(plan.vocabulary, pieces, generated=GENERATED_STRINGS, built_in=True)
-            _refuse_mismatches(tokens)
-        rows = TokenRows(len(plan.vocabulary), pieces.alias_of)
-        # With LoRA there are two models, because the two engines want its inputs in different places.
-        model, litertlm_model = (
-            folder / f"{plan.name}.tflite",
-            folder / f"{plan.name}.{'lora.' if plan.lora else ''}tflite",
-        )
-        signatures = plan.lora.task(plan.signatures) if plan.lora else plan.signatures
-        fp32 = [_convert(plan, options, rows, signatures, tokenizer, model, stage)]
-        if plan.lora:
-            fp32.append(
-                _convert(plan, options, rows, plan.lora.litertlm(plan.signatures), tokenizer, litertlm_model, stage)
-            )
+            comparison = compare(plan.vocabulary, pieces, generated=GENERATED_STRINGS, built_in=True)
+            _refuse_mismatches(comparison)
+        models = _models(plan, options.recipe, folder)
+        for model in models.distinct:
+            _convert(plan, options, tokenizer, model, stage)
         with stage("Packing .task and .litertlm"):
             base = base_of(plan.checkpoint)
+            ranks = plan.lora.ranks if plan.lora else ()
             facts = {
-                **bundle_manifest(plan, options.recipe, pieces, rows),
-                "lora": lora_facts(plan.checkpoint, base, model, options.recipe, plan.lora.ranks if plan.lora else ()),
+                **bundle_manifest(plan, options.recipe, pieces, _rows(tokenizer)),
+                "lora": lora_facts(plan.checkpoint, base, models.task.path, options.recipe, ranks),
             }
-            task, litertlm = _pack(plan, options, pieces, facts, model, litertlm_model, folder)
+            bundles = _pack(plan, options.packer, pieces, facts, models)
             adapters = export_adapters(plan.lora, base, folder / "adapters") if plan.lora else []
-        gates = [token_gate(tokens)]
-        with stage("Examining the files"):
-            gates += [
-                doctor_gate(path)
-                for path in (task, litertlm, folder / TOKENIZER_FILE, *(folder / facts["file"] for facts in adapters))
-            ]
-        if options.verify:
-            subject = Subject(
-                model,
-                (task, litertlm),
-                options.recipe,
-                tokenizer,
-                *plan.special_ids(),
-                options.engines,
-                pieces.mode == "F",
-            )
-            gates += verify(subject, plan.checkpoint, stage)
-            if plan.lora:
-                gates += verify_lora(
-                    plan.lora,
-                    subject,
-                    plan.checkpoint,
-                    base,
-                    litertlm_model,
-                    fp32,
-                    task,
-                    litertlm,
-                    options.packer == "own",
-                    stage,
-                )
-        sizes = {"tflite": model.stat().st_size, "task": task.stat().st_size, "litertlm": litertlm.stat().st_size}
-        weights = weight_bytes(model)
-        for path in {model, litertlm_model, *fp32}:
+        subject = Subject(
+            plan.checkpoint,
+            models.task.path,
+            options.recipe,
+            tokenizer,
+            (bundles.task, bundles.litertlm),
+            options.engines,
+            comparison=comparison,
+            files=(*bundles, folder / TOKENIZER_FILE, *(folder / facts["file"] for facts in adapters)),
+            lora=_lora(plan.lora, base, models, bundles, options) if plan.lora else None,
+        )
+        gates = verify(subject, Progress(stage), GATES if options.verify else FILE_GATES)
+        sizes = {
+            "tflite": models.task.path.stat().st_size,
+            "task": bundles.task.stat().st_size,
+            "litertlm": bundles.litertlm.stat().st_size,
+        }
+        weights = weight_bytes(models.task.path)
+        for path in {path for model in models for path in (model.path, model.converted)}:
             path.unlink()  # they are inside the containers, byte for byte, or were on the way
         if failed := [gate for gate in gates if not gate.passed]:
             raise VerificationError(
@@ -120,7 +95,7 @@ def build(options: BuildOptions, stage: Stage = silent) -> dict:
             **folder_manifest(facts, sizes, gates, options.verify),
             **({"adapters": adapters} if plan.lora else {}),
         }
-        write_report(folder, manifest, weights, tokens)
+        write_report(folder, manifest, weights, comparison)
         if options.app_assets:
             write_app_assets(folder, manifest)
         write_documents(folder, plan.name, manifest)
@@ -140,34 +115,73 @@ def _refuse_mismatches(tokens: MismatchReport) -> None:
     )
 
 
-def _convert(
-    plan: Plan,
-    options: BuildOptions,
-    rows: TokenRows,
-    signatures: Signatures,
-    tokenizer: BundleTokenizer,
-    model: Path,
-    stage: Stage,
-) -> Path:
-    """Write `model`; returns the fp32 one it was made from, which is the same under the recipe fp32."""
-    fp32 = model if options.recipe == "fp32" else model.with_suffix(".fp32.tflite")
+def _bundle_tokenizer(plan: Plan, pieces: SentencePieceModel) -> BundleTokenizer:
+    """The tokenizer of the .task."""
+    byte_mapped = pieces.mode == "F"
+    return BundleTokenizer(
+        reference_tokenizer(plan.vocabulary),
+        sentencepiece_encoder(pieces.proto, byte_mapped),
+        pieces.alias_of,
+        typed_texts(plan.vocabulary),
+        plan.start_id,
+        plan.stop_ids,
+        byte_mapped,
+    )
+
+
+def _rows(tokenizer: BundleTokenizer) -> TokenRows:
+    return TokenRows(tokenizer.vocabulary, tokenizer.alias_of)
+
+
+@dataclass(frozen=True)
+class Model:
+    """A TFLite file on its way into a container. `converted`: in fp32, the same file if the recipe is fp32."""
+
+    signatures: Signatures
+    path: Path
+    converted: Path
+
+
+class Models(NamedTuple):
+    """The .task's and the .litertlm's: two with LoRA, because the engines want its inputs in different places."""
+
+    task: Model
+    litertlm: Model
+
+    @property
+    def distinct(self) -> list[Model]:
+        return [*dict.fromkeys(self)]
+
+
+def _models(plan: Plan, recipe: str, folder: Path) -> Models:
+    def model(signatures: Signatures, name: str) -> Model:
+        path = folder / f"{name}.tflite"
+        return Model(signatures, path, path if recipe == "fp32" else path.with_suffix(".fp32.tflite"))
+
+    if not plan.lora:
+        return Models(*[model(plan.signatures, plan.name)] * 2)
+    return Models(
+        model(plan.lora.task(plan.signatures), plan.name),
+        model(plan.lora.litertlm(plan.signatures), f"{plan.name}.lora"),
+    )
+
+
+def _convert(plan: Plan, options: BuildOptions, tokenizer: BundleTokenizer, model: Model, stage: Stage) -> None:
+    """Write the model's files."""
     with stage("Converting to TFLite"):
         run_isolated(
             "converting",
             convert_checkpoint,
             plan.checkpoint.source.path,
             plan.checkpoint.folder,
-            rows,
-            signatures,
-            fp32,
+            _rows(tokenizer),
+            model.signatures,
+            model.converted,
         )
-    if fp32 is not model:
-        calibration = []
-        if RECIPES[options.recipe].calibrated:
-            calibration = _calibration(options, tokenizer, plan)
+    if model.path != model.converted:
+        calibration = _calibration(options, tokenizer, plan) if RECIPES[options.recipe].calibrated else []
         with stage(f"Quantizing to {options.recipe}"):
-            run_isolated("quantizing", quantize, fp32, options.recipe, model, calibration)
-    return fp32
+            run_isolated("quantizing", quantize, model.converted, options.recipe, model.path, calibration)
 
 
 def _calibration(options: BuildOptions, tokenizer: BundleTokenizer, plan: Plan, sequences: int = 4) -> list[list[int]]:
@@ -179,45 +193,61 @@ def _calibration(options: BuildOptions, tokenizer: BundleTokenizer, plan: Plan, 
         ) from None
     ids = tokenizer.encode(text).bundle
     length = min(plan.signatures.context - 1, max(plan.signatures.prefill) + 8, len(ids) // sequences)
-    start = plan.vocabulary.id_of_text(plan.start_token)
-    return [[start, *ids[i * length : (i + 1) * length]] for i in range(sequences)]
+    return [[plan.start_id, *ids[i * length : (i + 1) * length]] for i in range(sequences)]
 
 
-def _pack(
-    plan: Plan,
-    options: BuildOptions,
-    pieces: SentencePieceModel,
-    facts: dict,
-    model: Path,
-    litertlm_model: Path,
-    folder: Path,
-) -> tuple[Path, Path]:
-    task, litertlm = folder / f"{plan.name}.task", folder / f"{plan.name}.litertlm"
-    start, stops = plan.special_ids()
+class Bundles(NamedTuple):
+    """The containers of a build."""
+
+    task: Path
+    litertlm: Path
+
+
+def _pack(plan: Plan, packer: str, pieces: SentencePieceModel, facts: dict, models: Models) -> Bundles:
+    """Write the containers and the tokenizer beside the models."""
+    folder = models.task.path.parent
+    bundles = Bundles(folder / f"{plan.name}.task", folder / f"{plan.name}.litertlm")
     tokenizer = folder / TOKENIZER_FILE
     tokenizer.write_bytes(pieces.proto)
     parameters = LlmParameters(
         start_token=plan.start_token, stop_tokens=plan.stop_tokens, bytes_to_unicode=pieces.mode == "F"
     )
-    if options.packer == "mediapipe":
+    if packer == "mediapipe":
         from bundler.containers.mediapipe_packer import pack_with_mediapipe
 
-        pack_with_mediapipe(task, model, tokenizer, parameters)
+        pack_with_mediapipe(bundles.task, models.task.path, tokenizer, parameters)
     else:
         write_task(
-            task,
+            bundles.task,
             {
-                MODEL: model,
+                MODEL: models.task.path,
                 TOKENIZER: tokenizer,
                 METADATA: parameters.encode(),
                 MANIFEST: json.dumps(facts, ensure_ascii=False).encode(),
             },
         )
     write_litertlm(
-        litertlm,
-        litertlm_model,
-        LlmMetadata(start_token=start, stop_tokens=tuple(sorted(stops)), max_num_tokens=plan.signatures.context),
+        bundles.litertlm,
+        models.litertlm.path,
+        LlmMetadata(
+            start_token=plan.start_id,
+            stop_tokens=tuple(sorted(plan.stop_ids)),
+            max_num_tokens=plan.signatures.context,
+        ),
         tokenizer_json=tokenizer_json(plan.vocabulary),
         model_metadata={BASE_FINGERPRINT: facts["lora"]["base_fingerprint"]},
     )
-    return task, litertlm
+    return bundles
+
+
+def _lora(plan: LoraPlan, base: Base, models: Models, bundles: Bundles, options: BuildOptions) -> Lora:
+    """What the gates on LoRA look at. MediaPipe's packer writes no manifest, without which nothing can be merged."""
+    quantized = models.task.path != models.task.converted
+    return Lora(
+        base,
+        plan.folders,
+        lora_variants(plan, models.task.path, models.litertlm.path),
+        lora_variants(plan, models.task.converted, models.litertlm.converted, " in fp32") if quantized else (),
+        bundles.task if options.packer == "own" else None,
+        bundles.litertlm,
+    )

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bundler.checkpoints.hub_id import HubAccess
 from bundler.containers.bundle import Bundle, open_bundle
 from bundler.containers.lora_manifest import base_of_bundle, ranks_of
 from bundler.errors import BundleError, OptionError, VerificationError
@@ -20,7 +19,8 @@ from lora_weights.errors import LoraError
 from lora_weights.peft_adapter import read_peft
 
 if TYPE_CHECKING:
-    from bundler.verification.gate import Gate, Stage
+    from bundler.checkpoints.checkpoint import Checkpoint
+    from bundler.verification.gate import Gate, Progress
 
 
 @dataclass(frozen=True)
@@ -41,13 +41,13 @@ def open_lora_bundles(path: Path) -> LoraBundles:
     """Open a build's output folder, or its .task. Raises BundleError if its signatures take no adapters."""
     task = path
     if path.is_dir():
-        found = sorted(path.glob("*.task"))
-        if len(found) != 1:
+        tasks = sorted(path.glob("*.task"))
+        if len(tasks) != 1:
             raise BundleError(
-                f"{path} holds {len(found)} .task files; expected the output folder of `task-bundler build`, or one "
+                f"{path} holds {len(tasks)} .task files; expected the output folder of `task-bundler build`, or one "
                 ".task"
             )
-        task = found[0]
+        task = tasks[0]
     bundle = open_bundle(task)
     base, ranks = base_of_bundle(bundle), ranks_of(bundle)
     if not ranks:
@@ -69,8 +69,8 @@ def choose_rank(adapter: Adapter, bundles: LoraBundles, rank: int | None) -> int
     if rank is not None and rank not in bundles.ranks:
         raise OptionError(f"--rank {rank}: {bundles.task.path} has signatures for rank {exported}; choose one of them")
     if rank is None:
-        rank = bundles.rank or min((one for one in bundles.ranks if one >= adapter.rank), default=max(bundles.ranks))
-    if adapter.rank > rank and (fitting := min((one for one in bundles.ranks if one >= adapter.rank), default=None)):
+        rank = bundles.rank or min((fit for fit in bundles.ranks if fit >= adapter.rank), default=max(bundles.ranks))
+    if adapter.rank > rank and (fitting := min((fit for fit in bundles.ranks if fit >= adapter.rank), default=None)):
         alone = (
             f", for the .task alone: the .litertlm takes rank {bundles.rank}"
             if bundles.rank not in (None, fitting)
@@ -103,54 +103,43 @@ def write_adapter(file: AdapterFile, output: Path) -> int:
 
 
 def check_adapter(
-    folder: Path,
-    file: AdapterFile,
-    bundles: LoraBundles,
-    model: str,
-    *,
-    tokenizer: Path | None = None,
-    hub: HubAccess = HubAccess(),
-    stage: Stage,
+    folder: Path, file: AdapterFile, bundles: LoraBundles, checkpoint: Checkpoint, progress: Progress
 ) -> list[Gate]:
-    """Run the LoRA gates on the bundles with this adapter, against the checkpoint `model`. Raises VerificationError."""
-    from bundler.checkpoints.checkpoint import open_checkpoint
+    """Run the LoRA gates on the bundles with this adapter, against the checkpoint. Raises VerificationError."""
+    from bundler.containers.tokenizer import bundle_tokenizer
     from bundler.lora.facts import weights_fingerprint
-    from bundler.verification.lora_gates import LoraSubject, Variant, lora_gates
-    from bundler.verification.verify_bundle import bundle_tokenizer, token_id
+    from bundler.verification.lora_gates import Variant, lora_gates
+    from bundler.verification.subject import Lora, Subject
     from tokenizer_tools.bpe import read_vocabulary
 
-    checkpoint = open_checkpoint(model, tokenizer=tokenizer, hub=hub)
-    if (found := weights_fingerprint(checkpoint)) != bundles.base.fingerprint:
+    if (fingerprint := weights_fingerprint(checkpoint)) != bundles.base.fingerprint:
         raise BundleError(
-            f"{model} has the fingerprint {found[:16]}…, but {bundles.task.path} was made from "
+            f"{checkpoint.source.name} has the fingerprint {fingerprint[:16]}…, but {bundles.task.path} was made from "
             f"{bundles.base.fingerprint[:16]}…; give the checkpoint it was built from"
         )
     vocabulary = read_vocabulary(checkpoint.folder)
     with temporary_folder("export") as temporary:
-        models = {}
-        for name, bundle in (("task", bundles.task), ("litertlm", bundles.litertlm)):
-            if bundle:
-                models[name] = Path(temporary) / f"{name}.tflite"
-                with open(models[name], "wb") as stream:
-                    stream.writelines(bundle.model.chunks())
-        rank = file.header.rank
-        variants = [Variant(f".task, rank {rank}", models["task"], rank)]
-        same_rank = bundles.litertlm is not None and bundles.rank == rank
-        if same_rank:
-            variants.append(Variant(".litertlm", models["litertlm"], rank, plain=True))
-        subject = LoraSubject(
-            models["task"],
-            tuple(variants),
-            bundles.task.path,
-            bundles.litertlm.path if same_rank else None,
+        rank, model, litertlm_model = file.header.rank, Path(temporary) / "a.tflite", Path(temporary) / "b.tflite"
+        bundles.task.model.copy_to(model)
+        variants = [Variant(f".task, rank {rank}", model, rank)]
+        litertlm = bundles.litertlm if bundles.rank == rank else None
+        if litertlm:
+            litertlm.model.copy_to(litertlm_model)
+            variants.append(Variant(".litertlm", litertlm_model, rank, plain=True))
+        subject = Subject(
+            checkpoint,
+            model,
             bundles.task.manifest["recipe"],
             bundle_tokenizer(bundles.task, vocabulary),
-            token_id(bundles.task, bundles.task.start_token, vocabulary),
-            frozenset(token_id(bundles.task, token, vocabulary) for token in bundles.task.stop_tokens),
-            bundles.base,
-            engine_reads_task=bundles.task.manifest["tokenizer"]["mode"] == "T",
+            lora=Lora(
+                bundles.base,
+                (folder,),
+                tuple(variants),
+                task=bundles.task.path,
+                litertlm=litertlm and litertlm.path,
+            ),
         )
-        gates = lora_gates(subject, checkpoint, [folder], stage)
+        gates = lora_gates(subject, progress)
     if failed := [gate for gate in gates if not gate.passed]:
         raise VerificationError("; ".join(f"{gate.name}: {gate.found}" for gate in failed) + ". Nothing was written")
     return gates

@@ -71,12 +71,13 @@ class Plan:
     lora: LoraPlan | None = None
     notes: tuple[str, ...] = ()
 
-    def special_ids(self) -> tuple[int, frozenset[int]]:
-        """The ids of the start token and of the stop tokens."""
-        return (
-            self.vocabulary.id_of_text(self.start_token),
-            frozenset(self.vocabulary.id_of_text(token) for token in self.stop_tokens),
-        )
+    @property
+    def start_id(self) -> int:
+        return self.vocabulary.id_of_text(self.start_token)
+
+    @property
+    def stop_ids(self) -> frozenset[int]:
+        return frozenset(self.vocabulary.id_of_text(token) for token in self.stop_tokens)
 
 
 def plan_build(options: BuildOptions) -> Plan:

@@ -13,7 +13,7 @@ from bundler.containers.litertlm import ALIASES, write_litertlm
 from bundler.containers.llm_metadata import LlmMetadata
 from bundler.containers.llm_parameters import LlmParameters
 from bundler.containers.task import METADATA, MODEL, TOKENIZER, read_task, write_task
-from bundler.containers.tokenizer import BundleTokenizer
+from bundler.containers.tokenizer import BundleTokenizer, read_by_bundle
 from bundler.engines.litertlm import open_engine
 from bundler.errors import BundleError, OptionError
 from bundler.system.output_folder import check_output_file
@@ -21,11 +21,10 @@ from bundler.system.temporary_folder import temporary_folder
 from bundler.tflite.lora_inputs import lora_layout
 from bundler.tflite.model import Model, open_model
 from bundler.tflite.runner import TFLiteGPT2
-from bundler.tflite.signatures import llm_shape
+from bundler.tflite.signatures import llm_shape, read_context
 from bundler.verification.engine_gates import PROMPTS
 from bundler.verification.gate import Stage, silent
 from bundler.verification.text import verification_text
-from bundler.verification.verify_bundle import read_by_bundle
 from tokenizer_tools.bpe import read_vocabulary
 from tokenizer_tools.sentencepiece_model import SentencePieceModel, build_sentencepiece
 from tokenizer_tools.vocabulary import BytePairVocabulary, tokenizer_json
@@ -94,9 +93,9 @@ def _write_litertlm(bundle: Bundle, model: Model, output: Path, tokenizer: Path 
         key: str(value) for key, value in bundle.manifest.get("lora", {}).items() if key == "base_fingerprint" and value
     }
     if tokenizer is not None:
-        beside, vocabulary = read_by_bundle(bundle, read_vocabulary(tokenizer))
-        _same_ids(bundle, beside)
-        tokens = {"tokenizer_json": tokenizer_json(vocabulary)}
+        read = read_by_bundle(bundle, read_vocabulary(tokenizer))
+        _same_ids(bundle, read.tokenizer)
+        tokens = {"tokenizer_json": tokenizer_json(read.vocabulary)}
     elif bundle.byte_mapped:
         raise BundleError(
             f"{bundle.path}: its tokenizer needs MediaPipe's byte mapping, which LiteRT-LM does not do; "
@@ -203,8 +202,8 @@ def _check_aliases(bundle: Bundle, vocabulary: BytePairVocabulary, pieces: Sente
             f"of which {len(pieces.alias_of)} are second spellings of tokens; {remedy}"
         )
     for alias, original in enumerate(pieces.alias_of, len(vocabulary)):
-        one, other = model.along([alias]), model.along([original])
-        if (one != other).any() or int(one.argmax()) >= len(vocabulary):
+        copy, row = model.along([alias]), model.along([original])
+        if (copy != row).any() or int(copy.argmax()) >= len(vocabulary):
             raise BundleError(
                 f"{bundle.path}: row {alias} of its model is not the copy of row {original} that a SentencePiece model "
                 f"with the same ids needs; {remedy}"
@@ -214,7 +213,7 @@ def _check_aliases(bundle: Bundle, vocabulary: BytePairVocabulary, pieces: Sente
 def _compare(source: Path, repacked: Path) -> None:
     texts = []
     for path in (source, repacked):
-        context = llm_shape(open_model(open_bundle(path).model)).context or len(PROMPTS) * TOKENS
+        context = read_context(open_bundle(path).model) or len(PROMPTS) * TOKENS
         with open_engine(path, max_tokens=context) as engine:
             texts.append(
                 [
@@ -224,8 +223,8 @@ def _compare(source: Path, repacked: Path) -> None:
                 ]
             )
     if texts[0] != texts[1]:
-        one, other = next(pair for pair in zip(*texts) if pair[0] != pair[1])
+        text, repacked_text = next(pair for pair in zip(*texts) if pair[0] != pair[1])
         raise BundleError(
-            f"{repacked.name}: LiteRT-LM writes {other!r} from it and {one!r} from {source}; nothing was written. "
-            "Build it from the checkpoint: task-bundler build"
+            f"{repacked.name}: LiteRT-LM writes {repacked_text!r} from it and {text!r} from {source}; nothing was "
+            "written. Build it from the checkpoint: task-bundler build"
         )

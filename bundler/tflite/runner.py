@@ -12,8 +12,7 @@ import numpy as np
 from bundler.errors import BundleError
 from bundler.system.file_section import FileSection
 from bundler.system.native_output import quiet
-from bundler.tflite.model import open_model
-from bundler.tflite.signatures import llm_shape
+from bundler.tflite.signatures import read_context
 
 if TYPE_CHECKING:
     from ai_edge_litert.compiled_model import CompiledModel
@@ -82,7 +81,7 @@ class TFLiteGPT2:
             for details in (self._model.get_input_tensor_details, self._model.get_output_tensor_details)
         )
         self._check(path, inputs, outputs)
-        self.context = _context(path)
+        self.context = context_of(path)
         self.rows = int(outputs["logits"]["shape"][-1])
         self._observe = observe
         shape = {name: tuple(detail["shape"]) for name, detail in inputs.items()}
@@ -209,8 +208,9 @@ class TFLiteGPT2:
         self.position += used
 
 
-def _context(path: Path) -> int:
-    context = llm_shape(open_model(FileSection.whole(path))).context
+def context_of(path: Path) -> int:
+    """How many tokens the TFLite model at `path` has room for. Raises BundleError if its signatures do not say."""
+    context = read_context(FileSection.whole(path))
     if context is None:
         raise BundleError(
             f"{path}: its signature decode says nowhere how many tokens its cache holds; expected a mask "

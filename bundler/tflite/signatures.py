@@ -10,7 +10,8 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
-from bundler.tflite.model import Graph, Model, Signature
+from bundler.system.file_section import FileSection
+from bundler.tflite.model import Graph, Model, Signature, open_model
 
 PREFILL, DECODE = "prefill", "decode"
 TOKENS, POSITIONS, MASKS, LOGITS = ("tokens", "token_ids"), ("input_pos", "positions"), ("mask", "attn_mask"), "logits"
@@ -55,6 +56,11 @@ def llm_shape(model: Model) -> LlmShape:
     logits = outputs.get(LOGITS)
     width = logits.shape[-1] if logits is not None and logits.shape else None
     return LlmShape(lengths, layers_of(decode), _context(model, decode), litertlm_context, mask is not None, width)
+
+
+def read_context(section: FileSection) -> int | None:
+    """How many tokens a model in a file has room for; None if its signatures do not say. Raises BundleError."""
+    return llm_shape(open_model(section)).context
 
 
 def first(tensors: dict[str, Any], names: tuple[str, ...]) -> Any:

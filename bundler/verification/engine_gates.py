@@ -1,23 +1,34 @@
-"""What an engine makes of a bundle: the ids of its tokenizer, its greedy text, also after the longest prompts, and
-whether start and stop
-tokens do their work."""
+"""What every engine makes of a bundle: its greedy text, also after the longest prompts, and whether start and stop
+tokens do their work. litertlm_gates.py and mediapipe_gates.py list which engine passes which gates.
+"""
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Callable, Sequence
+from typing import TYPE_CHECKING, Callable, Sequence
 
+from bundler.containers.bundle import is_litertlm
+from bundler.containers.litertlm import (
+    HF_TOKENIZER_SECTION,
+    LLM_METADATA_SECTION,
+    MODEL_SECTION,
+    read_litertlm,
+    write_litertlm,
+)
+from bundler.containers.task import METADATA, read_task, write_task
 from bundler.containers.tokenizer import BundleTokenizer
-from bundler.engines.litertlm import LiteRtLmEngine, open_engine
 from bundler.errors import BundleError
 from bundler.system.temporary_folder import temporary_folder
 from bundler.verification.gate import Gate
 from bundler.verification.near_greedy import find_path
-from bundler.verification.reference import Reference
-from bundler.verification.stop_probe import write_with_stop_token
+from bundler.verification.references import Reference, TFLiteReference
 from bundler.verification.text import verification_text
-from bundler.verification.tflite_reference import TFLiteReference
+
+if TYPE_CHECKING:
+    from bundler.engines.litertlm import LiteRtLmEngine
+    from bundler.engines.mediapipe import MediaPipeEngine
 
 ENGINE_TOKENS = 48
 EDGE_TRIES = 100
@@ -43,21 +54,19 @@ class Expected:
 
     reference: Reference | TFLiteReference
     tokenizer: BundleTokenizer
-    start: int | None
-    stop: frozenset[int]
     context: int
     slack: float
-    longest: int = ENGINE_TOKENS
     prefill: tuple[int, ...] = ()
+    longest: int = ENGINE_TOKENS
 
     @property
     def count(self) -> int:
         """How many tokens a completion is asked for."""
         return min(self.longest, self.context // 4)
 
-    def prompt(self, text: str) -> list[int]:
-        ids = self.tokenizer.encode(text).reference
-        return ids if self.start is None else [self.start, *ids]
+    def greedy(self, prompt: Sequence[int], count: int) -> list[int]:
+        """The reference's tokens after a prompt, up to a stop token."""
+        return self.reference.greedy(prompt, count, self.tokenizer.stop)
 
 
 @dataclass(frozen=True)
@@ -73,38 +82,20 @@ class Completion:
     gap: float = 0.0
 
 
-def litertlm_gates(path: Path, expected: Expected) -> list[Gate]:
-    """LiteRT-LM on a .task or .litertlm file."""
-    name = f"LiteRT-LM, {path.suffix}"
-    with open_engine(path, max_tokens=expected.context) as engine:
-        gates = [_ids_gate(f"{name}: tokens", engine, expected)]
-        written = completions(engine.complete, expected)
-        gates.append(edge_gate(f"{name}: to the last position", engine.complete, expected))
-    gates += [
-        text_gate(f"{name}: greedy text", written, expected),
-        start_gate(f"{name}: start token", written, expected),
-    ]
+@dataclass(frozen=True)
+class Trial:
+    """A bundle open in an engine, and what the engine wrote: what the gates on an engine look at.
 
-    def complete_in(probe: Path, prompt: str, count: int) -> str:
-        with open_engine(probe, max_tokens=expected.context) as engine:
-            return engine.complete(prompt, count)
+    `name`: of engine and container, with which the gates' names begin. `complete_in` completes a prompt in a copy of
+    the bundle, and closes `engine` first: two engines at once would take twice the memory.
+    """
 
-    return [*gates, stop_gate(f"{name}: stop token", path, complete_in, written, expected)]
-
-
-def _ids_gate(name: str, engine: LiteRtLmEngine, expected: Expected) -> Gate:
-    tokenizer = expected.tokenizer
-    lines = [line for line in (*verification_text().splitlines(), *tokenizer.typed) if line]
-    wrong = [line for line in lines if tokenizer.original(engine.tokenize(line)) != tokenizer.encode(line).reference]
-    stops = {ids[0] for ids in engine.stop_token_ids if len(ids) == 1}
-    passed = not wrong and engine.start_token_id == expected.start and expected.stop <= stops
-    return Gate(
-        name,
-        passed,
-        f"{len(wrong)} of {len(lines)} lines tokenized unlike the reference; start token {engine.start_token_id}, "
-        f"stop tokens {sorted(stops)}" + (f"; first: {wrong[0]!r}" if wrong else ""),
-        {"lines": len(lines), "mismatched_lines": len(wrong)},
-    )
+    name: str
+    bundle: Path
+    expected: Expected
+    engine: LiteRtLmEngine | MediaPipeEngine
+    written: Sequence[Completion]
+    complete_in: Callable[[Path, str, int], str]
 
 
 def completions(complete: Complete, expected: Expected, prompts: Sequence[str] = PROMPTS) -> list[Completion]:
@@ -117,21 +108,24 @@ def completions(complete: Complete, expected: Expected, prompts: Sequence[str] =
 
 
 def _completion(complete: Complete, expected: Expected, prompt: str, count: int) -> Completion:
-    ids, reference, decode = expected.prompt(prompt), expected.reference, expected.tokenizer.decode
-    text, greedy = complete(prompt, count), reference.greedy(ids, count, expected.stop)
-    if text == decode(greedy):
+    tokenizer = expected.tokenizer
+    ids = tokenizer.prompt(prompt)
+    text, greedy = complete(prompt, count), expected.greedy(ids, count)
+    if text == tokenizer.decode(greedy):
         return Completion(prompt, text, text, tuple(greedy))
-    path = find_path(text, reference.continuation(ids), decode, expected.slack, count, expected.stop)
-    return Completion(prompt, text, decode(greedy), path and path.ids, path.largest_gap if path else 0.0)
+    next_logits = expected.reference.continuation(ids)
+    path = find_path(text, next_logits, tokenizer.decode, expected.slack, count, tokenizer.stop)
+    return Completion(prompt, text, tokenizer.decode(greedy), path and path.ids, path.largest_gap if path else 0.0)
 
 
-def edge_gate(name: str, complete: Complete, expected: Expected) -> Gate:
+def edge_gate(trial: Trial) -> Gate:
     """Does the engine write the reference's text after prompts that end where its chunks of prefill do, and at the end
     of the context?
 
     A chunk that would pass the end of the cache is moved back over entries in use; LiteRT-LM refuses such a prompt,
     MediaPipe does not.
     """
+    name, expected = f"{trial.name}: to the last position", trial.expected
     prompts = {length: prompt for length in _edges(expected) if (prompt := _prompt_of(length, expected))}
     uneven = any(whole % length for length, whole in zip(expected.prefill, (*expected.prefill[1:], expected.context)))
     cause = (
@@ -143,7 +137,7 @@ def edge_gate(name: str, complete: Complete, expected: Expected) -> Gate:
     gaps = {}
     for length, prompt in prompts.items():
         try:
-            written = _completion(complete, expected, prompt, min(FEW, expected.context - length))
+            written = _completion(trial.engine.complete, expected, prompt, min(FEW, expected.context - length))
         except BundleError as error:
             return Gate(
                 name,
@@ -158,7 +152,7 @@ def edge_gate(name: str, complete: Complete, expected: Expected) -> Gate:
                 f"{written.expected!r}{cause}",
             )
         gaps[length] = written.gap
-    found = (
+    sentence = (
         f"{expected.reference.name}'s text after prompts of {', '.join(map(str, gaps))} tokens"
         if gaps
         else "not tried: no prompt fits"
@@ -166,7 +160,7 @@ def edge_gate(name: str, complete: Complete, expected: Expected) -> Gate:
     return Gate(
         name,
         True,
-        found,
+        sentence,
         {"prompt_tokens": [*gaps], "slack": expected.slack, "largest_gap": max(gaps.values(), default=None)},
     )
 
@@ -186,7 +180,7 @@ def _prompt_of(length: int, expected: Expected) -> str | None:
     """A text of `length` tokens with its start token, or None: a text that is cut anywhere is not always of as many
     tokens again.
     """
-    size, tokenizer = length - (expected.start is not None), expected.tokenizer
+    size, tokenizer = length - (expected.tokenizer.start is not None), expected.tokenizer
     ids = tokenizer.encode(verification_text()).repeated(expected.context + EDGE_TRIES).reference
     for begin in range(EDGE_TRIES):
         text = tokenizer.decode(ids[begin : begin + size])
@@ -196,89 +190,125 @@ def _prompt_of(length: int, expected: Expected) -> str | None:
     return None
 
 
-def text_gate(name: str, written: Sequence[Completion], expected: Expected) -> Gate:
+def text_gate(trial: Trial) -> Gate:
     """Is what an engine wrote the reference's greedy text, up to near ties?"""
-    equal = [one for one in written if one.text == one.expected]
-    near = [one.gap for one in written if one.ids is not None and one.text != one.expected]
-    failed = [one for one in written if one.ids is None]
-    found = f"{len(equal)} of {len(written)} greedy texts are {expected.reference.name}'s"
+    return compare_texts(f"{trial.name}: greedy text", trial.written, trial.expected)
+
+
+def compare_texts(name: str, written: Sequence[Completion], expected: Expected) -> Gate:
+    """The gate `name` on any completions of an engine."""
+    equal = [completion for completion in written if completion.text == completion.expected]
+    failed = [completion for completion in written if completion.ids is None]
+    near = [
+        completion.gap
+        for completion in written
+        if completion.ids is not None and completion.text != completion.expected
+    ]
+    sentence = f"{len(equal)} of {len(written)} greedy texts are {expected.reference.name}'s"
     if near:
-        found += f"; {len(near)} near-greedy, at most {max(near):.1e} below its best logit"
+        sentence += f"; {len(near)} near-greedy, at most {max(near):.1e} below its best logit"
     if failed:
         first = failed[0]
-        found += f"; after {first.prompt!r} it wrote {first.text!r}, {expected.reference.name} {first.expected!r}"
+        sentence += f"; after {first.prompt!r} it wrote {first.text!r}, {expected.reference.name} {first.expected!r}"
     return Gate(
         name,
         not failed,
-        found,
+        sentence,
         {
             "prompts": len(written),
             "equal": len(equal),
             "tokens_each": expected.count,
             "slack": expected.slack,
             "largest_gap": max(near, default=None),
-            "completions": [[one.prompt, one.text] for one in written],
+            "completions": [[completion.prompt, completion.text] for completion in written],
         },
     )
 
 
-def start_gate(name: str, written: Sequence[Completion], expected: Expected) -> Gate:
+def start_gate(trial: Trial) -> Gate:
     """Does the engine put the start token before a prompt, and once? Shown by texts that are the reference's after one
-    start
-    token, while after none, or two, the reference writes others."""
-    if expected.start is None:
+    start token, while after none, or two, the reference writes others.
+    """
+    name, expected, tokenizer = f"{trial.name}: start token", trial.expected, trial.expected.tokenizer
+    if tokenizer.start is None:
         return Gate(name, True, "the bundle has none")
     telling, wrong = 0, 0
-    for one in written:
-        ids = expected.prompt(one.prompt)
-        others = [
-            expected.tokenizer.decode(expected.reference.greedy(other, expected.count, expected.stop))
-            for other in (ids[1:], [expected.start, *ids])
-            if other
+    for completion in trial.written:
+        ids = tokenizer.prompt(completion.prompt)
+        misled = [
+            tokenizer.decode(expected.greedy(prompt, expected.count))
+            for prompt in (ids[1:], [tokenizer.start, *ids])
+            if prompt
         ]
-        telling += one.ids is not None and one.text not in others
-        wrong += one.ids is None and one.text in others
-    found = (
-        f"once before the prompt, by {telling} of {len(written)} texts; after none or two {expected.reference.name} "
-        "writes others"
-        if telling
-        else "no text here tells"
-    )
+        telling += completion.ids is not None and completion.text not in misled
+        wrong += completion.ids is None and completion.text in misled
+    written, writer = len(trial.written), expected.reference.name
     if wrong:
-        found = (
-            f"{wrong} of {len(written)} texts are {expected.reference.name}'s after none, or after two; expected one"
-        )
-    return Gate(name, not wrong, found, {"telling_texts": telling})
+        sentence = f"{wrong} of {written} texts are {writer}'s after none, or after two; expected one"
+    elif telling:
+        sentence = f"once before the prompt, by {telling} of {written} texts; after none or two {writer} writes others"
+    else:
+        sentence = "no text here tells"
+    return Gate(name, not wrong, sentence, {"telling_texts": telling})
 
 
-def stop_gate(
-    name: str, path: Path, complete: Callable[[Path, str, int], str], written: Sequence[Completion], expected: Expected
-) -> Gate:
-    """Does the engine stop at a stop token, and leave it out?
+def stop_gate(trial: Trial) -> Gate:
+    """Does the engine stop at a stop token, and leave it out? It closes the trial's engine.
 
     Whether and when a model writes its own is chance. So a copy of the bundle gets one more: a token that it was seen
     to write.
     """
-    decode, pieces = expected.tokenizer.decode, expected.tokenizer.pieces
-    for one in written:
-        for place, token in enumerate(one.ids or ()):
-            if (
-                place
-                and token not in one.ids[:place]
-                and "\ufffd" not in decode(one.ids[:place])
-                and pieces(decode([token])) == [token]
-            ):
+    name, expected, tokenizer = f"{trial.name}: stop token", trial.expected, trial.expected.tokenizer
+    for completion in trial.written:
+        for place, token in enumerate(completion.ids or ()):
+            before, spelled = completion.ids[:place], tokenizer.decode([token])
+            whole = tokenizer.decode(before)
+            if place and token not in before and "\ufffd" not in whole and tokenizer.pieces(spelled) == [token]:
                 with temporary_folder("stop") as folder:
-                    probe = Path(folder) / path.name
+                    probe = Path(folder) / trial.bundle.name
                     try:
-                        write_with_stop_token(path, token, decode([token]), probe)
+                        write_with_stop_token(trial.bundle, token, spelled, probe)
                     except BundleError as error:
                         return Gate(name, True, f"not tried: {error}")
-                    text, whole = complete(probe, one.prompt, expected.count), decode(one.ids[:place])
-                found = (
-                    f"given {decode([token])!r} as one more, it ends before it, after {place} of {len(one.ids)} tokens"
+                    text = trial.complete_in(probe, completion.prompt, expected.count)
+                sentence = (
+                    f"given {spelled!r} as one more, it ends before it, after {place} of {len(completion.ids)} tokens"
                 )
                 if text != whole:
-                    found = f"given {decode([token])!r} as one more, it wrote {text!r}; expected {whole!r}"
-                return Gate(name, text == whole, found, {"stopped_after": place})
+                    sentence = f"given {spelled!r} as one more, it wrote {text!r}; expected {whole!r}"
+                return Gate(name, text == whole, sentence, {"stopped_after": place})
     return Gate(name, True, "not tried: no text with a token to stop at")
+
+
+def write_with_stop_token(path: Path, id_: int, text: str, output: Path) -> None:
+    """Copy the .task or .litertlm `path` to `output` with the token `id_`, spelled `text`, among the stop tokens.
+
+    Raises BundleError for a .litertlm with sections that this project does not write.
+    """
+    if is_litertlm(path):
+        _litertlm(path, id_, output)
+        return
+    task = read_task(path)
+    parameters = task.parameters()
+    metadata = dataclasses.replace(parameters, stop_tokens=(*parameters.stop_tokens, text)).encode()
+    write_task(output, {entry.name: task.section(entry.name) for entry in task.entries} | {METADATA: metadata})
+
+
+def _litertlm(path: Path, id_: int, output: Path) -> None:
+    file = read_litertlm(path)
+    if sorted(section.type for section in file.sections) != sorted(
+        [LLM_METADATA_SECTION, HF_TOKENIZER_SECTION, MODEL_SECTION]
+    ):
+        raise BundleError(
+            f"{path}: sections {', '.join(section.type for section in file.sections)}; expected metadata, a "
+            "tokenizer.json and a model"
+        )
+    section, metadata = file.find(MODEL_SECTION), file.llm_metadata()
+    pairs = {name: value for name, value in section.metadata.items() if name != "model_type"}
+    write_litertlm(
+        output,
+        file.bytes_of(section),
+        dataclasses.replace(metadata, stop_tokens=(*metadata.stop_tokens, id_)),
+        tokenizer_json=file.tokenizer_json(),
+        model_metadata=pairs,
+    )

@@ -23,6 +23,14 @@ def silent_bar(text: str, total: float) -> ContextManager[Callable[..., None]]:
 
 
 @dataclass(frozen=True)
+class Progress:
+    """Where long work shows how far it is; nowhere, if nothing is given."""
+
+    stage: Stage = silent
+    bar: Bar = silent_bar
+
+
+@dataclass(frozen=True)
 class Gate:
     """One check: what was found, in a sentence, and its figures.
 

@@ -4,15 +4,17 @@ along a text.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 
 from bundler.containers.tokenizer import Ids
-from bundler.conversion.quantize import RECIPES, Recipe
+from bundler.conversion.quantize import RECIPES
 from bundler.tflite.runner import TFLiteGPT2
 from bundler.verification.divergence import Divergence, compare_rows, divergence
 from bundler.verification.gate import Gate
 from bundler.verification.near_greedy import common_prefix
-from bundler.verification.reference import Reference
+from bundler.verification.references import Reference
 
 GREEDY_STEPS = 64
 TEXT_TOKENS = 256
@@ -20,30 +22,64 @@ TEXT_TOKENS = 256
 MAX_LOGIT_DIFFERENCE = 1e-3
 
 
-def logit_gates(model: TFLiteGPT2, reference: Reference, recipe: str, ids: Ids, start: int | None) -> list[Gate]:
-    """Logits after one prefill chunk, after several, each along `GREEDY_STEPS` decode steps; at the last position; and
-    on a text.
+@dataclass(frozen=True)
+class Pair:
+    """A TFLite model beside PyTorch, and a text for both, at least a context long; `recipe` names the limits.
 
-    `ids` must be at least a context long. The TFLite model reads the bundle's ids, PyTorch the reference's. Without a
-    start token (`start` None) the text begins with its own first token.
+    The TFLite model reads the bundle's ids, PyTorch the reference's. Without a start token (`start` None) the text
+    begins with its own first token.
     """
-    limits = RECIPES[recipe]
-    first = [] if start is None else [start]
-    steps = min(GREEDY_STEPS, model.context // 4)
-    longest = max(model.prefill_lengths)
-    room = model.context - steps - 1
-    prompts = [
-        ("prefill in one chunk", min(longest, room), steps),
-        ("prefill in several chunks", min(2 * longest + min(model.prefill_lengths) // 2 + 1, room), steps),
-        ("decode at the last position", model.context - len(first), 1),
-    ]
-    cut = lambda length: Ids([*first, *ids.reference[:length]], [*first, *ids.bundle[:length]])  # noqa: E731
-    gates = [_prompt_gate(model, reference, limits, name, cut(length), count) for name, length, count in prompts]
-    text = cut(min(TEXT_TOKENS, model.context - 1))
-    rows = compare_rows(
-        reference.logits(text.reference), model.along(text.bundle)[:, : reference.vocabulary], text.reference[1:]
-    )
-    return [*gates, divergence_gate("distributions on a text", divergence([rows]), recipe)]
+
+    model: TFLiteGPT2
+    reference: Reference
+    recipe: str
+    ids: Ids
+    start: int | None
+
+    @property
+    def steps(self) -> int:
+        """How many greedy tokens are followed after a prompt."""
+        return min(GREEDY_STEPS, self.model.context // 4)
+
+    def prompt(self, length: int) -> Ids:
+        """The first tokens of the text, after the start token."""
+        first = [] if self.start is None else [self.start]
+        return Ids([*first, *self.ids.reference[:length]], [*first, *self.ids.bundle[:length]])
+
+
+def logit_gates(pair: Pair) -> list[Gate]:
+    """Run every gate of `GATES`."""
+    return [gate(pair) for gate in GATES]
+
+
+def one_chunk_gate(pair: Pair) -> Gate:
+    """Logits after a prompt of one prefill chunk."""
+    room = pair.model.context - pair.steps - 1
+    return _prompt_gate("prefill in one chunk", pair, min(max(pair.model.prefill_lengths), room), pair.steps)
+
+
+def several_chunks_gate(pair: Pair) -> Gate:
+    """Logits after a prompt of several chunks, of which the last is not full."""
+    lengths, room = pair.model.prefill_lengths, pair.model.context - pair.steps - 1
+    length = 2 * max(lengths) + min(lengths) // 2 + 1
+    return _prompt_gate("prefill in several chunks", pair, min(length, room), pair.steps)
+
+
+def last_position_gate(pair: Pair) -> Gate:
+    """Logits where the cache is full but for one place."""
+    return _prompt_gate("decode at the last position", pair, pair.model.context - (pair.start is not None), 1)
+
+
+def distributions_gate(pair: Pair) -> Gate:
+    """Distributions along the text."""
+    text = pair.prompt(min(TEXT_TOKENS, pair.model.context - 1))
+    logits = pair.model.along(text.bundle)[:, : pair.reference.vocabulary]
+    rows = compare_rows(pair.reference.logits(text.reference), logits, text.reference[1:])
+    return divergence_gate("distributions on a text", divergence([rows]), pair.recipe)
+
+
+# In the order of the table.
+GATES = (one_chunk_gate, several_chunks_gate, last_position_gate, distributions_gate)
 
 
 def divergence_gate(name: str, figures: Divergence, recipe: str) -> Gate:
@@ -52,19 +88,23 @@ def divergence_gate(name: str, figures: Divergence, recipe: str) -> Gate:
     return Gate(name, figures.mean_kl <= limit, f"{figures}; mean KL divergence may be {limit:g}", figures.as_dict())
 
 
-def _prompt_gate(model: TFLiteGPT2, reference: Reference, limits: Recipe, name: str, prompt: Ids, steps: int) -> Gate:
-    """`prompt` in chunks, then PyTorch's greedy tokens one by one; every row of logits against PyTorch's."""
+def _prompt_gate(name: str, pair: Pair, length: int, steps: int) -> Gate:
+    """A prompt in chunks, then PyTorch's greedy tokens one by one; every row of logits against PyTorch's.
+
+    `length`: of the prompt, without its start token.
+    """
+    prompt, model, reference = pair.prompt(length), pair.model, pair.reference
     greedy = reference.greedy(prompt.reference, steps)
     expected = reference.logits([*prompt.reference, *greedy[:-1]])[len(prompt.reference) - 1 :]
     model.reset()
     model.prefill(prompt.bundle[:-1])
     rows = np.stack([model.decode(token) for token in [prompt.bundle[-1], *greedy[:-1]]])
-    found = rows[:, : reference.vocabulary]
-    difference = float(np.abs(found - expected).max())
+    logits = rows[:, : reference.vocabulary]
+    difference = float(np.abs(logits - expected).max())
     # As long as it would have written the same token itself, the next step is what it would have done alone.
     same = common_prefix(rows.argmax(1).tolist(), greedy)
-    passed = bool(np.isfinite(found).all()) and int(rows.argmax(1).max()) < reference.vocabulary
-    if limits.exact:
+    passed = bool(np.isfinite(logits).all()) and int(rows.argmax(1).max()) < reference.vocabulary
+    if RECIPES[pair.recipe].exact:
         passed = passed and difference <= MAX_LOGIT_DIFFERENCE and same == steps
     return Gate(
         f"{name}, {steps} decode step{'s' if steps > 1 else ''}",

@@ -6,15 +6,14 @@ PyTorch with PEFT, the engine swaps between adapters and back, and merged weight
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Sequence
 
 import numpy as np
 
 from bundler.checkpoints.checkpoint import Checkpoint
 from bundler.containers.task import MODEL, read_task
-from bundler.containers.tokenizer import BundleTokenizer, Ids
+from bundler.containers.tokenizer import Ids
 from bundler.conversion.quantize import RECIPES
 from bundler.engines.litertlm import open_engine
 from bundler.lora.merge_bundle import merge_into_bundle
@@ -23,15 +22,15 @@ from bundler.system.native_output import quiet
 from bundler.system.temporary_folder import temporary_folder
 from bundler.tflite.lora_inputs import unconsumed_inputs
 from bundler.tflite.model import open_model
-from bundler.tflite.runner import TFLiteGPT2
+from bundler.tflite.runner import TFLiteGPT2, context_of
 from bundler.verification.divergence import compare_logits
-from bundler.verification.engine_gates import Expected, completions, text_gate
-from bundler.verification.gate import Gate, Stage, silent
-from bundler.verification.logit_gates import TEXT_TOKENS, logit_gates
-from bundler.verification.peft_reference import PeftReference
+from bundler.verification.engine_gates import Expected, compare_texts, completions
+from bundler.verification.gate import Gate, Progress
+from bundler.verification.logit_gates import TEXT_TOKENS, Pair, logit_gates
+from bundler.verification.references import PeftReference, TFLiteReference
+from bundler.verification.subject import Subject
 from bundler.verification.text import verification_text
-from bundler.verification.tflite_reference import TFLiteReference
-from lora_weights.adapter import Base, tensor_name
+from lora_weights.adapter import tensor_name
 from lora_weights.adapter_file import AdapterFile, adapter_file, encode_adapter, zero_adapter
 from lora_weights.peft_adapter import read_peft
 from lora_weights.random_adapter import write_random_adapter
@@ -58,84 +57,90 @@ class Variant:
 
 
 @dataclass(frozen=True)
-class LoraSubject:
-    """`model`: TFLite whose plain signatures take no adapter, as in `task`. `litertlm` is in LiteRT-LM's layout, or
-    None.
+class Loaded:
+    """A subject with PEFT folders to load, random ones after its own until there are two to swap between.
 
-    `engine_reads_task`: not, if the tokenizer in it needs MediaPipe's byte mapping.
+    `ids`: a text that fills a context. `shown`: the numbers of the folders that the bundle is for; a random one's only
+    if there is no other. `folder` takes what the gates write.
     """
 
-    model: Path
-    variants: tuple[Variant, ...]
-    task: Path | None
-    litertlm: Path | None
-    recipe: str
-    tokenizer: BundleTokenizer
-    start: int
-    stop: frozenset[int]
-    base: Base
-    engine_reads_task: bool = True
+    subject: Subject
+    folders: tuple[Path, ...]
+    ids: Ids
+    folder: Path
+
+    @property
+    def shown(self) -> range:
+        return range(max(1, len(self.subject.lora.adapters)))
+
+    def file(self, index: int, rank: int) -> AdapterFile:
+        """The adapter of folder number `index`, fitted to the base."""
+        base = self.subject.lora.base
+        return adapter_file(read_peft(self.folders[index], base.layers), base, rank)
 
 
-def lora_gates(
-    subject: LoraSubject, checkpoint: Checkpoint, adapters: Sequence[Path], stage: Stage = silent
-) -> list[Gate]:
-    """Run every gate with the PEFT folders `adapters`; random ones join them until there are two to swap between."""
+def lora_gates(subject: Subject, progress: Progress = Progress()) -> list[Gate]:
+    """The gates on LoRA: on the models as they were converted, if they were quantized since, and on the bundles."""
+    lora, gates = subject.lora, []
+    if lora and lora.converted:
+        variants = replace(lora, variants=lora.converted, task=None, litertlm=None)
+        gates += _lora_gates(replace(subject, model=lora.converted[0].model, recipe="fp32", lora=variants), progress)
+    return gates + _lora_gates(subject, progress) if lora else []
+
+
+def _lora_gates(subject: Subject, progress: Progress) -> list[Gate]:
+    lora, stage = subject.lora, progress.stage
     with temporary_folder("lora") as temporary:
         with stage("Verifying LoRA inputs"), quiet():
-            folders = [*adapters, *_random_adapters(checkpoint, Path(temporary), max(0, 2 - len(adapters)))]
-            # Those that a bundle is for; a random one only if there is no other.
-            shown = range(max(1, len(adapters)))
-            ids = _long_enough(subject)
-            gates = [
-                gate
-                for variant in subject.variants
-                for gate in (
-                    _consumed_gate(variant),
-                    _zero_gate(variant, subject, ids),
-                    _acts_gate(variant, subject, ids, folders),
-                )
-            ]
+            loaded = _load(subject, Path(temporary))
+            gates = [gate(variant, loaded) for variant in lora.variants for gate in VARIANT_GATES]
         with stage("Verifying adapters against PyTorch and PEFT"), quiet():
-            reference = PeftReference(checkpoint, subject.tokenizer.vocabulary, folders)
+            reference = PeftReference(subject.checkpoint, subject.tokenizer.vocabulary, loaded.folders)
             parity = {}
-            for variant in subject.variants:
-                for index in range(len(folders)) if variant.plain else shown:
-                    file = _file(subject.base, folders[index], variant.rank)
+            for variant in lora.variants:
+                for index in range(len(loaded.folders)) if variant.plain else loaded.shown:
+                    file = loaded.file(index, variant.rank)
                     parity[variant.name, index] = _as_in_pytorch(
                         f"{variant.name}, adapter {file.header.name}",
                         variant.open(file),
                         reference.use(index),
-                        subject,
-                        ids,
+                        loaded,
                     )
             gates += parity.values()
-        if subject.litertlm:
+        if lora.litertlm:
             with stage("Verifying swaps in LiteRT-LM"):
-                slack = [_slack(parity[subject.variants[-1].name, index]) for index in range(len(folders))]
-                gates.append(_swap_gate(subject, reference, folders, slack, Path(temporary)))
-        if subject.task:
+                slack = max(_slack(parity[lora.variants[-1].name, index]) for index in range(len(loaded.folders)))
+                gates.append(_swap_gate(loaded, reference, slack))
+        if lora.task:
             with stage("Verifying merged bundles"):
-                for index in shown:
-                    gates += _merge_gates(subject, reference, folders[index], index, ids, Path(temporary))
+                for index in loaded.shown:
+                    gates += _merge_gates(loaded, reference, index)
     return gates
 
 
-def _as_in_pytorch(name: str, model: TFLiteGPT2, reference: PeftReference, subject: LoraSubject, ids: Ids) -> Gate:
+def _load(subject: Subject, folder: Path) -> Loaded:
+    adapters = subject.lora.adapters
+    random = _random_adapters(subject.checkpoint, folder, max(0, 2 - len(adapters)))
+    ids = subject.tokenizer.encode(verification_text()).repeated(context_of(subject.model))
+    return Loaded(subject, (*adapters, *random), ids, folder)
+
+
+def _as_in_pytorch(name: str, model: TFLiteGPT2, reference: PeftReference, loaded: Loaded) -> Gate:
     """The gates on logits, by the limits of the subject's recipe, as one."""
-    gates = logit_gates(model, reference, subject.recipe, ids, subject.start)
+    subject = loaded.subject
+    gates = logit_gates(Pair(model, reference, subject.recipe, loaded.ids, subject.tokenizer.start))
     *prompts, text = (gate.figures for gate in gates)
     equal, tokens = (sum(figures[key] for figures in prompts) for key in ("greedy_tokens_equal", "greedy_tokens"))
     difference = max(gate.figures["max_logit_difference"] for gate in gates)
     failed = "; ".join(f"{gate.name}: {gate.found}" for gate in gates if not gate.passed)
-    found = (
+    sentence = (
         f"largest logit difference {difference:.1e}; {equal} of {tokens} greedy tokens equal; "
         f"mean KL divergence {text['mean_kl']:.2g} nats"
     )
     return Gate(
         f"{name}: as in PyTorch",
         not failed,
-        failed or found,
+        failed or sentence,
         {
             "max_logit_difference": difference,
             "greedy_tokens_equal": equal,
@@ -160,24 +165,16 @@ def _random_adapters(checkpoint: Checkpoint, folder: Path, count: int) -> list[P
     return folders
 
 
-def _file(base: Base, folder: Path, rank: int) -> AdapterFile:
-    return adapter_file(read_peft(folder, base.layers), base, rank)
-
-
-def _long_enough(subject: LoraSubject) -> Ids:
-    """The verification text, repeated until it fills a context."""
-    return subject.tokenizer.encode(verification_text()).repeated(TFLiteGPT2(subject.model).context)
-
-
-def _outputs(model: TFLiteGPT2, subject: LoraSubject, ids: Ids) -> np.ndarray:
+def _outputs(model: TFLiteGPT2, loaded: Loaded) -> np.ndarray:
     """Logits [DECODE_STEPS, rows] after a prompt that fills one prefill chunk and a part of another."""
     length = min(max(model.prefill_lengths) + 2, model.context - DECODE_STEPS)
+    ids = [loaded.subject.tokenizer.start, *loaded.ids.bundle]
     model.reset()
-    model.prefill([subject.start, *ids.bundle[: length - 1]])
-    return np.stack([model.decode(token) for token in ids.bundle[length - 1 : length - 1 + DECODE_STEPS]])
+    model.prefill(ids[:length])
+    return np.stack([model.decode(token) for token in ids[length : length + DECODE_STEPS]])
 
 
-def _consumed_gate(variant: Variant) -> Gate:
+def consumed_gate(variant: Variant, loaded: Loaded) -> Gate:
     """Every LoRA input of every signature reaches an output; in prefill, but for those that can have no effect."""
     layers = len(variant.open().lora_shapes) // 8
     # What prefill returns is the cache, and nothing after the last layer's keys and values goes into it.
@@ -198,10 +195,10 @@ def _consumed_gate(variant: Variant) -> Gate:
     )
 
 
-def _zero_gate(variant: Variant, subject: LoraSubject, ids: Ids) -> Gate:
+def zero_gate(variant: Variant, loaded: Loaded) -> Gate:
     """An adapter of zeros gives the plain signatures' logits, bit for bit."""
-    plain = _outputs(TFLiteGPT2(subject.model), subject, ids)
-    zeros = _outputs(variant.open(zero_adapter(subject.base, variant.rank)), subject, ids)
+    plain = _outputs(TFLiteGPT2(loaded.subject.model), loaded)
+    zeros = _outputs(variant.open(zero_adapter(loaded.subject.lora.base, variant.rank)), loaded)
     different = int((plain != zeros).sum())
     return Gate(
         f"{variant.name}: zero adapter",
@@ -211,13 +208,14 @@ def _zero_gate(variant: Variant, subject: LoraSubject, ids: Ids) -> Gate:
     )
 
 
-def _acts_gate(variant: Variant, subject: LoraSubject, ids: Ids, folders: Sequence[Path]) -> Gate:
+def acts_gate(variant: Variant, loaded: Loaded) -> Gate:
     """Each adapter changes the logits, and to numbers. In bundles, adapters have been seen that load and change
     nothing.
     """
-    base = _outputs(variant.open(), subject, ids)
-    changed = [_outputs(variant.open(_file(subject.base, folder, variant.rank)), subject, ids) for folder in folders]
-    differences = {folder.name: float(np.abs(base - logits).max()) for folder, logits in zip(folders, changed)}
+    base = _outputs(variant.open(), loaded)
+    files = [loaded.file(index, variant.rank) for index in range(len(loaded.folders))]
+    changed = [_outputs(variant.open(file), loaded) for file in files]
+    differences = {folder.name: float(np.abs(base - logits).max()) for folder, logits in zip(loaded.folders, changed)}
     return Gate(
         f"{variant.name}: adapters act",
         all(np.isfinite(logits).all() for logits in changed) and min(differences.values()) > 0,
@@ -226,30 +224,34 @@ def _acts_gate(variant: Variant, subject: LoraSubject, ids: Ids, folders: Sequen
     )
 
 
+# On each set of signatures, in the order of the table.
+VARIANT_GATES = (consumed_gate, zero_gate, acts_gate)
+
+
 def _slack(gate: Gate) -> float:
     # A token passes for greedy if rounding could have put it first: both logits may be off by the difference measured.
     return 2 * gate.figures["max_logit_difference"]
 
 
-def _writer(reference: PeftReference, model: TFLiteGPT2, subject: LoraSubject) -> PeftReference | TFLiteReference:
+def _writer(reference: PeftReference, model: TFLiteGPT2, subject: Subject) -> PeftReference | TFLiteReference:
     """Whose texts an engine has to write: PyTorch's, and under a recipe that rounds, those of the rounded weights."""
     return reference if RECIPES[subject.recipe].exact else TFLiteReference(model, subject.tokenizer.vocabulary)
 
 
-def _swap_gate(
-    subject: LoraSubject, reference: PeftReference, folders: Sequence[Path], slack: Sequence[float], temporary: Path
-) -> Gate:
+def _swap_gate(loaded: Loaded, reference: PeftReference, slack: float) -> Gate:
     """base, A, B, A, base in one engine: each time the text that PyTorch writes, or the rounded weights in TFLite."""
-    variant = next(variant for variant in subject.variants if variant.plain)
-    adapters = [_file(subject.base, folder, variant.rank) for folder in folders[:2]]
-    files = [temporary / f"swap_{index}.tflite" for index in range(len(adapters))]
-    for path, adapter in zip(files, adapters):
+    subject = loaded.subject
+    variant = next(variant for variant in subject.lora.variants if variant.plain)
+    adapters = [loaded.file(index, variant.rank) for index in range(2)]
+    paths = [loaded.folder / f"swap_{index}.tflite" for index in range(len(adapters))]
+    for path, adapter in zip(paths, adapters):
         path.write_bytes(encode_adapter(adapter))
+    names = [folder.name for folder in loaded.folders[:2]]
+    context = context_of(subject.model)
     wrong, texts, seconds = [], [], []
-    with open_engine(subject.litertlm) as engine:
-        context = TFLiteGPT2(subject.model).context
+    with open_engine(subject.lora.litertlm) as engine:
         for index in (None, 0, 1, 0, None):
-            path = None if index is None else files[index]
+            path = None if index is None else paths[index]
             if path:
                 engine.check_adapter(path)
             written: list[str] = []
@@ -259,46 +261,40 @@ def _swap_gate(
                 return written[-1]
 
             writer = _writer(reference.use(index), variant.open(None if index is None else adapters[index]), subject)
-            expected = Expected(writer, subject.tokenizer, subject.start, subject.stop, context, max(slack))
+            expected = Expected(writer, subject.tokenizer, context, slack)
             seconds.append(engine.swap_seconds(path, expected.count))
-            gate = text_gate(
-                "base" if index is None else folders[index].name, completions(complete, expected), expected
-            )
+            gate = compare_texts("base" if index is None else names[index], completions(complete, expected), expected)
             texts.append([gate.name, written])
             if not gate.passed:
                 wrong.append(f"{gate.name}: {gate.found}")
-    names = [folder.name for folder in folders[:2]]
     same = [name for index, name in enumerate(names, 1) if texts[index][1] == texts[0][1]]
-    found = f"{writer.name}'s greedy texts each time ({', '.join(names)})"
+    sentence = f"{writer.name}'s greedy texts each time ({', '.join(names)})"
     if same:
-        found += f"; the short texts of {' and '.join(same)} are the base's"
+        sentence += f"; the short texts of {' and '.join(same)} are the base's"
     return Gate(
         "LiteRT-LM, .litertlm: base, A, B, A, base",
         not wrong,
-        "; ".join(wrong) or found,
+        "; ".join(wrong) or sentence,
         {"texts": texts},
         {"a swap, at most": max(seconds[1:])},
     )
 
 
-def _merge_gates(
-    subject: LoraSubject, reference: PeftReference, folder: Path, index: int, ids: Ids, temporary: Path
-) -> list[Gate]:
+def _merge_gates(loaded: Loaded, reference: PeftReference, index: int) -> list[Gate]:
     """A merged .task: logits as PyTorch's with the adapter, the path beside the weights, and the engine's text."""
-    rank = subject.variants[0].rank
-    file = _file(subject.base, folder, rank)
-    merged, model = temporary / f"merged_{index}.task", temporary / f"merged_{index}.tflite"
-    merge_into_bundle(subject.task, file, merged)
+    subject, variant = loaded.subject, loaded.subject.lora.variants[0]
+    file = loaded.file(index, variant.rank)
+    merged, model = loaded.folder / f"merged_{index}.task", loaded.folder / f"merged_{index}.tflite"
+    merge_into_bundle(subject.lora.task, file, merged)
     read_task(merged).copy_entry(MODEL, model)
     name = f".task with {file.header.name} merged"
     with quiet():
         runner = TFLiteGPT2(model)
-        parity = _as_in_pytorch(name, runner, reference.use(index), subject, ids)
-        tokens = [subject.start, *ids.bundle[: min(TEXT_TOKENS, runner.context - 1)]]
-        beside, inside = (
-            one.along(tokens)[:, : subject.tokenizer.vocabulary] for one in (subject.variants[0].open(file), runner)
-        )
-    kl = compare_logits(beside, inside)["mean_kl"]
+        parity = _as_in_pytorch(name, runner, reference.use(index), loaded)
+        tokens = [subject.tokenizer.start, *loaded.ids.bundle[: min(TEXT_TOKENS, runner.context - 1)]]
+        beside, inside = variant.open(file).along(tokens), runner.along(tokens)
+    vocabulary = subject.tokenizer.vocabulary
+    kl = compare_logits(beside[:, :vocabulary], inside[:, :vocabulary])["mean_kl"]
     # Weights of four bits are rounded a second time, by as much as the first.
     limit = RECIPES[subject.recipe].mean_kl if subject.recipe.startswith("int4") else MERGED_KL
     gates = [
@@ -310,16 +306,10 @@ def _merge_gates(
             {"mean_kl": kl},
         ),
     ]
-    if not subject.engine_reads_task:
+    if subject.tokenizer.byte_mapped:  # by MediaPipe alone
         return gates
-    expected = Expected(
-        _writer(reference, runner, subject),
-        subject.tokenizer,
-        subject.start,
-        subject.stop,
-        runner.context,
-        _slack(parity),
-    )
+    expected = Expected(_writer(reference, runner, subject), subject.tokenizer, runner.context, _slack(parity))
     with open_engine(merged) as engine:
-        gates.append(text_gate(f"LiteRT-LM, {name}: greedy text", completions(engine.complete, expected), expected))
+        texts = completions(engine.complete, expected)
+        gates.append(compare_texts(f"LiteRT-LM, {name}: greedy text", texts, expected))
     return gates

@@ -3,13 +3,24 @@
 from __future__ import annotations
 
 import re
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
 from bundler.containers.task import read_task
 from bundler.engines.mediapipe import EngineRefusal, MediaPipeEngine, open_mediapipe
 from bundler.errors import BundleError
-from bundler.verification.engine_gates import FEW, Expected, completions, edge_gate, start_gate, stop_gate, text_gate
+from bundler.verification.engine_gates import (
+    FEW,
+    Expected,
+    Trial,
+    compare_texts,
+    completions,
+    edge_gate,
+    start_gate,
+    stop_gate,
+    text_gate,
+)
 from bundler.verification.gate import Gate
 from bundler.verification.text import verification_text
 from tokenizer_tools.vocabulary import bytes_to_symbols
@@ -72,37 +83,25 @@ AWKWARD_PROMPTS = (
 
 
 def mediapipe_gates(path: Path, expected: Expected) -> list[Gate]:
-    """Open the .task at `path` in MediaPipe's engine: whether it runs on the GPU alone, its token counts, greedy texts,
-    also after
-    the longest prompts, start and stop tokens.
+    """Open the .task at `path` in MediaPipe's engine, and run every gate of `GATES`.
 
     A file that the engine refuses fails the one gate that is then returned. Raises BundleError when a tool is
-    missing (see mediapipe_engine.missing_tools) or the browser fails.
+    missing (see engines/mediapipe.py, missing_tools) or the browser fails.
     """
-    name, few = "MediaPipe, .task", replace(expected, longest=FEW)
-    try:
-        with open_mediapipe(path, max_tokens=expected.context) as engine:
-            gates = [
-                _gpu_gate(f"{name}: loads, on the GPU", engine),
-                _count_gate(f"{name}: token counts", engine, expected, read_task(path).parameters().bytes_to_unicode),
-            ]
-            written, awkward = completions(engine.complete, expected), completions(engine.complete, few, _joined(few))
-            edge = edge_gate(f"{name}: to the last position", engine.complete, expected)
-    except EngineRefusal as error:
-        return [Gate(f"{name}: loads, on the GPU", False, str(error))]
+    name = "MediaPipe, .task"
+    with ExitStack() as opened:
+        try:
+            engine = opened.enter_context(open_mediapipe(path, max_tokens=expected.context))
+        except EngineRefusal as error:
+            return [Gate(f"{name}: loads, on the GPU", False, str(error))]
 
-    def complete_in(probe: Path, prompt: str, count: int) -> str:
-        with open_mediapipe(probe, max_tokens=expected.context) as engine:
-            return engine.complete(prompt, count)
+        def complete_in(copy: Path, prompt: str, count: int) -> str:
+            opened.close()
+            with open_mediapipe(copy, max_tokens=expected.context) as engine:
+                return engine.complete(prompt, count)
 
-    return [
-        *gates,
-        text_gate(f"{name}: greedy text", written, expected),
-        text_gate(f"{name}: awkward prompts", awkward, few),
-        edge,
-        start_gate(f"{name}: start token", written, expected),
-        stop_gate(f"{name}: stop token", path, complete_in, written, expected),
-    ]
+        trial = Trial(name, path, expected, engine, completions(engine.complete, expected), complete_in)
+        return [gate(trial) for gate in GATES]
 
 
 def _joined(expected: Expected) -> list[str]:
@@ -119,8 +118,9 @@ def _joined(expected: Expected) -> list[str]:
     return joined
 
 
-def _gpu_gate(name: str, engine: MediaPipeEngine) -> Gate:
-    placement = engine.placement
+def gpu_gate(trial: Trial) -> Gate:
+    """Does every operation run on the GPU?"""
+    engine, placement = trial.engine, trial.engine.placement
     where = (
         "every operation runs on the GPU"
         if placement.all_on_gpu
@@ -129,7 +129,7 @@ def _gpu_gate(name: str, engine: MediaPipeEngine) -> Gate:
         else "no signature runs on the GPU"
     )
     return Gate(
-        name,
+        f"{trial.name}: loads, on the GPU",
         placement.all_on_gpu,
         where,
         {
@@ -142,34 +142,36 @@ def _gpu_gate(name: str, engine: MediaPipeEngine) -> Gate:
     )
 
 
-def _count_gate(name: str, engine: MediaPipeEngine, expected: Expected, byte_mapped: bool) -> Gate:
+def count_gate(trial: Trial) -> Gate:
     """sizeInTokens counts as the reference does; and as many tokens are read, with the start token.
 
     sizeInTokens does not apply the byte mapping of the metadata, so there it is given text that is mapped already.
     """
-    texts = [*AWKWARD_PROMPTS, *filter(None, verification_text().splitlines()), *expected.tokenizer.typed]
+    engine, tokenizer = trial.engine, trial.expected.tokenizer
+    byte_mapped = read_task(trial.bundle).parameters().bytes_to_unicode
+    texts = [*AWKWARD_PROMPTS, *filter(None, verification_text().splitlines()), *tokenizer.typed]
     wrong, tokens = [], 0
     for text in texts:
-        reference = len(expected.tokenizer.encode(text).reference)
+        reference = len(tokenizer.encode(text).reference)
         counted = engine.size_in_tokens(bytes_to_symbols(text.encode()) if byte_mapped else text)
         tokens += reference
         if counted != reference:
             wrong.append((text, counted, reference))
-    found = f"{len(wrong)} of {len(texts)} texts counted unlike the reference tokenizer"
+    sentence = f"{len(wrong)} of {len(texts)} texts counted unlike the reference tokenizer"
     if wrong:
         text, counted, reference = wrong[0]
-        found += f"; first: {text!r}, {counted} tokens for {reference}"
-    long = verification_text() * (expected.context // 500 + 1)
-    should, read = len(expected.prompt(long)), _tokens_read(engine, long)
-    found += (
+        sentence += f"; first: {text!r}, {counted} tokens for {reference}"
+    long = verification_text() * (trial.expected.context // 500 + 1)
+    should, read = len(tokenizer.prompt(long)), _tokens_read(engine, long)
+    sentence += (
         "; reads as many and the start token"
         if read == should
         else f"; of a text of {should} tokens with its start token it reads {read}"
     )
     return Gate(
-        name,
+        f"{trial.name}: token counts",
         not wrong and read == should,
-        found,
+        sentence,
         {"texts": len(texts), "tokens": tokens, "mismatched_texts": len(wrong)},
     )
 
@@ -179,6 +181,16 @@ def _tokens_read(engine: MediaPipeEngine, text: str) -> int | None:
     try:
         engine.complete(text, 1)
     except BundleError as error:
-        said = re.search(r"prompt is (\d+) tokens", str(error))
-        return int(said[1]) if said else None
+        count = re.search(r"prompt is (\d+) tokens", str(error))
+        return int(count[1]) if count else None
     return None
+
+
+def awkward_gate(trial: Trial) -> Gate:
+    """Are a few tokens after prompts that tokenizers stumble over the reference's?"""
+    few = replace(trial.expected, longest=FEW)
+    return compare_texts(f"{trial.name}: awkward prompts", completions(trial.engine.complete, few, _joined(few)), few)
+
+
+# In the order of the table. `stop_gate` closes the engine, so it is the last.
+GATES = (gpu_gate, count_gate, text_gate, awkward_gate, edge_gate, start_gate, stop_gate)

@@ -18,7 +18,7 @@ from bundler.system.isolated import die_with_parent
 from bundler.system.native_output import quiet
 from bundler.tflite.runner import TFLiteGPT2
 from bundler.verification.divergence import Divergence, Rows, compare_rows, divergence
-from bundler.verification.reference import Reference
+from bundler.verification.references import Reference
 from tokenizer_tools.texts import read_documents, text_files
 
 # Each process holds both models: more of them would be faster, and take a multiple of the memory.
@@ -33,13 +33,13 @@ class Block:
     bytes_read: int
 
 
-def text_blocks(texts: Iterable[Path], tokenizer: BundleTokenizer, start: int | None, context: int) -> Iterator[Block]:
+def text_blocks(texts: Iterable[Path], tokenizer: BundleTokenizer, context: int) -> Iterator[Block]:
     """Cut files or folders of text into contexts, each of which begins anew, with the start token if there is one.
 
     A bundle whose tokenizer disagrees with the reference is given the reference's ids: what its tokenizer costs is
     another gate's figure.
     """
-    first = [] if start is None else [start]
+    first = [] if tokenizer.start is None else [tokenizer.start]
     step, read = context - 1 - len(first), 0
     for path in text_files(texts):
         for document in read_documents(path):

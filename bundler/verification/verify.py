@@ -4,98 +4,133 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Sequence
+from typing import Callable, Sequence
 
-from bundler.checkpoints.checkpoint import Checkpoint
-from bundler.containers.bundle import is_litertlm
-from bundler.containers.tokenizer import BundleTokenizer, Ids
+from bundler.checkpoints.checkpoint import open_checkpoint
+from bundler.checkpoints.hub_id import HubAccess
+from bundler.containers.bundle import is_litertlm, open_bundle
+from bundler.containers.tokenizer import BundleTokenizer, Ids, bundle_tokenizer
+from bundler.conversion.quantize import RECIPES, recipe_of
+from bundler.doctor.examine import examine
 from bundler.errors import BundleError, OptionError
 from bundler.system.native_output import quiet
-from bundler.tflite.runner import TFLiteGPT2
-from bundler.verification.engine_gates import Expected, litertlm_gates
-from bundler.verification.gate import Bar, Gate, Stage, silent, silent_bar
-from bundler.verification.logit_gates import divergence_gate, logit_gates
+from bundler.system.temporary_folder import temporary_folder
+from bundler.tflite.model import open_model
+from bundler.tflite.runner import TFLiteGPT2, context_of
+from bundler.verification.engine_gates import Expected
+from bundler.verification.gate import Gate, Progress
+from bundler.verification.litertlm_gates import litertlm_gates
+from bundler.verification.logit_gates import Pair, divergence_gate, logit_gates
+from bundler.verification.lora_gates import lora_gates
 from bundler.verification.near_greedy import common_prefix
-from bundler.verification.reference import Reference
+from bundler.verification.references import Reference
+from bundler.verification.subject import LITERTLM, MEDIAPIPE, Subject
 from bundler.verification.text import verification_text
 from bundler.verification.text_divergence import text_blocks, text_divergence
-from tokenizer_tools.report import MismatchReport
+from tokenizer_tools.bpe import read_vocabulary
 from tokenizer_tools.texts import text_files
 
-LITERTLM, MEDIAPIPE = "litert-lm", "mediapipe"
-ENGINES = (LITERTLM, MEDIAPIPE)
+# Families of gates: each function runs one, and gives the results in the order of the table.
+Gates = tuple[Callable[[Subject, Progress], list[Gate]], ...]
 
 
 @dataclass(frozen=True)
-class Subject:
-    """What is verified: a TFLite model, the bundles that hold it, and what the engines must take for start and stop.
+class VerifyOptions:
+    """How a bundle is verified. `recipe` names the limits to hold it to; None takes what the bundle says or looks like.
 
-    `byte_mapped`: the .task's tokenizer needs MediaPipe's byte mapping, which LiteRT-LM ignores: it would read unknown
-    tokens where spaces are.
+    `tokenizer`, `revision` and `hub` are of the checkpoint, see checkpoint.open_checkpoint. `texts`: files or folders
+    of text to read in the bundle and in PyTorch.
     """
 
-    model: Path
-    bundles: tuple[Path, ...]
-    recipe: str
-    tokenizer: BundleTokenizer
-    start: int | None
-    stop: frozenset[int]
+    tokenizer: Path | None = None
+    revision: str | None = None
+    recipe: str | None = None
     engines: tuple[str, ...] = (LITERTLM,)
-    byte_mapped: bool = False
+    texts: tuple[Path, ...] = ()
+    hub: HubAccess = HubAccess()
 
 
-def verify(subject: Subject, checkpoint: Checkpoint, stage: Stage = silent) -> list[Gate]:
-    """Run every gate; `stage` is entered with a line of text around each part of the work."""
-    tokenizer, text = subject.tokenizer, verification_text()
-    with stage("Verifying the tokenizer"):
-        gates = [tokenizer_gate(tokenizer, [text, *text.split("\n\n"), *text.splitlines(), *tokenizer.typed])]
-    with stage("Verifying logits against PyTorch"), quiet():
-        reference = Reference(checkpoint, tokenizer.vocabulary)
-        model = TFLiteGPT2(subject.model)
-        if model.rows < tokenizer.vocabulary:
+def verify_bundle(
+    path: Path, model: str, options: VerifyOptions = VerifyOptions(), progress: Progress = Progress()
+) -> list[Gate]:
+    """Hold a finished .task or .litertlm file, whoever made it, against the checkpoint `model`.
+
+    Raises BundleError when the file or the checkpoint cannot be used at all; a gate that fails is in the result.
+    """
+    bundle = open_bundle(path)
+    checkpoint = open_checkpoint(model, tokenizer=options.tokenizer, revision=options.revision, hub=options.hub)
+    vocabulary = read_vocabulary(checkpoint.folder)
+    with temporary_folder("verify") as folder:
+        tflite = Path(folder) / "model.tflite"
+        bundle.model.copy_to(tflite)
+        recipe = options.recipe or bundle.manifest.get("recipe") or recipe_of(open_model(bundle.model))
+        if not isinstance(recipe, str) or recipe not in RECIPES:
             raise BundleError(
-                f"{subject.model}: {model.rows} logits; expected one for each of the {tokenizer.vocabulary} tokens of "
-                "the checkpoint's vocabulary. It was made from another model"
+                f"{path}: made in the recipe {recipe!r}, which is not known; give --quant with one of "
+                f"{', '.join(RECIPES)}"
             )
-        ids = tokenizer.encode(text)
-        if tokenizer.original(ids.bundle) != ids.reference:
-            ids = Ids(ids.reference, ids.reference)  # the gate above says so; here it is the weights that are looked at
-        logits = logit_gates(model, reference, subject.recipe, ids.repeated(model.context), subject.start)
-        gates += logits
-    # A token passes for greedy if rounding could have put it first: both logits may be off by the difference measured.
-    slack = 2 * max(gate.figures["max_logit_difference"] for gate in logits)
-    expected = Expected(
-        reference, tokenizer, subject.start, subject.stop, model.context, slack, prefill=tuple(model.prefill_lengths)
-    )
-    for bundle in subject.bundles:
-        task = not is_litertlm(bundle)
-        if LITERTLM in subject.engines and not (task and subject.byte_mapped):
-            with stage(f"Verifying {bundle.suffix} in LiteRT-LM"):
-                gates += litertlm_gates(bundle, expected)
-        if MEDIAPIPE in subject.engines and task:
-            from bundler.verification.mediapipe_gates import mediapipe_gates
-
-            with stage(f"Verifying {bundle.suffix} in MediaPipe's engine"):
-                gates += mediapipe_gates(bundle, expected)
-    return gates
-
-
-def verify_text(subject: Subject, checkpoint: Checkpoint, texts: Sequence[Path], bar: Bar = silent_bar) -> Gate:
-    """Perplexity and divergence along the user's own text: files or folders, read as they are needed."""
-    try:
-        total = sum(path.stat().st_size for path in text_files(texts) if path)
-    except FileNotFoundError as error:
-        raise OptionError(f"--text: {error}") from error
-    context = TFLiteGPT2(subject.model, threads=1).context
-    with bar("Reading the text in the bundle and in PyTorch", total) as done:
-        figures = text_divergence(
-            text_blocks(texts, subject.tokenizer, subject.start, context),
-            checkpoint,
-            subject.tokenizer.vocabulary,
-            subject.model,
-            lambda bytes_read: done(completed=bytes_read),
+        tokenizer = bundle_tokenizer(bundle, vocabulary)
+        return verify(
+            Subject(checkpoint, tflite, recipe, tokenizer, (path,), options.engines, tuple(options.texts)), progress
         )
-    return divergence_gate("distributions on the given text", figures, subject.recipe)
+
+
+def verify(subject: Subject, progress: Progress = Progress(), gates: Gates | None = None) -> list[Gate]:
+    """Run gates, all of `GATES` unless others are given."""
+    return [gate for family in gates or GATES for gate in family(subject, progress)]
+
+
+def comparison_gates(subject: Subject, progress: Progress) -> list[Gate]:
+    """The full comparison of a build's tokenizer with its reference, as a gate."""
+    report = subject.comparison
+    if report is None:
+        return []
+    strings, wrong = report.total("strings"), report.mismatched_tokens
+    return [
+        Gate(
+            "tokenizer, built-in and generated texts",
+            not wrong,
+            f"{wrong} of {report.total('tokens'):,} tokens in {strings:,} strings differ from the reference tokenizer",
+            {
+                "strings": strings,
+                "tokens": report.total("tokens"),
+                "mismatched_tokens": wrong,
+                "unknown_tokens": report.total("unknown_tokens"),
+                "round_trip_failures": report.total("round_trip_failures"),
+            },
+        )
+    ]
+
+
+def doctor_gates(subject: Subject, progress: Progress) -> list[Gate]:
+    """An examination of each file of a build."""
+    if not subject.files:
+        return []
+    with progress.stage("Examining the files"):
+        return [doctor_gate(path) for path in subject.files]
+
+
+def doctor_gate(path: Path) -> Gate:
+    """Passes if no finding is an error: an error is what makes an engine fail, or write wrong text."""
+    report = examine(path)
+    findings = "; ".join(
+        f"{finding.code}{f' in {finding.where}' if finding.where else ''}: {finding.found}"
+        for finding in report.findings
+    )
+    return Gate(
+        f"doctor, {path.name}",
+        not report.errors,
+        findings or "no findings",
+        {"kind": report.kind, "findings": [finding.code for finding in report.findings]},
+    )
+
+
+def tokenizer_gates(subject: Subject, progress: Progress) -> list[Gate]:
+    """The bundle's tokenizer on the verification text: as a whole, by paragraph and by line, and on typed tokens."""
+    text = verification_text()
+    with progress.stage("Verifying the tokenizer"):
+        texts = [text, *text.split("\n\n"), *text.splitlines(), *subject.tokenizer.typed]
+        return [tokenizer_gate(subject.tokenizer, texts)]
 
 
 def tokenizer_gate(tokenizer: BundleTokenizer, texts: Sequence[str]) -> Gate:
@@ -107,27 +142,81 @@ def tokenizer_gate(tokenizer: BundleTokenizer, texts: Sequence[str]) -> Gate:
         if tokenizer.original(ids.bundle) != ids.reference:
             wrong += len(ids.reference) - common_prefix(tokenizer.original(ids.bundle), ids.reference)
     parsed = any(token.special for token in tokenizer.reference.get_added_tokens_decoder().values())
-    found = f"{wrong} of {tokens:,} tokens differ from the reference tokenizer"
+    sentence = f"{wrong} of {tokens:,} tokens differ from the reference tokenizer"
     return Gate(
         "tokenizer",
         not wrong,
-        found + ("" if parsed or not tokenizer.typed else "; special tokens typed in a prompt are text"),
+        sentence + ("" if parsed or not tokenizer.typed else "; special tokens typed in a prompt are text"),
         {"texts": len(texts), "tokens": tokens, "mismatched_tokens": wrong},
     )
 
 
-def token_gate(report: MismatchReport) -> Gate:
-    """The full comparison of a tokenizer with its reference, as a gate."""
-    strings, wrong = report.total("strings"), report.mismatched_tokens
-    return Gate(
-        "tokenizer, built-in and generated texts",
-        not wrong,
-        f"{wrong} of {report.total('tokens'):,} tokens in {strings:,} strings differ from the reference tokenizer",
-        {
-            "strings": strings,
-            "tokens": report.total("tokens"),
-            "mismatched_tokens": wrong,
-            "unknown_tokens": report.total("unknown_tokens"),
-            "round_trip_failures": report.total("round_trip_failures"),
-        },
-    )
+def model_gates(subject: Subject, progress: Progress) -> list[Gate]:
+    """Logits against PyTorch's, then each bundle in each engine: what they differ by is what an engine may."""
+    tokenizer = subject.tokenizer
+    with progress.stage("Verifying logits against PyTorch"), quiet():
+        reference = Reference(subject.checkpoint, tokenizer.vocabulary)
+        model = TFLiteGPT2(subject.model)
+        if model.rows < tokenizer.vocabulary:
+            raise BundleError(
+                f"{subject.model}: {model.rows} logits; expected one for each of the {tokenizer.vocabulary} tokens of "
+                "the checkpoint's vocabulary. It was made from another model"
+            )
+        ids = tokenizer.encode(verification_text())
+        if tokenizer.original(ids.bundle) != ids.reference:
+            ids = Ids(ids.reference, ids.reference)  # the gate above says so; here it is the weights that are looked at
+        gates = logit_gates(Pair(model, reference, subject.recipe, ids.repeated(model.context), tokenizer.start))
+    # A token passes for greedy if rounding could have put it first: both logits may be off by the difference measured.
+    slack = 2 * max(gate.figures["max_logit_difference"] for gate in gates)
+    expected = Expected(reference, tokenizer, model.context, slack, tuple(model.prefill_lengths))
+    for bundle in subject.bundles:
+        gates += engine_gates(bundle, subject, expected, progress)
+    return gates
+
+
+def engine_gates(bundle: Path, subject: Subject, expected: Expected, progress: Progress) -> list[Gate]:
+    """A bundle in the subject's engines, as far as they take it: LiteRT-LM ignores MediaPipe's byte mapping, and would
+    read unknown tokens where spaces are.
+    """
+    task, gates = not is_litertlm(bundle), []
+    if LITERTLM in subject.engines and not (task and subject.tokenizer.byte_mapped):
+        with progress.stage(f"Verifying {bundle.suffix} in LiteRT-LM"):
+            gates += litertlm_gates(bundle, expected)
+    if MEDIAPIPE in subject.engines and task:
+        from bundler.verification.mediapipe_gates import mediapipe_gates
+
+        with progress.stage(f"Verifying {bundle.suffix} in MediaPipe's engine"):
+            gates += mediapipe_gates(bundle, expected)
+    return gates
+
+
+def text_gates(subject: Subject, progress: Progress) -> list[Gate]:
+    """Perplexity and divergence along the user's own text: files or folders, read as they are needed."""
+    if not subject.texts:
+        return []
+    try:
+        total = sum(path.stat().st_size for path in text_files(subject.texts) if path)
+    except FileNotFoundError as error:
+        raise OptionError(f"--text: {error}") from error
+    with progress.bar("Reading the text in the bundle and in PyTorch", total) as done:
+        figures = text_divergence(
+            text_blocks(subject.texts, subject.tokenizer, context_of(subject.model)),
+            subject.checkpoint,
+            subject.tokenizer.vocabulary,
+            subject.model,
+            lambda bytes_read: done(completed=bytes_read),
+        )
+    return [divergence_gate("distributions on the given text", figures, subject.recipe)]
+
+
+# What a build holds its files to even without PyTorch.
+FILE_GATES: Gates = (comparison_gates, doctor_gates)
+# Every gate there is, in the order of the table, for `build` and `verify` alike: what a subject lacks, its gates leave
+# out. Those on logits, on an engine and on LoRA signatures are listed as GATES in the files that are named so.
+GATES: Gates = (
+    *FILE_GATES,
+    tokenizer_gates,
+    model_gates,
+    text_gates,
+    lora_gates,
+)

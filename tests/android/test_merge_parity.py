@@ -19,7 +19,7 @@ from bundler.lora.merge_bundle import adapter_for_merging, merge_into_bundle
 from bundler.pipeline.build import build
 from bundler.pipeline.manifest import FORMAT
 from bundler.pipeline.plan import BuildOptions
-from bundler.verification.peft_reference import PeftReference
+from bundler.verification.references import PeftReference
 from lora_weights.adapter_file import encode_adapter
 from tokenizer_tools.bpe import read_vocabulary
 from tokenizer_tools.vocabulary import reference_tokenizer

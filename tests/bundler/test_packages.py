@@ -10,6 +10,8 @@ import pytest
 import bundler
 
 ROOT = Path(bundler.__file__).parent
+PACKAGES = ("bundler", "lora_weights", "tokenizer_tools", "gpt2_training")
+MOST_PARAMETERS = 6
 # From the ground up. A package may import those on lower floors only.
 FLOORS = (
     {"errors"},
@@ -61,7 +63,7 @@ def test_every_file_is_on_a_floor():
 
 
 def test_the_lower_packages_import_nothing_of_bundler():
-    for package in ("tokenizer_tools", "lora_weights", "gpt2_training"):
+    for package in PACKAGES[1:]:
         assert not [file for file in (ROOT.parent / package).rglob("*.py") if [*imports(file)]]
 
 
@@ -74,6 +76,31 @@ def test_tflite_has_one_reader():
         for file in package.rglob("*.py")
         if "from ai_edge_litert import schema_py_generated" in file.read_text(encoding="utf-8")
     } == {"bundler/conversion/compact.py", "bundler/tflite/model.py", "lora_weights/adapter_file.py"}
+
+
+def parameters(function):
+    """The names of a function's parameters but for self and cls."""
+    arguments = function.args
+    names = [*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs, arguments.vararg, arguments.kwarg]
+    return [name.arg for name in names if name and name.arg not in ("self", "cls")]
+
+
+def is_command(function):
+    """Is it decorated with `click.command(…)`, or with that of a group? Its parameters are the options."""
+    calls = [decorator.func for decorator in function.decorator_list if isinstance(decorator, ast.Call)]
+    return any(isinstance(call, ast.Attribute) and call.attr == "command" for call in calls)
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_no_function_takes_many_parameters(package):
+    many = {
+        f"{file.relative_to(ROOT.parent)}: {node.name} takes {len(parameters(node))}"
+        for file in (ROOT.parent / package).rglob("*.py")
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8")))
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)) and not is_command(node)
+        if len(parameters(node)) > MOST_PARAMETERS
+    }
+    assert not many
 
 
 def test_the_interface_is_there_and_costs_nothing_to_import():

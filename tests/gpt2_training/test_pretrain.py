@@ -41,7 +41,7 @@ def corpus(tmp_path):
 
 def test_it_learns_and_saves_what_it_measured(corpus, tmp_path):
     steps = []
-    record = pretrain(corpus, tmp_path, CONFIG, steps.append, command="the command", source="a text")
+    record = pretrain(replace(corpus, source="a text"), tmp_path, CONFIG, steps.append, command="the command")
     assert len(steps) == 60 and steps[-1].held_out < steps[19].held_out < steps[0].loss
     assert json.loads((tmp_path / "training.json").read_text()) == record
     assert record["command"] == "the command" and record["text"] == "a text" and record["config"]["seed"] == 1

@@ -3,18 +3,20 @@ one.
 """
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from ai_edge_litert import schema_py_generated as schema
 from peft_folders import write_adapter
-from tiny_gpt2 import VOCABULARY, write_tiny_checkpoint
+from tiny_gpt2 import write_tiny_checkpoint
 
 from bundler.checkpoints.checkpoint import open_checkpoint
 from bundler.cli import run
 from bundler.containers.bundle import open_bundle
 from bundler.containers.lora_manifest import tensors_of
 from bundler.containers.task import MODEL, read_task
+from bundler.containers.tokenizer import bundle_tokenizer
 from bundler.conversion.compact import compact_tflite
 from bundler.conversion.quantize import quantize
 from bundler.engines.litertlm import open_engine
@@ -29,7 +31,8 @@ from bundler.tflite.adapter_file import read_adapter_file
 from bundler.tflite.lora_inputs import lora_layout
 from bundler.tflite.model import open_model
 from bundler.tflite.runner import TFLiteGPT2
-from bundler.verification.lora_gates import Variant, _consumed_gate, _zero_gate, lora_gates
+from bundler.verification.lora_gates import Variant, _load, consumed_gate, lora_gates, zero_gate
+from bundler.verification.subject import Lora, Subject
 from lora_weights.adapter_file import encode_adapter
 from lora_weights.errors import LoraError
 
@@ -380,20 +383,17 @@ def test_merging_into_a_checkpoint_keeps_what_a_file_cannot_carry(tiny_checkpoin
     "recipe", ["int8", *(pytest.param(recipe, marks=pytest.mark.slow) for recipe in ("fp16", "int4-block32"))]
 )
 def test_gates_on_rounded_weights(built, models, adapters, tiny_checkpoint, tmp_path, recipe):
-    subject, checkpoint = subject_of(built, models, tiny_checkpoint, tmp_path, recipe)
-    gates = lora_gates(subject, checkpoint, adapters[:1])
+    gates = lora_gates(subject_of(built, models, tiny_checkpoint, tmp_path, recipe, adapters[:1]))
     assert [gate.name + ": " + gate.found for gate in gates if not gate.passed] == []
     kl = next(gate.figures["mean_kl"] for gate in gates if "beside the weights" in gate.name)
     assert kl <= 0.01
 
 
-def subject_of(built, models, tiny_checkpoint, folder, recipe):
+def subject_of(built, models, tiny_checkpoint, folder, recipe, adapters=()):
     """The build's bundles again, in another recipe, without converting again."""
     from bundler.containers.litertlm import read_litertlm, write_litertlm
     from bundler.lora.facts import lora_facts
     from bundler.pipeline.build import MANIFEST, METADATA, TOKENIZER, write_task
-    from bundler.verification.lora_gates import LoraSubject
-    from bundler.verification.verify_bundle import bundle_tokenizer
     from tokenizer_tools.bpe import read_vocabulary
 
     checkpoint = open_checkpoint(tiny_checkpoint)
@@ -426,17 +426,8 @@ def subject_of(built, models, tiny_checkpoint, folder, recipe):
         Variant(".litertlm", folder / "litertlm.tflite", RANK, plain=True),
     )
     tokenizer = bundle_tokenizer(open_bundle(built[0] / "tiny.task"), read_vocabulary(checkpoint.folder))
-    return LoraSubject(
-        folder / "task.tflite",
-        variants,
-        folder / "a.task",
-        folder / "a.litertlm",
-        recipe,
-        tokenizer,
-        VOCABULARY - 1,
-        frozenset({VOCABULARY - 1}),
-        base,
-    ), checkpoint
+    lora = Lora(base, tuple(adapters), variants, task=folder / "a.task", litertlm=folder / "a.litertlm")
+    return Subject(checkpoint, folder / "task.tflite", recipe, tokenizer, lora=lora)
 
 
 # --- gates that must fail
@@ -467,7 +458,7 @@ def test_an_input_that_nothing_consumes_is_found(models, tmp_path):
         for operator in graph.operators:
             operator.inputs = np.where(operator.inputs == lost, other, operator.inputs)
 
-    gate = _consumed_gate(Variant(".task", rewritten(models["task"], tmp_path / "a.tflite", change), RANK))
+    gate = consumed_gate(Variant(".task", rewritten(models["task"], tmp_path / "a.tflite", change), RANK), None)
     assert not gate.passed and "decode_lora_r16: lora_atten_k_b_prime_weight_1" in gate.found
 
 
@@ -488,14 +479,11 @@ def test_a_zero_adapter_that_changes_something_is_found(built, models, tiny_chec
         model.buffers.append(schema.BufferT(data=data.view(np.uint8)))
         tensor.buffer = len(model.buffers) - 1
 
-    subject, _ = subject_of(built, models, tiny_checkpoint, tmp_path, "fp16")
-    subject = type(subject)(**{**vars(subject), "model": models["task"]})
+    subject = replace(subject_of(built, models, tiny_checkpoint, tmp_path, "fp16"), model=models["task"])
     broken = Variant(".task", rewritten(models["task"], tmp_path / "b.tflite", change), RANK)
-    from bundler.verification.lora_gates import _long_enough
-
-    ids = _long_enough(subject)
-    assert _zero_gate(Variant(".task", models["task"], RANK), subject, ids).passed
-    assert not _zero_gate(broken, subject, ids).passed
+    loaded = _load(subject, tmp_path)
+    assert zero_gate(Variant(".task", models["task"], RANK), loaded).passed
+    assert not zero_gate(broken, loaded).passed
 
 
 # --- options

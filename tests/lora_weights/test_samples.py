@@ -6,7 +6,7 @@ import pytest
 
 from bundler.checkpoints.checkpoint import open_checkpoint
 from bundler.lora.facts import base_of
-from bundler.verification.peft_reference import PeftReference
+from bundler.verification.references import PeftReference
 from lora_weights.adapter_file import adapter_file
 from lora_weights.peft_adapter import read_peft
 from lora_weights.samples.make_texts import pirate_text, shout

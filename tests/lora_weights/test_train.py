@@ -13,17 +13,17 @@ from bundler.cli import run
 from gpt2_training.corpus import Corpus
 from gpt2_training.errors import TrainingError
 from gpt2_training.vocabulary import train_vocabulary
-from lora_weights.compare import compare, comparison_table, write_comparison_plot
+from lora_weights.compare import ComparisonPlan, compare, comparison_table, write_comparison_plot
 from lora_weights.errors import LoraError
 from lora_weights.fine_tune import FineTuneConfig
 from lora_weights.peft_adapter import read_peft
-from lora_weights.train import train_adapter
+from lora_weights.train import AdapterOutput, BaseModel, train_adapter
 
 TEXT = "The keeper wrote: the sea is calm, the light is lit. " * 120
 CONFIG = FineTuneConfig(
     threads=1, rank=4, steps=12, batch=2, context=24, warmup=2, evaluate_every=4, learning_rate=2e-2
 )
-CORPUS = Corpus([TEXT], [TEXT[:2000]], "fingerprint")
+CORPUS = Corpus([TEXT], [TEXT[:2000]], "fingerprint", "s")
 
 
 @pytest.fixture(scope="module")
@@ -44,18 +44,13 @@ def folder(path):
 def test_the_adapter_learns_and_the_base_stays(model, tokenizer, tmp_path, tiny_checkpoint):
     steps = []
     record = train_adapter(
-        model,
-        tokenizer,
+        BaseModel(model, tokenizer, "tiny", "ab"),
         CORPUS,
-        folder(tmp_path / "sea"),
         CONFIG,
+        AdapterOutput(folder(tmp_path / "sea"), licence="mit", command="c"),
         steps.append,
-        base="tiny",
-        base_fingerprint="ab",
-        licence="mit",
-        command="c",
-        source="s",
     )
+    assert (record["base"], record["command"], record["text"]) == ("tiny", "c", "s")
     assert record["held_out_perplexity"] < 0.8 * record["held_out_perplexity_before"]
     assert [step.step for step in steps] == list(range(1, 13)) and [step.step for step in steps if step.held_out] == [
         4,
@@ -73,11 +68,11 @@ def test_the_adapter_learns_and_the_base_stays(model, tokenizer, tmp_path, tiny_
 
 
 def test_an_interrupted_training_goes_on_to_the_same_bytes(model, tokenizer, tmp_path, tiny_checkpoint):
-    def other():
-        return open_checkpoint(tiny_checkpoint).reference_model()
+    def another(fingerprint="ab"):
+        return BaseModel(open_checkpoint(tiny_checkpoint).reference_model(), tokenizer, fingerprint=fingerprint)
 
     config = FineTuneConfig(**{**vars(CONFIG), "dropout": 0.1})
-    train_adapter(model, tokenizer, CORPUS, folder(tmp_path / "whole"), config)
+    train_adapter(BaseModel(model, tokenizer), CORPUS, config, AdapterOutput(folder(tmp_path / "whole")))
 
     class Stop(Exception):
         pass
@@ -91,22 +86,12 @@ def test_an_interrupted_training_goes_on_to_the_same_bytes(model, tokenizer, tmp
 
     state = tmp_path / "state.pt"
     with pytest.raises(Stop):
-        train_adapter(
-            other(), tokenizer, CORPUS, folder(tmp_path / "halves"), config, stop, state=state, base_fingerprint="ab"
-        )
+        train_adapter(another(), CORPUS, config, AdapterOutput(folder(tmp_path / "halves")), stop, state)
+    halves = AdapterOutput(tmp_path / "halves")
     assert not list((tmp_path / "halves").iterdir())
     with pytest.raises(TrainingError, match="base ab, now cd"):
-        train_adapter(other(), tokenizer, CORPUS, tmp_path / "halves", config, state=state, base_fingerprint="cd")
-    train_adapter(
-        other(),
-        tokenizer,
-        CORPUS,
-        tmp_path / "halves",
-        config,
-        lambda step: seen.append(step.step),
-        state=state,
-        base_fingerprint="ab",
-    )
+        train_adapter(another("cd"), CORPUS, config, halves, state=state)
+    train_adapter(another(), CORPUS, config, halves, lambda step: seen.append(step.step), state)
     assert seen == [*range(1, 8), *range(5, 13)]  # from the state saved after step 4
     file = "adapter_model.safetensors"
     assert (tmp_path / "whole" / file).read_bytes() == (tmp_path / "halves" / file).read_bytes()
@@ -122,12 +107,14 @@ def test_an_interrupted_training_goes_on_to_the_same_bytes(model, tokenizer, tmp
 )
 def test_texts_and_contexts_that_do_not_fit(model, tokenizer, tmp_path, config, corpus, named):
     with pytest.raises(LoraError, match=named):
-        train_adapter(model, tokenizer, corpus, tmp_path, config)
+        train_adapter(BaseModel(model, tokenizer), corpus, config, AdapterOutput(tmp_path))
     assert not list(tmp_path.iterdir())
 
 
 def test_the_comparison(model, tokenizer, tmp_path):
-    base, results = compare(model, tokenizer, CORPUS, (1, 4), CONFIG, 2e-2, ["The "], sample_tokens=6)
+    plan = ComparisonPlan((1, 4), CONFIG, 2e-2, ["The "], sample_tokens=6)
+    comparison = compare(BaseModel(model, tokenizer), CORPUS, plan)
+    base, results = comparison.base, comparison.results
     assert [result.name for result in results] == ["full fine-tuning", "LoRA, rank 1", "LoRA, rank 4"]
     full, one, four = results
     assert full.trainable_parameters == sum(parameter.numel() for parameter in model.parameters())
@@ -139,11 +126,11 @@ def test_the_comparison(model, tokenizer, tmp_path):
     )
     assert one.optimizer_bytes == 8 * one.trainable_parameters + 4 * 8
     assert all(result.perplexity < base.perplexity and result.samples.keys() == {"The "} for result in results)
-    table = comparison_table(base, results)
+    table = comparison_table(comparison)
     assert table.count("\n|") == 5 and "LoRA, rank 4" in table
-    write_comparison_plot(base, results, tmp_path / "a.svg")
+    write_comparison_plot(comparison, tmp_path / "a.svg")
     first = (tmp_path / "a.svg").read_bytes()
-    write_comparison_plot(base, results, tmp_path / "a.svg")
+    write_comparison_plot(comparison, tmp_path / "a.svg")
     assert (tmp_path / "a.svg").read_bytes() == first
 
 

@@ -8,7 +8,7 @@ from tiny_gpt2 import VOCABULARY
 from bundler.conversion.convert import choose_signatures
 from bundler.errors import OptionError
 from bundler.tflite.runner import TFLiteGPT2
-from bundler.verification.reference import Reference
+from bundler.verification.references import Reference
 
 IDS = [399, *np.random.default_rng(0).integers(0, 399, 60).tolist()]
 

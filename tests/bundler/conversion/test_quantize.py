@@ -13,7 +13,7 @@ from bundler.system.file_section import FileSection
 from bundler.tflite.model import open_model
 from bundler.tflite.runner import TFLiteGPT2
 from bundler.verification.divergence import compare_logits
-from bundler.verification.reference import Reference
+from bundler.verification.references import Reference
 
 IDS = [399, *np.random.default_rng(1).integers(0, 399, 50).tolist()]
 # Bytes a weight of the linear layers takes; in int4 with the fp16 scale of its block.

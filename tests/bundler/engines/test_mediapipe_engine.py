@@ -23,18 +23,17 @@ from bundler.containers.bundle import open_bundle
 from bundler.containers.llm_parameters import LlmParameters
 from bundler.containers.lora_manifest import base_of_bundle
 from bundler.containers.task import METADATA, MODEL, TOKENIZER, read_task, write_task
+from bundler.containers.tokenizer import bundle_tokenizer
 from bundler.engines.mediapipe import EngineRefusal, missing_tools, open_mediapipe, read_placement
 from bundler.errors import BundleError
 from bundler.lora.merge_bundle import adapter_for_merging, merge_into_bundle
 from bundler.pipeline.build import build
 from bundler.pipeline.plan import BuildOptions
-from bundler.tflite.model import open_model
-from bundler.tflite.signatures import llm_shape
+from bundler.tflite.signatures import read_context
 from bundler.verification.engine_gates import Expected
 from bundler.verification.mediapipe_gates import AWKWARD_PROMPTS, mediapipe_gates
 from bundler.verification.near_greedy import find_path
-from bundler.verification.reference import Reference
-from bundler.verification.verify_bundle import bundle_tokenizer
+from bundler.verification.references import Reference
 from bundler.web.browser import FLAGS, find_browser
 from bundler.web.runtime import install_runtime
 from bundler.web.server import ServedBundle, serve, site
@@ -178,19 +177,8 @@ def test_sampling_follows_the_seed(eight_bit):
 def gates_of(path, checkpoint, reference, prefill=(24,)):
     bundle = open_bundle(path)
     tokenizer = bundle_tokenizer(bundle, read_vocabulary(checkpoint))
-    end = read_vocabulary(checkpoint).id_of_text(END)
-    gates = mediapipe_gates(
-        path,
-        Expected(
-            reference,
-            tokenizer,
-            end,
-            frozenset([end]),
-            llm_shape(open_model(bundle.model)).context,
-            1e-2,
-            prefill=prefill,
-        ),
-    )
+    assert tokenizer.start == read_vocabulary(checkpoint).id_of_text(END) and tokenizer.stop == {tokenizer.start}
+    gates = mediapipe_gates(path, Expected(reference, tokenizer, read_context(bundle.model), 1e-2, prefill))
     return {gate.name.removeprefix("MediaPipe, .task: "): gate for gate in gates}
 
 
@@ -364,7 +352,7 @@ def test_the_sample_writes_what_pytorch_writes(sample):
 
 
 def test_a_merged_adapter_writes_in_its_own_voice(sample, tmp_path):
-    from bundler.verification.peft_reference import PeftReference
+    from bundler.verification.references import PeftReference
 
     adapter, prompt = ROOT / "lora_weights" / "samples" / "pirate", 'def read(self, path):\n    """'
     merge_into_bundle(

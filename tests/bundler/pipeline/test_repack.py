@@ -14,7 +14,7 @@ from bundler.doctor.examine import examine
 from bundler.engines.litertlm import open_engine
 from bundler.errors import BundleError, OptionError
 from bundler.pipeline.repack import repack
-from bundler.verification.verify_bundle import verify_bundle
+from bundler.verification.verify import VerifyOptions, verify_bundle
 
 
 def model_bytes(path):
@@ -26,7 +26,7 @@ def test_a_task_becomes_a_litertlm_that_passes_every_gate(tiny_bundle, tiny_chec
     task, output = tiny_bundle[0] / "tiny.task", tmp_path / "out.litertlm"
     assert repack(task, output, tokenizer=tiny_checkpoint if with_vocabulary else None).notes == ()
     assert model_bytes(output) == model_bytes(task)
-    assert all(gate.passed for gate in verify_bundle(output, str(tiny_checkpoint), recipe="int8"))
+    assert all(gate.passed for gate in verify_bundle(output, str(tiny_checkpoint), VerifyOptions(recipe="int8")))
     assert (read_litertlm(output).find("SP_Tokenizer") is None) == with_vocabulary
     assert read_litertlm(output).llm_metadata().max_num_tokens == 96
 
@@ -37,7 +37,7 @@ def test_a_litertlm_becomes_a_task_that_passes_every_gate(tiny_bundle, tiny_chec
     built = read_task(tiny_bundle[0] / "tiny.task")
     for name in (MODEL, TOKENIZER, METADATA):  # what build itself would have written
         assert read_task(output).read_entry(name) == built.read_entry(name)
-    assert all(gate.passed for gate in verify_bundle(output, str(tiny_checkpoint), recipe="int8"))
+    assert all(gate.passed for gate in verify_bundle(output, str(tiny_checkpoint), VerifyOptions(recipe="int8")))
 
 
 def test_there_and_back(tiny_bundle, tmp_path):
@@ -126,4 +126,7 @@ def test_a_byte_mapped_task_needs_the_vocabulary(tiny_checkpoint, tmp_path):
 
     build(BuildOptions(str(tiny_checkpoint), tmp_path / "mapped", tokenizer_mode="F", recipe="fp32", verify=False))
     repack(tmp_path / "mapped" / "mapped.task", tmp_path / "out.litertlm", tokenizer=tiny_checkpoint)
-    assert all(gate.passed for gate in verify_bundle(tmp_path / "out.litertlm", str(tiny_checkpoint), recipe="fp32"))
+    assert all(
+        gate.passed
+        for gate in verify_bundle(tmp_path / "out.litertlm", str(tiny_checkpoint), VerifyOptions(recipe="fp32"))
+    )

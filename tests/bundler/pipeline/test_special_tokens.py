@@ -13,7 +13,7 @@ from bundler.engines.litertlm import open_engine
 from bundler.errors import BundleError
 from bundler.pipeline.build import build
 from bundler.pipeline.plan import BuildOptions, plan_build
-from bundler.verification.verify_bundle import verify_bundle
+from bundler.verification.verify import VerifyOptions, verify_bundle
 
 END = VOCABULARY - 1  # <|endoftext|>
 START, WORD, STOP = range(VOCABULARY, VOCABULARY + 3)
@@ -54,7 +54,7 @@ def plan_of(folder, tmp_path, **options):
 def test_a_chat_tuned_checkpoint(chat, tmp_path):
     plan = plan_of(chat, tmp_path)
     assert (plan.start_token, plan.stop_tokens) == ("<|endoftext|>", ("<|im_end|>",))
-    assert plan.special_ids() == (END, {STOP}) and plan.notes == ()
+    assert (plan.start_id, plan.stop_ids) == (END, {STOP}) and plan.notes == ()
     assert plan.vocabulary.added_words == ("word",) and len(plan.vocabulary) == 403
 
 
@@ -74,7 +74,7 @@ def test_both_containers_read_and_write_it_as_transformers_does(chat, tmp_path, 
     gate = next(gate for gate in manifest["verification"] if gate["name"] == "LiteRT-LM, .task: greedy text")
     written = "".join(text for _, text in gate["figures"]["completions"])
     assert "<|endoftext|>" in written or "word" in written
-    found = verify_bundle(output / "out.litertlm", str(chat), engines=())[0].found
+    found = verify_bundle(output / "out.litertlm", str(chat), VerifyOptions(engines=()))[0].found
     assert ("are text" in found) is (parse_special is False)
 
 
@@ -124,7 +124,7 @@ def test_all_stop_tokens_are_taken(chat, tmp_path):
     write(chat, generation_config={"eos_token_id": [STOP, END, 10]})
     plan = plan_of(chat, tmp_path)
     (chat / "generation_config.json").unlink()
-    assert plan.special_ids()[1] == {STOP, END, 10}
+    assert plan.stop_ids == {STOP, END, 10}
 
 
 def test_an_end_token_that_does_not_stop_is_said(tmp_path):

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -18,11 +19,10 @@ from bundler.conversion.convert import Signatures, convert_fp32
 from bundler.conversion.gpt2 import TokenRows, load_exportable
 from bundler.errors import BundleError
 from bundler.tflite.runner import TFLiteGPT2
-from bundler.verification.engine_gates import Expected, completions, edge_gate, start_gate, stop_gate
-from bundler.verification.logit_gates import logit_gates
-from bundler.verification.reference import Reference
-from bundler.verification.verify import tokenizer_gate
-from bundler.verification.verify_bundle import verify_bundle
+from bundler.verification.engine_gates import Expected, Trial, completions, edge_gate, start_gate, stop_gate
+from bundler.verification.logit_gates import Pair, logit_gates
+from bundler.verification.references import Reference
+from bundler.verification.verify import tokenizer_gate, verify_bundle
 from tokenizer_tools.bpe import read_vocabulary
 from tokenizer_tools.sentencepiece_model import build_sentencepiece
 from tokenizer_tools.vocabulary import reference_tokenizer, tokenizer_json
@@ -36,7 +36,7 @@ def failed(gates):
 
 def test_a_good_model_passes(tiny_tflite):
     path, _, checkpoint = tiny_tflite
-    gates = logit_gates(TFLiteGPT2(path), Reference(checkpoint, VOCABULARY), "fp32", Ids(IDS, IDS), 399)
+    gates = logit_gates(Pair(TFLiteGPT2(path), Reference(checkpoint, VOCABULARY), "fp32", Ids(IDS, IDS), 399))
     assert not failed(gates)
     # One chunk; several, as far as there is room; all but the last position.
     assert [gate.figures.get("prompt_tokens") for gate in gates] == [33, 70, 96, None]
@@ -76,14 +76,14 @@ class Broken(TFLiteGPT2):
 )
 def test_a_defect_fails_its_gate(tiny_tflite, defect, gate):
     path, _, checkpoint = tiny_tflite
-    gates = logit_gates(Broken(path, defect), Reference(checkpoint, VOCABULARY), "fp32", Ids(IDS, IDS), 399)
+    gates = logit_gates(Pair(Broken(path, defect), Reference(checkpoint, VOCABULARY), "fp32", Ids(IDS, IDS), 399))
     assert gate in failed(gates)
 
 
 def test_the_weights_of_another_model_fail_the_text_gate(tiny_tflite, tiny_checkpoint, tmp_path):
     other = Reference(open_checkpoint(write_tiny_checkpoint(tmp_path / "other", seed=1)), VOCABULARY)
     assert "distributions on a text" in failed(
-        logit_gates(TFLiteGPT2(tiny_tflite[0]), other, "int8", Ids(IDS, IDS), 399)
+        logit_gates(Pair(TFLiteGPT2(tiny_tflite[0]), other, "int8", Ids(IDS, IDS), 399))
     )
 
 
@@ -185,68 +185,55 @@ def test_prefill_lengths_that_do_not_divide_the_context_fail(uneven_bundle, tiny
     )
 
 
+def expected_of(tiny_tflite, tiny_checkpoint, start=VOCABULARY - 1, **fields):
+    """What an engine has to make of the tiny model: PyTorch's texts."""
+    reference = reference_tokenizer(read_vocabulary(tiny_checkpoint))
+    tokenizer = BundleTokenizer(reference, lambda text: reference.encode(text).ids, start=start)
+    return Expected(Reference(tiny_tflite[2], VOCABULARY), tokenizer, 96, 1e-3, **fields)
+
+
+def trial_of(expected, complete, bundle=None, complete_in=None):
+    """A bundle in an engine that answers by `complete`, and its copies by `complete_in`."""
+    written = completions(complete, expected)
+    return Trial("engine", bundle, expected, SimpleNamespace(complete=complete), written, complete_in)
+
+
 @pytest.mark.parametrize("start", [VOCABULARY - 1, None])
 def test_other_text_near_the_end_of_the_context_is_seen(tiny_tflite, tiny_checkpoint, start):
-    tokenizer = reference_tokenizer(read_vocabulary(tiny_checkpoint))
-    expected = Expected(
-        Reference(tiny_tflite[2], VOCABULARY),
-        BundleTokenizer(tokenizer, lambda text: tokenizer.encode(text).ids),
-        start,
-        frozenset(),
-        96,
-        1e-3,
-        prefill=(8, 32),
-    )
+    expected = expected_of(tiny_tflite, tiny_checkpoint, start, prefill=(8, 32))
     asked = []
 
     def complete(prompt, count):
-        ids = expected.prompt(prompt)
+        ids = expected.tokenizer.prompt(prompt)
         asked.append((len(ids), count))
         written = expected.reference.greedy(ids, count)
-        return tokenizer.decode(written if len(ids) < 95 else [(token + 1) % 256 for token in written])
+        return expected.tokenizer.decode(written if len(ids) < 95 else [(token + 1) % 256 for token in written])
 
-    gate = edge_gate("edge", complete, expected)
+    trial = trial_of(expected, complete)
+    asked.clear()
+    gate = edge_gate(trial)
     assert not gate.passed and "after a prompt of 95 tokens it wrote" in gate.found
     assert asked == [(33, 4), (65, 4), (66, 4), (95, 1)]
 
 
-def engine_of(reference, start):
+def engine_of(expected, start):
     """An engine that puts `start` before every prompt."""
-    return lambda prompt, count: reference.tokenizer.decode(
-        reference.reference.greedy([*start, *reference.prompt(prompt)[1:]], count)
+    tokenizer = expected.tokenizer
+    return lambda prompt, count: tokenizer.decode(
+        expected.reference.greedy([*start, *tokenizer.prompt(prompt)[1:]], count)
     )
 
 
 def test_a_start_token_left_out_or_doubled_is_seen(tiny_tflite, tiny_checkpoint):
-    tokenizer = reference_tokenizer(read_vocabulary(tiny_checkpoint))
-    expected = Expected(
-        Reference(tiny_tflite[2], VOCABULARY),
-        BundleTokenizer(tokenizer, lambda text: tokenizer.encode(text).ids),
-        VOCABULARY - 1,
-        frozenset(),
-        96,
-        1e-3,
-    )
+    expected = expected_of(tiny_tflite, tiny_checkpoint)
     for start, passed in (([VOCABULARY - 1], True), ([], False), ([VOCABULARY - 1] * 2, False)):
-        written = completions(engine_of(expected, start), expected)
-        assert start_gate("start", written, expected).passed == passed
+        assert start_gate(trial_of(expected, engine_of(expected, start))).passed == passed
 
 
 def test_an_engine_that_goes_on_after_a_stop_token_is_seen(tiny_bundle, tiny_checkpoint, tiny_tflite):
-    tokenizer = reference_tokenizer(read_vocabulary(tiny_checkpoint))
-    expected = Expected(
-        Reference(tiny_tflite[2], VOCABULARY),
-        BundleTokenizer(tokenizer, lambda text: tokenizer.encode(text).ids),
-        VOCABULARY - 1,
-        frozenset(),
-        96,
-        1e-3,
-    )
-    complete = engine_of(expected, [VOCABULARY - 1])
-    written = completions(complete, expected)
-    deaf = stop_gate(
-        "stop", tiny_bundle[0] / "tiny.task", lambda probe, prompt, count: complete(prompt, count), written, expected
-    )
+    expected = expected_of(tiny_tflite, tiny_checkpoint)
+    complete, bundle = engine_of(expected, [VOCABULARY - 1]), tiny_bundle[0] / "tiny.task"
+    deaf = stop_gate(trial_of(expected, complete, bundle, lambda probe, prompt, count: complete(prompt, count)))
     assert not deaf.passed and "expected" in deaf.found
     told = []
 
@@ -256,4 +243,4 @@ def test_an_engine_that_goes_on_after_a_stop_token_is_seen(tiny_bundle, tiny_che
         text = complete(prompt, count)
         return text[: text.index(token)]
 
-    assert stop_gate("stop", tiny_bundle[0] / "tiny.task", obedient, written, expected).passed and told
+    assert stop_gate(trial_of(expected, complete, bundle, obedient)).passed and told
