@@ -11,9 +11,6 @@ import dev.taskbundler.app.write.DraftStore
 import dev.taskbundler.app.write.WriteModel
 import dev.taskbundler.app.write.WritePresenter
 import dev.taskbundler.core.adapter.AdapterHeader
-import dev.taskbundler.core.bundle.BundleManifest
-import dev.taskbundler.core.bundle.LlmParameters
-import dev.taskbundler.core.bundle.LoraFacts
 import dev.taskbundler.core.catalogue.ImportSource
 import dev.taskbundler.core.catalogue.MergedCopy
 import dev.taskbundler.core.catalogue.Sha256Sums
@@ -30,10 +27,13 @@ import dev.taskbundler.core.engine.SerialThread
 import dev.taskbundler.core.engine.TextEngine
 import dev.taskbundler.core.engine.TextSession
 import dev.taskbundler.core.findings.FindingException
+import dev.taskbundler.core.formats.CancelSignal
+import dev.taskbundler.core.formats.Progress
 import dev.taskbundler.core.litertlm.LitertLmBundle
-import dev.taskbundler.core.model.LoraInputs
-import dev.taskbundler.core.progress.CancelSignal
-import dev.taskbundler.core.progress.Progress
+import dev.taskbundler.core.task.BundleManifest
+import dev.taskbundler.core.task.LlmParameters
+import dev.taskbundler.core.task.LoraFacts
+import dev.taskbundler.core.tflite.LoraInputs
 import java.io.File
 import java.util.concurrent.Executor
 

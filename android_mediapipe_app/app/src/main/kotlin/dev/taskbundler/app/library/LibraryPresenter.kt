@@ -8,8 +8,8 @@ import dev.taskbundler.core.catalogue.ImportSource
 import dev.taskbundler.core.catalogue.Sha256Sums
 import dev.taskbundler.core.catalogue.Stored
 import dev.taskbundler.core.findings.FindingException
-import dev.taskbundler.core.progress.CancelSignal
-import dev.taskbundler.core.progress.Progress
+import dev.taskbundler.core.formats.CancelSignal
+import dev.taskbundler.core.formats.Progress
 import java.util.concurrent.CancellationException
 
 /** Everything that the screen of bundles and adapters shows. */

@@ -7,8 +7,8 @@ import dev.taskbundler.core.engine.Backend
 import dev.taskbundler.core.engine.EngineKind
 import dev.taskbundler.core.engine.EngineOptions
 import dev.taskbundler.core.engine.GenerationRequest
-import dev.taskbundler.core.progress.CancelSignal
-import dev.taskbundler.core.progress.Progress
+import dev.taskbundler.core.formats.CancelSignal
+import dev.taskbundler.core.formats.Progress
 import dev.taskbundler.core.writing.WordList
 import java.io.File
 import java.util.concurrent.ConcurrentHashMap

@@ -9,8 +9,8 @@ import dev.taskbundler.core.catalogue.Stored
 import dev.taskbundler.core.catalogue.StoredAdapter
 import dev.taskbundler.core.catalogue.StoredBundle
 import dev.taskbundler.core.findings.Finding
-import dev.taskbundler.core.progress.CancelSignal
-import dev.taskbundler.core.progress.Progress
+import dev.taskbundler.core.formats.CancelSignal
+import dev.taskbundler.core.formats.Progress
 
 /** What lies in the app's storage, as it was when it was read. */
 data class Contents(
