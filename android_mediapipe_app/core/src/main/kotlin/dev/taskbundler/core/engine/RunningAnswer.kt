@@ -10,7 +10,7 @@ import dev.taskbundler.core.writing.estimateTokens
 import dev.taskbundler.core.writing.promptWindow
 
 /** One answer while it is written. */
-internal class Run(
+internal class RunningAnswer(
     val id: Long,
     private val request: GenerationRequest,
     val session: TextSession,
