@@ -1,12 +1,12 @@
 package dev.taskbundler.app
 
-import dev.taskbundler.app.model.Contents
-import dev.taskbundler.app.model.EventHub
-import dev.taskbundler.app.model.Shelf
-import dev.taskbundler.app.model.Workshop
 import dev.taskbundler.app.report.EventLog
 import dev.taskbundler.app.settings.KeyValues
 import dev.taskbundler.app.settings.SettingsStore
+import dev.taskbundler.app.state.AppContainer
+import dev.taskbundler.app.state.Contents
+import dev.taskbundler.app.state.EventHub
+import dev.taskbundler.app.state.FileRepository
 import dev.taskbundler.app.write.DraftStore
 import dev.taskbundler.app.write.WriteModel
 import dev.taskbundler.app.write.WritePresenter
@@ -118,8 +118,8 @@ class PlayedEngine(private val settle: () -> Unit) :
     }
 }
 
-/** A shelf of things that are not there. */
-class PlayedShelf : Shelf {
+/** A repository of things that are not there. */
+class PlayedRepository : FileRepository {
     var contents = Contents()
     var importFailure: Throwable? = null
     var mergeFailure: FindingException? = null
@@ -174,18 +174,18 @@ class MemoryValues : KeyValues {
     override fun put(values: Map<String, String>) = map.putAll(values)
 }
 
-/** A workshop in [folder] where everything happens at once. */
+/** A container in [folder] where everything happens at once. */
 class Bench(folder: File) {
     private val turns = Turns()
     val engine = PlayedEngine(turns::settle)
-    val shelf = PlayedShelf()
+    val repository = PlayedRepository()
     val markerFile = File(folder, "tried")
     val values = MemoryValues()
     private val events = EventHub(turns)
     private val marker = LoadMarker(markerFile)
     val drafts = DraftStore(File(folder, "draft"))
-    val workshop = Workshop(
-        shelf,
+    val container = AppContainer(
+        repository,
         turns,
         turns,
         EngineController(engine, turns, events, marker),
@@ -194,7 +194,7 @@ class Bench(folder: File) {
         SettingsStore(values),
         EventLog(File(folder, "log")),
     ) { 5L }
-    private val presenter = WritePresenter(workshop, drafts, turns)
+    private val presenter = WritePresenter(container, drafts, turns)
 
     /** The presenter, all that was done before settled. */
     val writing: WritePresenter

@@ -1,4 +1,4 @@
-package dev.taskbundler.app.model
+package dev.taskbundler.app.state
 
 import dev.taskbundler.app.settings.Settings
 import dev.taskbundler.core.catalogue.StoredAdapter
@@ -68,10 +68,10 @@ fun requestFor(choice: Choice, settings: Settings, text: String, attempt: Int): 
 private fun ranksOf(bundle: StoredBundle): List<Int> = bundle.litertLm?.let { listOfNotNull(it.lora?.rank) } ?: bundle.manifest?.lora?.ranks.orEmpty()
 
 /** Makes the engine ready for a choice: opens it, or merges first. */
-class ModelSwitch(private val workshop: Workshop) {
+class ModelSwitch(private val container: AppContainer) {
     private var cancel = CancelSignal()
 
-    /** Copies made since the shelf was last read, by the ids of bundle and adapter; else each completion would ask for a merge. */
+    /** Copies made since the repository was last read, by the ids of bundle and adapter; else each completion would ask for a merge. */
     private val made = ConcurrentHashMap<Pair<String, String>, File>()
 
     /** Cheap if the engine is open for just this. [progress] is told in percent, on the screen's thread, when a copy has to be made. */
@@ -81,8 +81,8 @@ class ModelSwitch(private val workshop: Workshop) {
             (contents.mergedCopy(choice.bundle, it)?.file ?: made[choice.bundle.id to it.id])?.takeIf { file -> file.exists() }
         }
         when {
-            adapter == null || isNative(choice, settings) -> workshop.controller.open(optionsFor(choice, settings, choice.bundle.file))
-            copy != null -> workshop.controller.open(optionsFor(choice, settings, copy))
+            adapter == null || isNative(choice, settings) -> container.controller.open(optionsFor(choice, settings, choice.bundle.file))
+            copy != null -> container.controller.open(optionsFor(choice, settings, copy))
             else -> merge(choice, adapter, settings, progress)
         }
     }
@@ -93,14 +93,14 @@ class ModelSwitch(private val workshop: Workshop) {
     private fun merge(choice: Choice, adapter: StoredAdapter, settings: Settings, progress: (Int) -> Unit) {
         val signal = CancelSignal()
         cancel = signal
-        workshop.controller.merge {
+        container.controller.merge {
             var last = -1
             val told = Progress { done, total ->
                 val percent = if (total == null || total <= 0) 0 else (done * 100 / total).toInt()
-                if (percent != last) workshop.screen.execute { progress(percent) }
+                if (percent != last) container.screen.execute { progress(percent) }
                 last = percent
             }
-            val file = workshop.shelf.merge(choice.bundle, adapter, told, signal).file
+            val file = container.repository.merge(choice.bundle, adapter, told, signal).file
             made[choice.bundle.id to adapter.id] = file
             optionsFor(choice, settings, file)
         }

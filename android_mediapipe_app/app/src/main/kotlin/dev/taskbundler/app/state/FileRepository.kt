@@ -1,4 +1,4 @@
-package dev.taskbundler.app.model
+package dev.taskbundler.app.state
 
 import dev.taskbundler.core.catalogue.Catalogue
 import dev.taskbundler.core.catalogue.DamagedFile
@@ -43,7 +43,7 @@ data class Contents(
 }
 
 /** The files of the app; reads and writes the disk, so from a background thread. All throw FindingException. */
-interface Shelf {
+interface FileRepository {
     fun contents(): Contents
 
     /** With [sums], the copy must have the hash that is listed for its name, if there is one. */
@@ -54,8 +54,8 @@ interface Shelf {
     fun delete(item: Stored)
 }
 
-/** The shelf that is a [Catalogue]. */
-class CatalogueShelf(private val catalogue: Catalogue) : Shelf {
+/** The repository that is a [Catalogue]. */
+class CatalogueRepository(private val catalogue: Catalogue) : FileRepository {
     private var isClean = false
 
     override fun contents(): Contents {

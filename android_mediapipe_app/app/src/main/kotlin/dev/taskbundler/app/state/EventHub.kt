@@ -1,4 +1,4 @@
-package dev.taskbundler.app.model
+package dev.taskbundler.app.state
 
 import dev.taskbundler.core.engine.Completion
 import dev.taskbundler.core.engine.EngineFailure

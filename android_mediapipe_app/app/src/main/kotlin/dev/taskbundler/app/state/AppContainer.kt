@@ -1,4 +1,4 @@
-package dev.taskbundler.app.model
+package dev.taskbundler.app.state
 
 import dev.taskbundler.app.report.EventLog
 import dev.taskbundler.app.settings.SettingsStore
@@ -8,8 +8,8 @@ import dev.taskbundler.core.engine.SerialThread
 import java.util.concurrent.Executor
 
 /** What the screens share; one for the whole process. */
-class Workshop(
-    val shelf: Shelf,
+class AppContainer(
+    val repository: FileRepository,
     /** Reads and writes files. */
     val files: SerialThread,
     /** Runs tasks on the screen's thread. */
