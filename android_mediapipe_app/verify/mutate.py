@@ -1,6 +1,6 @@
 """Break core in many places, one at a time, and see whether its tests notice: what coverage cannot tell.
 
-    python android_mediapipe_app/verify/mutate.py [--count 200] [--packages merge,bundle] [--seed 0]
+    python android_mediapipe_app/verify/mutate.py [--count 200] [--packages merge,task] [--seed 0]
 
 Operators, bounds, conditions and constants are changed in the compiled classes, so a mutation costs seconds at most.
 Those that survive are listed with their place. Some change nothing that matters (a limit one higher, how much of a hash
@@ -32,21 +32,7 @@ from toolchain import (
     toolchain,
 )
 
-PACKAGES = (
-    "adapter",
-    "bundle",
-    "bytes",
-    "catalogue",
-    "flatbuffer",
-    "hash",
-    "json",
-    "litertlm",
-    "merge",
-    "model",
-    "progress",
-    "protobuf",
-    "writing",
-)
+PACKAGES = ("adapter", "catalogue", "formats", "litertlm", "merge", "task", "tflite", "writing")
 
 
 @dataclass(frozen=True)

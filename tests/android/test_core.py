@@ -95,7 +95,7 @@ def test_broken_code_is_noticed(kotlin):
     from toolchain import ToolMissing
 
     try:
-        result = mutate(40, ["merge", "bytes", "bundle", "catalogue"])
+        result = mutate(40, ["merge", "formats", "task", "catalogue"])
     except ToolMissing as missing:
         pytest.skip(str(missing))
     # About one mutation in eight changes nothing that matters, such as how much of a hash a message shows.

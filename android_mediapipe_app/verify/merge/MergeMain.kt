@@ -1,12 +1,12 @@
 package dev.taskbundler.verify
 
 import dev.taskbundler.core.adapter.readAdapter
-import dev.taskbundler.core.bundle.openBundle
 import dev.taskbundler.core.findings.FindingException
-import dev.taskbundler.core.hash.sha256Of
+import dev.taskbundler.core.formats.CancelSignal
+import dev.taskbundler.core.formats.Progress
+import dev.taskbundler.core.formats.sha256Of
 import dev.taskbundler.core.merge.mergeIntoBundle
-import dev.taskbundler.core.progress.CancelSignal
-import dev.taskbundler.core.progress.Progress
+import dev.taskbundler.core.task.openBundle
 import java.io.File
 import java.lang.management.ManagementFactory
 import kotlin.system.exitProcess

@@ -8,12 +8,12 @@ import android.os.Looper
 import dev.taskbundler.app.compare.ComparePresenter
 import dev.taskbundler.app.engine.AndroidEngines
 import dev.taskbundler.app.library.LibraryPresenter
-import dev.taskbundler.app.model.CatalogueShelf
-import dev.taskbundler.app.model.EventHub
-import dev.taskbundler.app.model.Workshop
 import dev.taskbundler.app.report.EventLog
 import dev.taskbundler.app.settings.PreferenceValues
 import dev.taskbundler.app.settings.SettingsStore
+import dev.taskbundler.app.state.AppContainer
+import dev.taskbundler.app.state.CatalogueRepository
+import dev.taskbundler.app.state.EventHub
 import dev.taskbundler.app.write.DraftStore
 import dev.taskbundler.app.write.WritePresenter
 import dev.taskbundler.core.catalogue.Catalogue
@@ -25,7 +25,7 @@ import java.util.concurrent.Executor
 
 /** Holds what lives as long as the process, and puts it together. */
 class WriterApplication : Application() {
-    lateinit var workshop: Workshop
+    lateinit var container: AppContainer
         private set
     lateinit var writing: WritePresenter
         private set
@@ -42,8 +42,8 @@ class WriterApplication : Application() {
         val marker = LoadMarker(File(filesDir, "tried"))
         val log = EventLog(File(filesDir, "log"))
         logUncaught(log)
-        workshop = Workshop(
-            shelf = CatalogueShelf(Catalogue(File(filesDir, "models"))),
+        container = AppContainer(
+            repository = CatalogueRepository(Catalogue(File(filesDir, "models"))),
             files = BackgroundThread("files"),
             screen = screen,
             controller = EngineController(AndroidEngines(this), BackgroundThread("engine"), events, marker),
@@ -53,9 +53,9 @@ class WriterApplication : Application() {
             log = log,
             memory = ::memoryOfProcess,
         )
-        writing = WritePresenter(workshop, DraftStore(File(filesDir, "draft")), BackgroundThread("draft"))
-        library = LibraryPresenter(workshop, writing)
-        comparing = ComparePresenter(workshop)
+        writing = WritePresenter(container, DraftStore(File(filesDir, "draft")), BackgroundThread("draft"))
+        library = LibraryPresenter(container, writing)
+        comparing = ComparePresenter(container)
         writing.start()
     }
 

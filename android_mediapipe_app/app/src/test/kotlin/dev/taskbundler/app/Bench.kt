@@ -1,19 +1,16 @@
 package dev.taskbundler.app
 
-import dev.taskbundler.app.model.Contents
-import dev.taskbundler.app.model.EventHub
-import dev.taskbundler.app.model.Shelf
-import dev.taskbundler.app.model.Workshop
 import dev.taskbundler.app.report.EventLog
 import dev.taskbundler.app.settings.KeyValues
 import dev.taskbundler.app.settings.SettingsStore
+import dev.taskbundler.app.state.AppContainer
+import dev.taskbundler.app.state.Contents
+import dev.taskbundler.app.state.EventHub
+import dev.taskbundler.app.state.FileRepository
 import dev.taskbundler.app.write.DraftStore
 import dev.taskbundler.app.write.WriteModel
 import dev.taskbundler.app.write.WritePresenter
 import dev.taskbundler.core.adapter.AdapterHeader
-import dev.taskbundler.core.bundle.BundleManifest
-import dev.taskbundler.core.bundle.LlmParameters
-import dev.taskbundler.core.bundle.LoraFacts
 import dev.taskbundler.core.catalogue.ImportSource
 import dev.taskbundler.core.catalogue.MergedCopy
 import dev.taskbundler.core.catalogue.Sha256Sums
@@ -30,10 +27,13 @@ import dev.taskbundler.core.engine.SerialThread
 import dev.taskbundler.core.engine.TextEngine
 import dev.taskbundler.core.engine.TextSession
 import dev.taskbundler.core.findings.FindingException
+import dev.taskbundler.core.formats.CancelSignal
+import dev.taskbundler.core.formats.Progress
 import dev.taskbundler.core.litertlm.LitertLmBundle
-import dev.taskbundler.core.model.LoraInputs
-import dev.taskbundler.core.progress.CancelSignal
-import dev.taskbundler.core.progress.Progress
+import dev.taskbundler.core.task.BundleManifest
+import dev.taskbundler.core.task.LlmParameters
+import dev.taskbundler.core.task.LoraFacts
+import dev.taskbundler.core.tflite.LoraInputs
 import java.io.File
 import java.util.concurrent.Executor
 
@@ -118,8 +118,8 @@ class PlayedEngine(private val settle: () -> Unit) :
     }
 }
 
-/** A shelf of things that are not there. */
-class PlayedShelf : Shelf {
+/** A repository of things that are not there. */
+class PlayedRepository : FileRepository {
     var contents = Contents()
     var importFailure: Throwable? = null
     var mergeFailure: FindingException? = null
@@ -174,18 +174,18 @@ class MemoryValues : KeyValues {
     override fun put(values: Map<String, String>) = map.putAll(values)
 }
 
-/** A workshop in [folder] where everything happens at once. */
+/** A container in [folder] where everything happens at once. */
 class Bench(folder: File) {
     private val turns = Turns()
     val engine = PlayedEngine(turns::settle)
-    val shelf = PlayedShelf()
+    val repository = PlayedRepository()
     val markerFile = File(folder, "tried")
     val values = MemoryValues()
     private val events = EventHub(turns)
     private val marker = LoadMarker(markerFile)
     val drafts = DraftStore(File(folder, "draft"))
-    val workshop = Workshop(
-        shelf,
+    val container = AppContainer(
+        repository,
         turns,
         turns,
         EngineController(engine, turns, events, marker),
@@ -194,7 +194,7 @@ class Bench(folder: File) {
         SettingsStore(values),
         EventLog(File(folder, "log")),
     ) { 5L }
-    private val presenter = WritePresenter(workshop, drafts, turns)
+    private val presenter = WritePresenter(container, drafts, turns)
 
     /** The presenter, all that was done before settled. */
     val writing: WritePresenter

@@ -1,13 +1,13 @@
 package dev.taskbundler.app
 
 import dev.taskbundler.app.compare.ComparePresenter
-import dev.taskbundler.app.model.Choice
-import dev.taskbundler.app.model.Contents
-import dev.taskbundler.app.model.Notice
-import dev.taskbundler.app.model.contextOf
-import dev.taskbundler.app.model.engineFor
-import dev.taskbundler.app.model.isNative
 import dev.taskbundler.app.settings.Settings
+import dev.taskbundler.app.state.Choice
+import dev.taskbundler.app.state.Contents
+import dev.taskbundler.app.state.Notice
+import dev.taskbundler.app.state.contextOf
+import dev.taskbundler.app.state.engineFor
+import dev.taskbundler.app.state.isNative
 import dev.taskbundler.app.write.Draft
 import dev.taskbundler.core.engine.Backend
 import dev.taskbundler.core.engine.EngineKind
@@ -28,7 +28,7 @@ class LitertLmTest {
     private val misfit = Finding(FindingCode.APP_LITERTLM_WITHOUT_LORA, emptyMap(), "takes none")
     private val bench by lazy {
         Bench(folder.root).apply {
-            shelf.contents = Contents(
+            repository.contents = Contents(
                 listOf(litertLm("a.litertlm"), bundle("b.task"), litertLm("c.litertlm", rank = null)),
                 listOf(adapter("pirate"), adapter("shout")),
                 misfits = mapOf(("pirate" to "c.litertlm") to misfit, ("shout" to "c.litertlm") to misfit, ("shout" to "b.task") to misfit),
@@ -62,7 +62,7 @@ class LitertLmTest {
         bench.settle()
         assertEquals(listOf("/models/zero", "/models/pirate", "/models/shout", "/models/zero"), bench.engine.adapters)
         assertEquals(listOf(16), opened.single().loraRanks)
-        assertTrue(bench.shelf.merges.isEmpty())
+        assertTrue(bench.repository.merges.isEmpty())
     }
 
     @Test
@@ -83,7 +83,7 @@ class LitertLmTest {
     @Test
     fun `an adapter of another rank is told, and not chosen`() {
         val rank = Finding(FindingCode.APP_ADAPTER_RANK_UNSUPPORTED, emptyMap(), "rank")
-        bench.shelf.contents =
+        bench.repository.contents =
             Contents(listOf(litertLm("a.litertlm")), listOf(adapter("wide", 32)), misfits = mapOf(("wide" to "a.litertlm") to rank))
         bench.start()
         writing.choose("wide")
@@ -105,26 +105,26 @@ class LitertLmTest {
         writing.choose("pirate")
         writing.chooseBundle("b.task")
         bench.settle()
-        assertEquals(listOf("b.task+pirate"), bench.shelf.merges)
+        assertEquals(listOf("b.task+pirate"), bench.repository.merges)
     }
 
     @Test
     fun `a task in LiteRT-LM keeps the way of merging`() {
-        bench.workshop.settings.run { write(read().copy(engine = EngineKind.LITERT_LM, nativeLora = true, backend = Backend.GPU)) }
+        bench.container.settings.run { write(read().copy(engine = EngineKind.LITERT_LM, nativeLora = true, backend = Backend.GPU)) }
         bench.start()
         writing.chooseBundle("b.task")
         writing.choose("pirate")
         bench.settle()
-        assertEquals(listOf("b.task+pirate"), bench.shelf.merges)
+        assertEquals(listOf("b.task+pirate"), bench.repository.merges)
         assertTrue(opened.last().loraRanks.isEmpty())
-        assertFalse(isNative(Choice(bundle("b.task"), adapter("pirate")), bench.workshop.settings.read()))
+        assertFalse(isNative(Choice(bundle("b.task"), adapter("pirate")), bench.container.settings.read()))
     }
 
     @Test
     fun `base and adapter are compared on one engine`() {
         bench.start()
-        val contents = bench.shelf.contents
-        ComparePresenter(bench.workshop).apply { attach { } }.compare("Once", Choice(contents.bundles.first(), contents.adapters.first()), contents)
+        val contents = bench.repository.contents
+        ComparePresenter(bench.container).apply { attach { } }.compare("Once", Choice(contents.bundles.first(), contents.adapters.first()), contents)
         bench.engine.end()
         bench.engine.end()
         assertEquals(listOf("/models/zero", "/models/pirate"), bench.engine.adapters)

@@ -4,11 +4,6 @@ import dev.taskbundler.app.compare.CompareModel
 import dev.taskbundler.app.compare.ComparePresenter
 import dev.taskbundler.app.library.LibraryModel
 import dev.taskbundler.app.library.LibraryPresenter
-import dev.taskbundler.app.model.Choice
-import dev.taskbundler.app.model.Contents
-import dev.taskbundler.app.model.Notice
-import dev.taskbundler.app.model.contextOf
-import dev.taskbundler.app.model.requestFor
 import dev.taskbundler.app.report.EventLog
 import dev.taskbundler.app.settings.NumberField
 import dev.taskbundler.app.settings.Settings
@@ -16,6 +11,11 @@ import dev.taskbundler.app.settings.SettingsStore
 import dev.taskbundler.app.settings.numbers
 import dev.taskbundler.app.settings.parseNumber
 import dev.taskbundler.app.settings.with
+import dev.taskbundler.app.state.Choice
+import dev.taskbundler.app.state.Contents
+import dev.taskbundler.app.state.Notice
+import dev.taskbundler.app.state.contextOf
+import dev.taskbundler.app.state.requestFor
 import dev.taskbundler.app.write.Draft
 import dev.taskbundler.app.write.DraftStore
 import dev.taskbundler.app.write.speakable
@@ -41,7 +41,7 @@ class OtherPresentersTest {
     val folder = TemporaryFolder()
 
     private val bench by lazy {
-        Bench(folder.root).apply { shelf.contents = Contents(listOf(bundle("a.task")), listOf(adapter("pirate"))) }.start()
+        Bench(folder.root).apply { repository.contents = Contents(listOf(bundle("a.task")), listOf(adapter("pirate"))) }.start()
     }
     private var library = LibraryModel()
         get() {
@@ -53,8 +53,8 @@ class OtherPresentersTest {
             bench.settle()
             return field
         }
-    private val libraryPresenter by lazy { LibraryPresenter(bench.workshop, bench.writing).apply { attach { library = it } } }
-    private val comparing by lazy { ComparePresenter(bench.workshop).apply { attach { compared = it } } }
+    private val libraryPresenter by lazy { LibraryPresenter(bench.container, bench.writing).apply { attach { library = it } } }
+    private val comparing by lazy { ComparePresenter(bench.container).apply { attach { compared = it } } }
 
     private class Source(override val name: String, private val content: String? = null) : ImportSource {
         override val size = 100L
@@ -76,18 +76,18 @@ class OtherPresentersTest {
         val sums = Source("SHA256SUMS", "${"a".repeat(64)}  c.task\n")
         libraryPresenter.import(listOf(Source("c.task"), sums, Source("manifest.json"), Source("d.task")))
         assertEquals("d.task", (library.notice as Notice.Imported).item.name)
-        assertEquals(listOf("a".repeat(64), null), bench.shelf.hashes)
+        assertEquals(listOf("a".repeat(64), null), bench.repository.hashes)
         libraryPresenter.import(listOf(Source("e.task"), Source("SHA256SUMS", "no hash")))
         assertEquals(FindingCode.APP_SUMS_UNREADABLE, (library.notice as Notice.Found).finding.code)
-        assertEquals(2, bench.shelf.hashes.size)
+        assertEquals(2, bench.repository.hashes.size)
     }
 
     @Test
     fun `what is wrong with a file is told in the finding's words, what is unexpected as such`() {
-        bench.shelf.importFailure = FindingException(Finding(FindingCode.FILE_TRUNCATED, emptyMap(), "short"))
+        bench.repository.importFailure = FindingException(Finding(FindingCode.FILE_TRUNCATED, emptyMap(), "short"))
         libraryPresenter.import(listOf(Source("b.task")))
         assertEquals(FindingCode.FILE_TRUNCATED, (library.notice as Notice.Found).finding.code)
-        bench.shelf.importFailure = SecurityException("permission revoked")
+        bench.repository.importFailure = SecurityException("permission revoked")
         libraryPresenter.import(listOf(Source("b.task")))
         assertTrue(library.notice is Notice.Unexpected)
         assertFalse(library.isImporting)
@@ -95,10 +95,10 @@ class OtherPresentersTest {
 
     @Test
     fun `deleting closes the engine first`() {
-        val item = bench.shelf.contents.bundles.single()
+        val item = bench.repository.contents.bundles.single()
         libraryPresenter.delete(item)
         bench.settle()
-        assertEquals(listOf(item), bench.shelf.deleted)
+        assertEquals(listOf(item), bench.repository.deleted)
         assertEquals(Notice.Deleted("a.task"), library.notice)
     }
 
@@ -114,7 +114,7 @@ class OtherPresentersTest {
 
     @Test
     fun `base and adapter write on the same text with the same seed, one after the other`() {
-        val contents = bench.shelf.contents
+        val contents = bench.repository.contents
         comparing.compare("Once", Choice(contents.bundles.single(), contents.adapters.single()), contents)
         assertEquals(0, compared.running)
         bench.engine.write(" upon")
@@ -126,13 +126,13 @@ class OtherPresentersTest {
         assertNull(compared.running)
         assertEquals(listOf("Once", "Once"), bench.engine.prompts)
         assertEquals(1, bench.engine.samplings.toSet().size)
-        assertEquals(1, bench.shelf.merges.size)
+        assertEquals(1, bench.repository.merges.size)
         assertEquals("", bench.shown.manuscript.shown)
     }
 
     @Test
     fun `a stopped comparison does not begin the second text`() {
-        val contents = bench.shelf.contents
+        val contents = bench.repository.contents
         comparing.compare("Once", Choice(contents.bundles.single(), contents.adapters.single()), contents)
         comparing.stop()
         bench.engine.end()
@@ -142,8 +142,8 @@ class OtherPresentersTest {
 
     @Test
     fun `a comparison that cannot go on says why`() {
-        val contents = bench.shelf.contents
-        bench.shelf.mergeFailure = FindingException(Finding(FindingCode.APP_STORAGE_FULL, emptyMap(), "no room"))
+        val contents = bench.repository.contents
+        bench.repository.mergeFailure = FindingException(Finding(FindingCode.APP_STORAGE_FULL, emptyMap(), "no room"))
         comparing.compare("Once", Choice(contents.bundles.single(), contents.adapters.single()), contents)
         bench.engine.end()
         assertEquals(FindingCode.APP_STORAGE_FULL, (compared.notice as Notice.Found).finding.code)

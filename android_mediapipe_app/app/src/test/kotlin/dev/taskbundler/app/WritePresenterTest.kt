@@ -1,7 +1,7 @@
 package dev.taskbundler.app
 
-import dev.taskbundler.app.model.Contents
-import dev.taskbundler.app.model.Notice
+import dev.taskbundler.app.state.Contents
+import dev.taskbundler.app.state.Notice
 import dev.taskbundler.app.write.Draft
 import dev.taskbundler.core.engine.Backend
 import dev.taskbundler.core.engine.EngineKind
@@ -27,7 +27,7 @@ class WritePresenterTest {
 
     private val bench by lazy {
         Bench(folder.root).apply {
-            shelf.contents = Contents(listOf(bundle("a.task"), bundle("b.task")), listOf(adapter("pirate"), adapter("shout")))
+            repository.contents = Contents(listOf(bundle("a.task"), bundle("b.task")), listOf(adapter("pirate"), adapter("shout")))
         }
     }
 
@@ -35,7 +35,7 @@ class WritePresenterTest {
 
     private val writing get() = bench.writing
     private val opened get() = bench.apply { settle() }.engine.opened
-    private val merges get() = bench.apply { settle() }.shelf.merges
+    private val merges get() = bench.apply { settle() }.repository.merges
 
     @Test
     fun `the first bundle is opened at the start, with the base chosen`() {
@@ -154,7 +154,7 @@ class WritePresenterTest {
 
     @Test
     fun `with native LoRA on the GPU the adapter is handed to the engine`() {
-        bench.workshop.settings.run { write(read().copy(nativeLora = true, backend = Backend.GPU)) }
+        bench.container.settings.run { write(read().copy(nativeLora = true, backend = Backend.GPU)) }
         started()
         writing.edited("Once")
         writing.choose("pirate")
@@ -170,8 +170,8 @@ class WritePresenterTest {
 
     @Test
     fun `an adapter of a rank that the bundle has no signatures for is merged all the same`() {
-        bench.shelf.contents = Contents(listOf(bundle("a.task", ranks = listOf(32))), listOf(adapter("pirate", 16)))
-        bench.workshop.settings.run { write(read().copy(nativeLora = true, backend = Backend.GPU)) }
+        bench.repository.contents = Contents(listOf(bundle("a.task", ranks = listOf(32))), listOf(adapter("pirate", 16)))
+        bench.container.settings.run { write(read().copy(nativeLora = true, backend = Backend.GPU)) }
         started().choose("pirate")
         assertEquals(1, merges.size)
     }
@@ -179,7 +179,7 @@ class WritePresenterTest {
     @Test
     fun `an adapter that does not fit is not offered`() {
         val misfit = Finding(FindingCode.APP_ADAPTER_OTHER_BASE, emptyMap(), "other")
-        bench.shelf.contents = bench.shelf.contents.copy(misfits = mapOf(("pirate" to "a.task") to misfit))
+        bench.repository.contents = bench.repository.contents.copy(misfits = mapOf(("pirate" to "a.task") to misfit))
         started()
         assertEquals(listOf(null, "shout"), bench.shown.adapters.map { it.id })
     }
@@ -187,7 +187,7 @@ class WritePresenterTest {
     @Test
     fun `another bundle drops an adapter that does not fit it`() {
         val misfit = Finding(FindingCode.APP_ADAPTER_OTHER_BASE, emptyMap(), "other")
-        bench.shelf.contents = bench.shelf.contents.copy(misfits = mapOf(("pirate" to "b.task") to misfit))
+        bench.repository.contents = bench.repository.contents.copy(misfits = mapOf(("pirate" to "b.task") to misfit))
         started()
         writing.choose("pirate")
         writing.chooseBundle("b.task")
@@ -197,7 +197,7 @@ class WritePresenterTest {
 
     @Test
     fun `a merge that has no room says so in the finding's words`() {
-        bench.shelf.mergeFailure = FindingException(Finding(FindingCode.APP_STORAGE_FULL, mapOf("needed" to 9L, "free" to 1L), "no room"))
+        bench.repository.mergeFailure = FindingException(Finding(FindingCode.APP_STORAGE_FULL, mapOf("needed" to 9L, "free" to 1L), "no room"))
         started().choose("pirate")
         assertEquals(FindingCode.APP_STORAGE_FULL, (bench.shown.notice as Notice.Found).finding.code)
         assertEquals(CompletionState.FAILED, bench.shown.state)
@@ -207,10 +207,10 @@ class WritePresenterTest {
     @Test
     fun `a merge can be stopped`() {
         started()
-        bench.shelf.whileMerging = { writing.stop() }
+        bench.repository.whileMerging = { writing.stop() }
         writing.choose("pirate")
         assertEquals(CompletionState.IDLE, bench.shown.state)
-        bench.shelf.whileMerging = {}
+        bench.repository.whileMerging = {}
         writing.edited("Once")
         writing.complete()
         assertEquals(CompletionState.GENERATING, bench.shown.state)
@@ -219,12 +219,12 @@ class WritePresenterTest {
     @Test
     fun `what was stopped or failed is not begun again by coming back to the screen`() {
         started()
-        bench.shelf.whileMerging = { it.cancel() }
+        bench.repository.whileMerging = { it.cancel() }
         writing.choose("pirate")
         writing.start()
         assertEquals(1, merges.size)
         assertEquals(CompletionState.IDLE, bench.shown.state)
-        bench.shelf.whileMerging = {}
+        bench.repository.whileMerging = {}
         writing.edited("Once")
         writing.complete()
         assertEquals(CompletionState.GENERATING, bench.shown.state)
@@ -264,7 +264,7 @@ class WritePresenterTest {
 
     @Test
     fun `a listed word is not sent`() {
-        bench.workshop.settings.run { write(read().copy(words = "darn")) }
+        bench.container.settings.run { write(read().copy(words = "darn")) }
         started()
         writing.edited("Darn it")
         writing.complete()
@@ -289,11 +289,11 @@ class WritePresenterTest {
 
     @Test
     fun `without a bundle it tells what to do`() {
-        bench.shelf.contents = Contents()
+        bench.repository.contents = Contents()
         started()
         writing.complete()
         assertEquals(Notice.NoBundle, bench.shown.notice)
-        bench.shelf.contents = Contents(listOf(bundle("a.task")))
+        bench.repository.contents = Contents(listOf(bundle("a.task")))
         writing.reload()
         assertTrue(bench.shown.canContinue)
     }
@@ -308,7 +308,7 @@ class WritePresenterTest {
         bench.engine.write(" a time")
         writing.save()
         bench.settle()
-        val next = Bench(folder.root).apply { shelf.contents = bench.shelf.contents }.start()
+        val next = Bench(folder.root).apply { repository.contents = bench.repository.contents }.start()
         assertEquals("Once\nupon", next.shown.manuscript.text)
         assertEquals(" a time", next.shown.manuscript.suggestion)
         assertEquals(listOf("b.task"), next.shown.bundles.filter { it.isChosen }.map { it.id })
@@ -332,9 +332,9 @@ class WritePresenterTest {
     @Test
     fun `what killed the app is not tried again by itself`() {
         LoadMarker(bench.markerFile).begin(EngineOptions(EngineKind.MEDIAPIPE, "/models/a.task", 256, Backend.GPU), "open")
-        bench.workshop.settings.run { write(read().copy(backend = Backend.GPU)) }
+        bench.container.settings.run { write(read().copy(backend = Backend.GPU)) }
         val again = Bench(folder.root).apply {
-            shelf.contents = bench.shelf.contents
+            repository.contents = bench.repository.contents
             values.map += bench.values.map
         }.start()
         assertTrue(again.engine.opened.isEmpty())
@@ -348,7 +348,7 @@ class WritePresenterTest {
     @Test
     fun `what is deleted is closed first, and no longer chosen`() {
         started()
-        writing.release(bench.shelf.contents.bundles.first())
+        writing.release(bench.repository.contents.bundles.first())
         assertEquals(CompletionState.IDLE, bench.shown.state)
         assertNull(writing.draft.bundleId)
     }

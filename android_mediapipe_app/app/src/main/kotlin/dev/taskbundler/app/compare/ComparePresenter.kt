@@ -1,10 +1,10 @@
 package dev.taskbundler.app.compare
 
-import dev.taskbundler.app.model.Choice
-import dev.taskbundler.app.model.Contents
-import dev.taskbundler.app.model.Notice
-import dev.taskbundler.app.model.Workshop
-import dev.taskbundler.app.model.requestFor
+import dev.taskbundler.app.state.AppContainer
+import dev.taskbundler.app.state.Choice
+import dev.taskbundler.app.state.Contents
+import dev.taskbundler.app.state.Notice
+import dev.taskbundler.app.state.requestFor
 import dev.taskbundler.core.engine.Completion
 import dev.taskbundler.core.engine.EndReason
 import dev.taskbundler.core.engine.EngineFailure
@@ -30,7 +30,7 @@ fun interface CompareScreen {
  *
  * One after the other: a phone has memory for one engine. For the screen's thread.
  */
-class ComparePresenter(private val workshop: Workshop) : EngineObserver {
+class ComparePresenter(private val container: AppContainer) : EngineObserver {
     private var screen: CompareScreen? = null
 
     /** What is shown. */
@@ -43,7 +43,7 @@ class ComparePresenter(private val workshop: Workshop) : EngineObserver {
 
     fun attach(screen: CompareScreen) {
         this.screen = screen
-        if (this !in workshop.events.listeners) workshop.events.listeners += this
+        if (this !in container.events.listeners) container.events.listeners += this
         screen.show(model)
     }
 
@@ -51,7 +51,7 @@ class ComparePresenter(private val workshop: Workshop) : EngineObserver {
     fun end() {
         stop()
         screen = null
-        workshop.events.listeners -= this
+        container.events.listeners -= this
     }
 
     /** Compare on [text] what [choice], which has an adapter, and its base write. */
@@ -66,8 +66,8 @@ class ComparePresenter(private val workshop: Workshop) : EngineObserver {
 
     fun stop() {
         if (model.running == null) return
-        workshop.switch.cancelMerge()
-        workshop.controller.stop()
+        container.switch.cancelMerge()
+        container.controller.stop()
         finish(Notice.Cancelled)
     }
 
@@ -106,11 +106,11 @@ class ComparePresenter(private val workshop: Workshop) : EngineObserver {
     }
 
     private fun begin(choice: Choice) {
-        val settings = workshop.settings.read()
-        workshop.switch.apply(choice, settings, contents) { percent ->
+        val settings = container.settings.read()
+        container.switch.apply(choice, settings, contents) { percent ->
             if (model.running != null) show(model.copy(notice = Notice.Merging(choice.adapter?.name.orEmpty(), percent)))
         }
-        generation = workshop.controller.generate(requestFor(choice, settings, text, attempt = 0))
+        generation = container.controller.generate(requestFor(choice, settings, text, attempt = 0))
     }
 
     private fun update(change: (Side) -> Side) =

@@ -4,7 +4,7 @@ import android.app.AlertDialog
 import android.content.Context
 import android.text.format.Formatter
 import dev.taskbundler.app.R
-import dev.taskbundler.app.model.Contents
+import dev.taskbundler.app.state.Contents
 import dev.taskbundler.core.catalogue.MergedCopy
 import dev.taskbundler.core.catalogue.Stored
 

@@ -3,8 +3,8 @@ package dev.taskbundler.app.library
 import android.content.Context
 import android.text.format.Formatter
 import dev.taskbundler.app.R
-import dev.taskbundler.app.model.Contents
 import dev.taskbundler.app.report.sentence
+import dev.taskbundler.app.state.Contents
 import dev.taskbundler.core.catalogue.DamagedFile
 import dev.taskbundler.core.catalogue.MergedCopy
 import dev.taskbundler.core.catalogue.Stored

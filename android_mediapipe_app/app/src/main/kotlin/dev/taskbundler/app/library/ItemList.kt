@@ -6,7 +6,7 @@ import android.widget.Button
 import android.widget.LinearLayout
 import android.widget.TextView
 import dev.taskbundler.app.R
-import dev.taskbundler.app.model.Contents
+import dev.taskbundler.app.state.Contents
 import dev.taskbundler.core.catalogue.Stored
 
 /** Fills [list] with what is stored, by kind. */

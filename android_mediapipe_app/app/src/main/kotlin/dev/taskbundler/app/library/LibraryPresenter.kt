@@ -1,15 +1,15 @@
 package dev.taskbundler.app.library
 
-import dev.taskbundler.app.model.Contents
-import dev.taskbundler.app.model.Notice
-import dev.taskbundler.app.model.Workshop
+import dev.taskbundler.app.state.AppContainer
+import dev.taskbundler.app.state.Contents
+import dev.taskbundler.app.state.Notice
 import dev.taskbundler.app.write.WritePresenter
 import dev.taskbundler.core.catalogue.ImportSource
 import dev.taskbundler.core.catalogue.Sha256Sums
 import dev.taskbundler.core.catalogue.Stored
 import dev.taskbundler.core.findings.FindingException
-import dev.taskbundler.core.progress.CancelSignal
-import dev.taskbundler.core.progress.Progress
+import dev.taskbundler.core.formats.CancelSignal
+import dev.taskbundler.core.formats.Progress
 import java.util.concurrent.CancellationException
 
 /** Everything that the screen of bundles and adapters shows. */
@@ -21,7 +21,7 @@ fun interface LibraryScreen {
 }
 
 /** The screen of bundles and adapters without its views. Lives as long as the process; for the screen's thread. */
-class LibraryPresenter(private val workshop: Workshop, private val writing: WritePresenter) {
+class LibraryPresenter(private val container: AppContainer, private val writing: WritePresenter) {
     private var screen: LibraryScreen? = null
     private var model = LibraryModel()
     private var cancel = CancelSignal()
@@ -46,16 +46,16 @@ class LibraryPresenter(private val workshop: Workshop, private val writing: Writ
         cancel = CancelSignal()
         val signal = cancel
         show(model.copy(isImporting = true))
-        workshop.files.post {
+        container.files.post {
             val notice = outcome {
                 val sums = sources.find { it.name == SUMS }?.let { Sha256Sums.parse(beginning(it)) }
                 var last: Notice? = null
                 for (source in sources.filter { it.name != SUMS && it.name != MANIFEST }) {
-                    last = Notice.Imported(workshop.shelf.import(source, sums, telling(source.name), signal))
+                    last = Notice.Imported(container.repository.import(source, sums, telling(source.name), signal))
                 }
                 last
             }
-            workshop.screen.execute {
+            container.screen.execute {
                 model = model.copy(isImporting = false)
                 refresh(notice)
                 writing.reload()
@@ -68,12 +68,12 @@ class LibraryPresenter(private val workshop: Workshop, private val writing: Writ
     /** Delete [item] and, if it is a bundle or an adapter, the merged copies made of it. */
     fun delete(item: Stored) {
         writing.release(item)
-        workshop.files.post {
+        container.files.post {
             val notice = outcome {
-                workshop.shelf.delete(item)
+                container.repository.delete(item)
                 Notice.Deleted(item.name)
             }
-            workshop.screen.execute {
+            container.screen.execute {
                 refresh(notice)
                 writing.reload()
             }
@@ -84,7 +84,7 @@ class LibraryPresenter(private val workshop: Workshop, private val writing: Writ
         var last: Int? = -1
         return Progress { done, total ->
             val percent = if (total == null || total <= 0) null else (done * 100 / total).toInt()
-            if (percent != last) workshop.screen.execute { if (model.isImporting) show(model.copy(notice = Notice.Importing(name, percent))) }
+            if (percent != last) container.screen.execute { if (model.isImporting) show(model.copy(notice = Notice.Importing(name, percent))) }
             last = percent
         }
     }
@@ -101,13 +101,13 @@ class LibraryPresenter(private val workshop: Workshop, private val writing: Writ
         String(bytes, 0, count)
     }
 
-    private fun refresh(notice: Notice?) = workshop.files.post {
+    private fun refresh(notice: Notice?) = container.files.post {
         var now: Contents? = null
         val failure = outcome {
-            now = workshop.shelf.contents()
+            now = container.repository.contents()
             null
         }
-        workshop.screen.execute { show(model.copy(contents = now ?: model.contents, notice = failure ?: notice)) }
+        container.screen.execute { show(model.copy(contents = now ?: model.contents, notice = failure ?: notice)) }
     }
 
     private fun outcome(work: () -> Notice?): Notice? = try {
@@ -115,11 +115,11 @@ class LibraryPresenter(private val workshop: Workshop, private val writing: Writ
     } catch (_: CancellationException) {
         Notice.Cancelled
     } catch (failure: FindingException) {
-        workshop.log.add("found ${failure.finding.code.id}: ${failure.message}")
+        container.log.add("found ${failure.finding.code.id}: ${failure.message}")
         Notice.Found(failure.finding)
     } catch (failure: Exception) {
         // A provider of documents is another app's code and throws what it likes.
-        workshop.log.add("$failure")
+        container.log.add("$failure")
         Notice.Unexpected(failure.toString())
     }
 

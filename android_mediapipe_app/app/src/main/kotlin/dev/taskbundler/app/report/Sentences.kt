@@ -2,7 +2,7 @@ package dev.taskbundler.app.report
 
 import android.content.Context
 import dev.taskbundler.app.R
-import dev.taskbundler.app.model.Notice
+import dev.taskbundler.app.state.Notice
 import dev.taskbundler.core.engine.Backend
 import dev.taskbundler.core.engine.FailureKind
 import dev.taskbundler.core.engine.RefusalReason

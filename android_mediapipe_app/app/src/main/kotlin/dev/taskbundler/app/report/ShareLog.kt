@@ -11,14 +11,14 @@ private const val MOST_CHARACTERS = 60_000
 
 /** Let the user send the log to whomever they like. It has no text of theirs: only what happened, the settings and the phone. */
 fun shareLog(context: Context) {
-    val settings = context.app.workshop.settings.read()
+    val settings = context.app.container.settings.read()
     val head = listOf(
         context.packageManager.getPackageInfo(context.packageName, 0).versionName,
         "Android ${Build.VERSION.RELEASE} (${Build.VERSION.SDK_INT})",
         "${Build.MANUFACTURER} ${Build.MODEL} ${Build.SUPPORTED_ABIS.joinToString()}",
         settings.copy(words = "${settings.words.length} characters"),
     )
-    val text = head.joinToString("\n") + "\n\n" + context.app.workshop.log.text().takeLast(MOST_CHARACTERS)
+    val text = head.joinToString("\n") + "\n\n" + context.app.container.log.text().takeLast(MOST_CHARACTERS)
     share(context, context.getString(R.string.log_title), text, context.getString(R.string.log_share))
 }
 

@@ -29,11 +29,11 @@ class SettingsActivity : Activity() {
         for (field in NumberField.entries) fields[field] = addNumber(list, field)
         findViewById<Button>(R.id.reset).setOnClickListener { show(Settings(words = findViewById<EditText>(R.id.words).text.toString())) }
         findViewById<CheckBox>(R.id.native_lora).setOnCheckedChangeListener { _, isOn -> if (isOn) allowNative() }
-        show(app.workshop.settings.read())
+        show(app.container.settings.read())
     }
 
     override fun onPause() {
-        app.workshop.settings.write(form().first)
+        app.container.settings.write(form().first)
         app.writing.reload()
         super.onPause()
     }
@@ -49,7 +49,7 @@ class SettingsActivity : Activity() {
 
     private fun form(): Pair<Settings, Set<NumberField>> {
         val words = findViewById<EditText>(R.id.words).text.toString()
-        return app.workshop.settings.read().copy(
+        return app.container.settings.read().copy(
             engine = if (isChecked(R.id.mediapipe)) EngineKind.MEDIAPIPE else EngineKind.LITERT_LM,
             backend = if (isChecked(R.id.cpu)) Backend.CPU else Backend.GPU,
             nativeLora = findViewById<CheckBox>(R.id.native_lora).isChecked,

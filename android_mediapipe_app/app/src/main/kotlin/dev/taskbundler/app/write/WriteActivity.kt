@@ -17,12 +17,12 @@ import dev.taskbundler.app.app
 import dev.taskbundler.app.compare.CompareActivity
 import dev.taskbundler.app.library.LibraryActivity
 import dev.taskbundler.app.library.showItem
-import dev.taskbundler.app.model.Notice
 import dev.taskbundler.app.report.figureLine
 import dev.taskbundler.app.report.sentence
 import dev.taskbundler.app.report.share
 import dev.taskbundler.app.report.shareLog
 import dev.taskbundler.app.settings.SettingsActivity
+import dev.taskbundler.app.state.Notice
 import dev.taskbundler.core.writing.CompletionState
 
 /** The writing screen: shows what [WritePresenter] says and tells it what is tapped. */

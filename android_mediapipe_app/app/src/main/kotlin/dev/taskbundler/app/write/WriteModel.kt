@@ -1,6 +1,6 @@
 package dev.taskbundler.app.write
 
-import dev.taskbundler.app.model.Notice
+import dev.taskbundler.app.state.Notice
 import dev.taskbundler.core.writing.CompletionState
 import dev.taskbundler.core.writing.GenerationStats
 import dev.taskbundler.core.writing.Manuscript

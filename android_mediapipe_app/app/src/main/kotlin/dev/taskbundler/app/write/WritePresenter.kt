@@ -1,10 +1,10 @@
 package dev.taskbundler.app.write
 
-import dev.taskbundler.app.model.Choice
-import dev.taskbundler.app.model.Contents
-import dev.taskbundler.app.model.Notice
-import dev.taskbundler.app.model.Workshop
-import dev.taskbundler.app.model.requestFor
+import dev.taskbundler.app.state.AppContainer
+import dev.taskbundler.app.state.Choice
+import dev.taskbundler.app.state.Contents
+import dev.taskbundler.app.state.Notice
+import dev.taskbundler.app.state.requestFor
 import dev.taskbundler.core.catalogue.Stored
 import dev.taskbundler.core.engine.Backend
 import dev.taskbundler.core.engine.Completion
@@ -26,7 +26,7 @@ import java.io.IOException
  * Lives as long as the process, so turning the phone changes nothing. All functions are for the screen's thread.
  */
 class WritePresenter(
-    private val workshop: Workshop,
+    private val container: AppContainer,
     private val drafts: DraftStore,
     /** Saves the draft; not the thread for files, on which an import can take minutes. */
     private val saving: SerialThread,
@@ -34,7 +34,7 @@ class WritePresenter(
     private var screen: WriteScreen? = null
     private var model = WriteModel()
 
-    /** What is on the shelf, as it was last read. */
+    /** What is in the repository, as it was last read. */
     var contents = Contents()
         private set
     private var bundleId: String? = null
@@ -53,14 +53,14 @@ class WritePresenter(
 
     val draft get() = Draft(model.manuscript.text, model.manuscript.suggestion, bundleId, adapterId)
 
-    /** Read the draft and the shelf, and open the bundle that was chosen last, unless that killed the app. */
+    /** Read the draft and the repository, and open the bundle that was chosen last, unless that killed the app. */
     fun start() {
         if (hasStarted) return reload()
         hasStarted = true
-        workshop.events.listeners += this
+        container.events.listeners += this
         saving.post {
             val draft = drafts.read()
-            workshop.screen.execute {
+            container.screen.execute {
                 bundleId = draft.bundleId
                 adapterId = draft.adapterId
                 // Whoever was faster than the disk has written already.
@@ -79,20 +79,20 @@ class WritePresenter(
         if (this.screen === screen) this.screen = null
     }
 
-    /** Read what is on the shelf again: something was imported or deleted, or the settings have changed. */
-    fun reload() = workshop.files.post {
+    /** Read what is in the repository again: something was imported or deleted, or the settings have changed. */
+    fun reload() = container.files.post {
         try {
-            val now = workshop.shelf.contents()
-            workshop.screen.execute { filled(now) }
+            val now = container.repository.contents()
+            container.screen.execute { filled(now) }
         } catch (failure: FindingException) {
-            workshop.screen.execute { show(model.copy(notice = Notice.Found(failure.finding))) }
+            container.screen.execute { show(model.copy(notice = Notice.Found(failure.finding))) }
         }
     }
 
     /** The user has made the text field read [shown]. */
     fun edited(shown: String) {
         if (shown == model.manuscript.shown) return
-        generation?.let { workshop.controller.stop() }
+        generation?.let { container.controller.stop() }
         // What the engine still sends belongs to a text that is no more.
         generation = null
         attempt = 0
@@ -117,8 +117,8 @@ class WritePresenter(
 
     /** Stop writing or merging, whichever it is by the time this arrives. */
     fun stop() {
-        workshop.switch.cancelMerge()
-        workshop.controller.stop()
+        container.switch.cancelMerge()
+        container.controller.stop()
     }
 
     fun accept() = settle { it.accepted() }
@@ -147,8 +147,8 @@ class WritePresenter(
 
     /** After a start in safe mode: try again, on the CPU if [onCpu]. */
     fun leaveSafeMode(onCpu: Boolean) {
-        workshop.marker.forget()
-        if (onCpu) workshop.settings.write(workshop.settings.read().copy(backend = Backend.CPU, nativeLora = false))
+        container.marker.forget()
+        if (onCpu) container.settings.write(container.settings.read().copy(backend = Backend.CPU, nativeLora = false))
         show(model.copy(notice = null))
         applyWhenFree()
     }
@@ -159,7 +159,7 @@ class WritePresenter(
             if (item.id == bundleId) bundleId = null
             adapterId = null
         }
-        workshop.controller.close()
+        container.controller.close()
     }
 
     /** Write the draft to the disk. */
@@ -172,7 +172,7 @@ class WritePresenter(
         val notice = model.notice
         // A failure stays to be read until something new is begun.
         val isNews = state == CompletionState.GENERATING || state == CompletionState.LOADING || notice is Notice.Merging || notice is Notice.State
-        workshop.log.add("state $state")
+        container.log.add("state $state")
         show(model.copy(state = state, notice = if (isNews || notice == null) Notice.State(state) else notice))
     }
 
@@ -183,7 +183,7 @@ class WritePresenter(
     }
 
     override fun onFinished(id: Long, completion: Completion) {
-        workshop.log.add("${completion.reason} ${completion.stats}")
+        container.log.add("${completion.reason} ${completion.stats}")
         if (id != generation) return
         generation = null
         val notice = when {
@@ -191,14 +191,14 @@ class WritePresenter(
             completion.reason == EndReason.SILENT -> Notice.Failed(EngineFailure(FailureKind.NOT_ANSWERING, "Writing", "silent"))
             else -> model.notice
         }
-        val figures = Figures(completion.stats, workshop.memory())
+        val figures = Figures(completion.stats, container.memory())
         show(model.copy(figures = figures, notice = notice, spoken = model.manuscript.suggestion))
         save()
         applyWhenFree()
     }
 
     override fun onRefused(id: Long?, refusal: Refusal) {
-        workshop.log.add("refused ${refusal.reason}")
+        container.log.add("refused ${refusal.reason}")
         if (id != null && id != generation) return
         if (id != null) generation = null
         // After a failure to open, that no bundle is open is no news.
@@ -207,27 +207,27 @@ class WritePresenter(
     }
 
     override fun onFailed(id: Long?, failure: EngineFailure) {
-        workshop.log.add("${failure.kind}: ${failure.message}")
+        container.log.add("${failure.kind}: ${failure.message}")
         if (id != null && id != generation) return
         if (id != null) generation = null
         val finding = (failure.cause as? FindingException)?.finding
         show(model.copy(notice = finding?.let { Notice.Found(it) } ?: Notice.Failed(failure)))
     }
 
-    override fun onLog(line: String) = workshop.log.add(line)
+    override fun onLog(line: String) = container.log.add(line)
 
     private fun generate() {
         val choice = choice ?: return
-        val settings = workshop.settings.read()
+        val settings = container.settings.read()
         // At once, not on a thread: should the native library crash, the text is on the disk.
         write(draft)
         hasTried = true
-        workshop.switch.apply(choice, settings, contents, ::merging)
-        generation = workshop.controller.generate(requestFor(choice, settings, model.manuscript.text, attempt))
+        container.switch.apply(choice, settings, contents, ::merging)
+        generation = container.controller.generate(requestFor(choice, settings, model.manuscript.text, attempt))
     }
 
     private fun settle(change: (Manuscript) -> Manuscript) {
-        generation?.let { workshop.controller.stop() }
+        generation?.let { container.controller.stop() }
         generation = null
         attempt = 0
         show(model.copy(manuscript = change(model.manuscript), spoken = ""))
@@ -238,7 +238,7 @@ class WritePresenter(
         contents = now
         if (contents.bundle(bundleId) == null) bundleId = contents.bundles.firstOrNull()?.id
         if (contents.fitting(contents.bundle(bundleId)).none { it.id == adapterId }) adapterId = null
-        val unfinished = workshop.marker.unfinished()
+        val unfinished = container.marker.unfinished()
         val notice = when {
             unfinished != null -> Notice.SafeMode(unfinished)
             contents.bundles.isEmpty() -> Notice.NoBundle
@@ -253,15 +253,15 @@ class WritePresenter(
     private fun applyWhenFree() {
         show(model)
         val choice = choice ?: return
-        if (model.isBusy || generation != null || workshop.marker.unfinished() != null) return
+        if (model.isBusy || generation != null || container.marker.unfinished() != null) return
         hasTried = true
-        workshop.switch.apply(choice, workshop.settings.read(), contents, ::merging)
+        container.switch.apply(choice, container.settings.read(), contents, ::merging)
     }
 
     private fun write(draft: Draft) = try {
         drafts.write(draft)
     } catch (failure: IOException) {
-        workshop.log.add("the draft was not saved: $failure")
+        container.log.add("the draft was not saved: $failure")
     }
 
     private fun merging(percent: Int) {

@@ -1,24 +1,9 @@
 package dev.taskbundler.core.adapter
 
-import dev.taskbundler.core.bundle.PROJECTIONS
-import dev.taskbundler.core.bytes.FileBytes
-import dev.taskbundler.core.bytes.f32
+import dev.taskbundler.core.formats.FileBytes
+import dev.taskbundler.core.formats.f32
+import dev.taskbundler.core.tflite.tensorName
 import java.io.File
-
-/** The name of a LoRA tensor, as engines look for it; [factor] is a or b. */
-fun tensorName(projection: String, factor: Char, layer: Int): String = "lora_atten_${projection}_${factor}_prime_weight_$layer"
-
-/** Rows and columns of every tensor an adapter file has to have, in its order. */
-fun tensorShapes(layers: Int, width: Int, rank: Int): Map<String, Pair<Int, Int>> {
-    val shapes = LinkedHashMap<String, Pair<Int, Int>>()
-    for (layer in 0 until layers) {
-        for (projection in PROJECTIONS) {
-            shapes[tensorName(projection, 'a', layer)] = width to rank
-            shapes[tensorName(projection, 'b', layer)] = rank to width
-        }
-    }
-    return shapes
-}
 
 /** A checked adapter file: its [header], and where each tensor's float32 values lie in [file], in bytes. They stay on disk. */
 class AdapterFile(val file: File, val header: AdapterHeader, private val places: Map<String, Long>) {

@@ -1,9 +1,9 @@
 package dev.taskbundler.core.adapter
 
-import dev.taskbundler.core.bundle.LoraFacts
 import dev.taskbundler.core.findings.Finding
 import dev.taskbundler.core.findings.FindingCode
 import dev.taskbundler.core.litertlm.LitertLmBundle
+import dev.taskbundler.core.task.LoraFacts
 
 /** Why an adapter does not fit the base that [facts] are of, or null if it does. [adapter] and [bundle] are what the sentence calls them. */
 fun baseProblem(header: AdapterHeader, facts: LoraFacts, adapter: String, bundle: String): Finding? {

@@ -1,6 +1,6 @@
 package dev.taskbundler.core.adapter
 
-import dev.taskbundler.core.json.parseJson
+import dev.taskbundler.core.formats.parseJson
 
 /** What an adapter file says about itself; docs/LORA.md specifies it. [queryScale] (per layer) is inside the tensors of q. */
 data class AdapterHeader(

@@ -1,11 +1,12 @@
 package dev.taskbundler.core.adapter
 
-import dev.taskbundler.core.flatbuffer.BackwardsWriter
-import dev.taskbundler.core.flatbuffer.BufferField
-import dev.taskbundler.core.flatbuffer.MetadataField
-import dev.taskbundler.core.flatbuffer.ModelField
-import dev.taskbundler.core.flatbuffer.SubgraphField
-import dev.taskbundler.core.flatbuffer.TensorField
+import dev.taskbundler.core.formats.BackwardsWriter
+import dev.taskbundler.core.tflite.BufferField
+import dev.taskbundler.core.tflite.MetadataField
+import dev.taskbundler.core.tflite.ModelField
+import dev.taskbundler.core.tflite.SubgraphField
+import dev.taskbundler.core.tflite.TensorField
+import dev.taskbundler.core.tflite.tensorShapes
 import java.io.File
 import java.io.RandomAccessFile
 

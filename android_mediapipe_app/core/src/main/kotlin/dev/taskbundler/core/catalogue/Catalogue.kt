@@ -6,20 +6,20 @@ import dev.taskbundler.core.adapter.rankProblem
 import dev.taskbundler.core.adapter.readAdapter
 import dev.taskbundler.core.adapter.readAdapterHeader
 import dev.taskbundler.core.adapter.writeZeroAdapter
-import dev.taskbundler.core.bundle.checkEntry
-import dev.taskbundler.core.bundle.checkModel
-import dev.taskbundler.core.bundle.openBundle
 import dev.taskbundler.core.findings.Finding
 import dev.taskbundler.core.findings.FindingCode
 import dev.taskbundler.core.findings.FindingException
 import dev.taskbundler.core.findings.refuse
+import dev.taskbundler.core.formats.CancelSignal
+import dev.taskbundler.core.formats.Progress
 import dev.taskbundler.core.litertlm.LitertLmBundle
 import dev.taskbundler.core.litertlm.checkTokenizer
 import dev.taskbundler.core.litertlm.openLitertLm
 import dev.taskbundler.core.merge.mergeIntoBundle
 import dev.taskbundler.core.merge.mergeProblem
-import dev.taskbundler.core.progress.CancelSignal
-import dev.taskbundler.core.progress.Progress
+import dev.taskbundler.core.task.checkEntry
+import dev.taskbundler.core.task.checkModel
+import dev.taskbundler.core.task.openBundle
 import java.io.File
 import java.io.IOException
 

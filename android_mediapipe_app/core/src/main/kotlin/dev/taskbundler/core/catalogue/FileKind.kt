@@ -1,8 +1,8 @@
 package dev.taskbundler.core.catalogue
 
-import dev.taskbundler.core.bytes.FileBytes
 import dev.taskbundler.core.findings.FindingCode
 import dev.taskbundler.core.findings.refuse
+import dev.taskbundler.core.formats.FileBytes
 import dev.taskbundler.core.litertlm.MAGIC
 import java.io.File
 

@@ -2,9 +2,9 @@ package dev.taskbundler.core.catalogue
 
 import dev.taskbundler.core.findings.FindingCode
 import dev.taskbundler.core.findings.refuse
-import dev.taskbundler.core.hash.Sha256
-import dev.taskbundler.core.progress.CancelSignal
-import dev.taskbundler.core.progress.Progress
+import dev.taskbundler.core.formats.CancelSignal
+import dev.taskbundler.core.formats.Progress
+import dev.taskbundler.core.formats.Sha256
 import java.io.File
 import java.io.FileOutputStream
 import java.io.IOException

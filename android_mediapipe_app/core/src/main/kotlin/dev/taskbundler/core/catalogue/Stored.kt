@@ -1,10 +1,10 @@
 package dev.taskbundler.core.catalogue
 
 import dev.taskbundler.core.adapter.AdapterHeader
-import dev.taskbundler.core.bundle.BundleManifest
-import dev.taskbundler.core.bundle.LlmParameters
 import dev.taskbundler.core.findings.Finding
 import dev.taskbundler.core.litertlm.LitertLmBundle
+import dev.taskbundler.core.task.BundleManifest
+import dev.taskbundler.core.task.LlmParameters
 import java.io.File
 
 /** A whole, checked file in the app's storage. */

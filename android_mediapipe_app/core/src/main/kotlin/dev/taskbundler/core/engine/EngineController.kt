@@ -33,8 +33,8 @@ class EngineController(
     private var options: EngineOptions? = null
     private var engine: TextEngine? = null
     private var idleSession: TextSession? = null
-    private var run: Run? = null
-    private var stuck: Run? = null
+    private var answer: RunningAnswer? = null
+    private var stuck: RunningAnswer? = null
     private var next: (() -> Unit)? = null
     private var hasWritten = false
     private var adaptersKept = 0
@@ -67,10 +67,8 @@ class EngineController(
     }
 
     private fun whenFree(action: () -> Unit) = thread.post {
-        if (run == null) {
-            if (stuck !=
-                null
-            ) {
+        if (answer == null) {
+            if (stuck != null) {
                 refuse(null, RefusalReason.ENGINE_STUCK, "The engine has not ended its answer. Close the app and open it again.")
             } else {
                 action()
@@ -136,18 +134,18 @@ class EngineController(
         } catch (cause: Throwable) {
             return fail(failureOf(cause, "Beginning a session"), id)
         }
-        val run = Run(id, request, started, options, engine.stripsLeadingSpace, nanos)
-        firstListed(run.window.prompt, request.words)?.let {
+        val answer = RunningAnswer(id, request, started, options, engine.stripsLeadingSpace, nanos)
+        firstListed(answer.window.prompt, request.words)?.let {
             return refuse(id, RefusalReason.LISTED_WORD, "The text has “$it”, which is on the word list. Change the text or the list.", it)
         }
-        if (run.window.prompt.isBlank()) {
+        if (answer.window.prompt.isBlank()) {
             return refuse(
                 id,
                 RefusalReason.NOTHING_TO_CONTINUE,
                 "There is no text to continue. Write a few words first.",
             )
         }
-        start(run)
+        start(answer)
     }
 
     private fun newSession(engine: TextEngine, sampling: Sampling, adapterPath: String?): TextSession {
@@ -162,57 +160,57 @@ class EngineController(
         load(options, id)
     }
 
-    private fun start(run: Run) {
-        this.run = run
+    private fun start(answer: RunningAnswer) {
+        this.answer = answer
         idleSession = null
         move(CompletionEvent.GENERATE)
         // The first answer compiles kernels and fills the cache: it has killed apps that had opened well.
-        if (!hasWritten) marker.begin(run.options, "first answer")
-        watch(run)
+        if (!hasWritten) marker.begin(answer.options, "first answer")
+        watch(answer)
         try {
-            run.session.generate(run.window.prompt, ToThread(run))
+            answer.session.generate(answer.window.prompt, ToThread(answer))
         } catch (cause: Throwable) {
-            onError(run, cause)
+            onError(answer, cause)
         }
     }
 
-    private inner class ToThread(private val run: Run) : PieceListener {
-        override fun onPiece(text: String) = thread.post { this@EngineController.onPiece(run, text) }
+    private inner class ToThread(private val answer: RunningAnswer) : PieceListener {
+        override fun onPiece(text: String) = thread.post { this@EngineController.onPiece(answer, text) }
 
-        override fun onDone() = thread.post { this@EngineController.onDone(run) }
+        override fun onDone() = thread.post { this@EngineController.onDone(answer) }
 
-        override fun onError(cause: Throwable) = thread.post { this@EngineController.onError(run, cause) }
+        override fun onError(cause: Throwable) = thread.post { this@EngineController.onError(answer, cause) }
     }
 
-    private fun onPiece(run: Run, text: String) {
-        if (this.run !== run) return
+    private fun onPiece(answer: RunningAnswer, text: String) {
+        if (this.answer !== answer) return
         survived()
-        show(run, run.push(text))
-        if (run.isLongEnough()) stopNow(EndReason.LIMIT)
+        show(answer, answer.push(text))
+        if (answer.isLongEnough()) stopNow(EndReason.LIMIT)
     }
 
-    private fun onDone(run: Run) {
-        if (stuck === run) return releaseStuck()
-        if (this.run !== run) return
+    private fun onDone(answer: RunningAnswer) {
+        if (stuck === answer) return releaseStuck()
+        if (this.answer !== answer) return
         survived()
-        show(run, run.finish())
-        val completion = run.completion()
-        retire(run)
+        show(answer, answer.finish())
+        val completion = answer.completion()
+        retire(answer)
         move(CompletionEvent.FINISHED)
-        observer.onFinished(run.id, completion)
+        observer.onFinished(answer.id, completion)
         next?.let {
             next = null
             it()
         }
     }
 
-    private fun onError(run: Run, cause: Throwable) {
-        if (stuck === run) return releaseStuck()
-        if (this.run !== run) return
+    private fun onError(answer: RunningAnswer, cause: Throwable) {
+        if (stuck === answer) return releaseStuck()
+        if (this.answer !== answer) return
         survived()
-        show(run, run.finish())
-        retire(run)
-        fail(failureOf(cause, "Writing"), run.id)
+        show(answer, answer.finish())
+        retire(answer)
+        fail(failureOf(cause, "Writing"), answer.id)
         next?.let {
             next = null
             it()
@@ -220,40 +218,40 @@ class EngineController(
     }
 
     private fun stopNow(reason: EndReason) {
-        val run = this.run ?: return
+        val answer = this.answer ?: return
         if (state != CompletionState.GENERATING) return
-        run.reason = reason
-        run.stopAsked = nanos()
+        answer.reason = reason
+        answer.stopAsked = nanos()
         move(CompletionEvent.STOP)
         try {
-            run.session.cancel()
+            answer.session.cancel()
         } catch (cause: Throwable) {
             // It may still end by itself; if not, the watchdog sees to it.
             observer.onLog("Asking the engine to stop failed: $cause")
         }
     }
 
-    private fun watch(run: Run) {
-        run.watchdog = thread.postDelayed(patience.step) {
-            if (this.run !== run) return@postDelayed
+    private fun watch(answer: RunningAnswer) {
+        answer.watchdog = thread.postDelayed(patience.step) {
+            if (this.answer !== answer) return@postDelayed
             when {
-                state == CompletionState.GENERATING && run.isSilent(patience) -> stopNow(EndReason.SILENT)
-                state == CompletionState.STOPPING && run.millisSinceStop() > patience.stop -> return@postDelayed giveUp(run)
+                state == CompletionState.GENERATING && answer.isSilent(patience) -> stopNow(EndReason.SILENT)
+                state == CompletionState.STOPPING && answer.millisSinceStop() > patience.stop -> return@postDelayed giveUp(answer)
             }
-            watch(run)
+            watch(answer)
         }
     }
 
     /** Closing an engine in the middle of an answer throws or crashes: nothing of it is touched again. */
-    private fun giveUp(run: Run) {
-        stuck = run
-        this.run = null
+    private fun giveUp(answer: RunningAnswer) {
+        stuck = answer
+        this.answer = null
         next = null
         survived()
-        show(run, run.finish())
+        show(answer, answer.finish())
         move(CompletionEvent.FAIL)
         val message = "The engine did not end its answer ${patience.stop} ms after it was asked to."
-        observer.onFailed(run.id, EngineFailure(FailureKind.NOT_ANSWERING, "Writing", message))
+        observer.onFailed(answer.id, EngineFailure(FailureKind.NOT_ANSWERING, "Writing", message))
     }
 
     private fun releaseStuck() {
@@ -263,11 +261,11 @@ class EngineController(
         closeEngine()
     }
 
-    private fun retire(run: Run) {
-        run.watchdog()
+    private fun retire(answer: RunningAnswer) {
+        answer.watchdog()
         // Closed before the next session or with the engine, not here: the engine's thread may still be in the call that said «done».
-        idleSession = run.session
-        this.run = null
+        idleSession = answer.session
+        this.answer = null
     }
 
     private fun survived() {
@@ -276,8 +274,8 @@ class EngineController(
         marker.end()
     }
 
-    private fun show(run: Run, text: String) {
-        if (text.isNotEmpty()) observer.onText(run.id, text)
+    private fun show(answer: RunningAnswer, text: String) {
+        if (text.isNotEmpty()) observer.onText(answer.id, text)
     }
 
     private fun fail(failure: EngineFailure, id: Long? = null) {

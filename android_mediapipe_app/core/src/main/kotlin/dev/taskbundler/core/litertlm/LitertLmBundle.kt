@@ -1,13 +1,13 @@
 package dev.taskbundler.core.litertlm
 
-import dev.taskbundler.core.bundle.LlmParameters
-import dev.taskbundler.core.bytes.FileBytes
 import dev.taskbundler.core.findings.FindingCode
 import dev.taskbundler.core.findings.refuse
-import dev.taskbundler.core.model.LoraInputs
-import dev.taskbundler.core.model.contextOf
-import dev.taskbundler.core.model.loraInputs
-import dev.taskbundler.core.model.readSignatures
+import dev.taskbundler.core.formats.FileBytes
+import dev.taskbundler.core.task.LlmParameters
+import dev.taskbundler.core.tflite.LoraInputs
+import dev.taskbundler.core.tflite.contextOf
+import dev.taskbundler.core.tflite.loraInputs
+import dev.taskbundler.core.tflite.readSignatures
 import java.io.File
 
 /** Bytes; real metadata is under a kilobyte. */

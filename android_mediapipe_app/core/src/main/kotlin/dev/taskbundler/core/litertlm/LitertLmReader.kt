@@ -1,12 +1,12 @@
 package dev.taskbundler.core.litertlm
 
-import dev.taskbundler.core.bytes.FileBytes
 import dev.taskbundler.core.findings.FindingCode
 import dev.taskbundler.core.findings.refuse
-import dev.taskbundler.core.flatbuffer.FlatTable
-import dev.taskbundler.core.flatbuffer.FlatVector
-import dev.taskbundler.core.flatbuffer.FlatbufferException
-import dev.taskbundler.core.flatbuffer.rootTable
+import dev.taskbundler.core.formats.FileBytes
+import dev.taskbundler.core.formats.FlatTable
+import dev.taskbundler.core.formats.FlatVector
+import dev.taskbundler.core.formats.FlatbufferException
+import dev.taskbundler.core.formats.rootTable
 import java.io.EOFException
 import java.io.File
 import java.nio.charset.CharacterCodingException

@@ -1,12 +1,12 @@
 package dev.taskbundler.core.litertlm
 
-import dev.taskbundler.core.bundle.LlmParameters
 import dev.taskbundler.core.findings.FindingCode
 import dev.taskbundler.core.findings.refuse
-import dev.taskbundler.core.protobuf.ProtobufException
-import dev.taskbundler.core.protobuf.ProtobufMessage
-import dev.taskbundler.core.protobuf.WIRE_BYTES
-import dev.taskbundler.core.protobuf.WIRE_VARINT
+import dev.taskbundler.core.formats.ProtobufException
+import dev.taskbundler.core.formats.ProtobufMessage
+import dev.taskbundler.core.formats.WIRE_BYTES
+import dev.taskbundler.core.formats.WIRE_VARINT
+import dev.taskbundler.core.task.LlmParameters
 
 // Field numbers of LlmMetadata, TokenUnion and TokenIds, as LiteRT-LM's llm_metadata.proto and token.proto have them.
 private const val START_TOKEN = 1

@@ -1,10 +1,10 @@
 package dev.taskbundler.core.litertlm
 
-import dev.taskbundler.core.bytes.FileBytes
-import dev.taskbundler.core.bytes.i64
 import dev.taskbundler.core.findings.FindingCode
 import dev.taskbundler.core.findings.refuse
-import dev.taskbundler.core.progress.CancelSignal
+import dev.taskbundler.core.formats.CancelSignal
+import dev.taskbundler.core.formats.FileBytes
+import dev.taskbundler.core.formats.i64
 import java.io.File
 import java.util.zip.DataFormatException
 import java.util.zip.Inflater

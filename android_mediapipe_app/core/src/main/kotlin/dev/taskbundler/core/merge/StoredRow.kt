@@ -1,14 +1,14 @@
 package dev.taskbundler.core.merge
 
-import dev.taskbundler.core.bundle.MappedTensor
-import dev.taskbundler.core.bundle.WeightType
-import dev.taskbundler.core.bytes.f32
-import dev.taskbundler.core.bytes.floatToHalf
-import dev.taskbundler.core.bytes.halfToFloat
-import dev.taskbundler.core.bytes.putF32
-import dev.taskbundler.core.bytes.putI16
-import dev.taskbundler.core.bytes.roundToBfloat16
-import dev.taskbundler.core.bytes.u16
+import dev.taskbundler.core.formats.f32
+import dev.taskbundler.core.formats.floatToHalf
+import dev.taskbundler.core.formats.halfToFloat
+import dev.taskbundler.core.formats.putF32
+import dev.taskbundler.core.formats.putI16
+import dev.taskbundler.core.formats.roundToBfloat16
+import dev.taskbundler.core.formats.u16
+import dev.taskbundler.core.task.MappedTensor
+import dev.taskbundler.core.task.WeightType
 
 /** ai-edge-quantizer's bound: the largest |w| of a group is taken for at least this, so that a row of zeros has a scale. */
 private const val LEAST_BOUND = 1e-9f

@@ -1,11 +1,12 @@
 package dev.taskbundler.core.adapter
 
-import dev.taskbundler.core.bytes.putF32
-import dev.taskbundler.core.flatbuffer.Bytes
-import dev.taskbundler.core.flatbuffer.FlatWriter
-import dev.taskbundler.core.flatbuffer.Ints
-import dev.taskbundler.core.flatbuffer.Table
-import dev.taskbundler.core.flatbuffer.Tables
+import dev.taskbundler.core.formats.Bytes
+import dev.taskbundler.core.formats.FlatWriter
+import dev.taskbundler.core.formats.Ints
+import dev.taskbundler.core.formats.Table
+import dev.taskbundler.core.formats.Tables
+import dev.taskbundler.core.formats.putF32
+import dev.taskbundler.core.tflite.tensorShapes
 
 fun floats(values: FloatArray): ByteArray = ByteArray(4 * values.size).also { for ((i, value) in values.withIndex()) it.putF32(4 * i, value) }
 

@@ -1,7 +1,7 @@
 package dev.taskbundler.core.adapter
 
-import dev.taskbundler.core.bundle.LoraFacts
 import dev.taskbundler.core.findings.FindingCode
+import dev.taskbundler.core.task.LoraFacts
 import org.junit.Assert.assertEquals
 import org.junit.Assert.assertNull
 import org.junit.Assert.assertTrue

@@ -1,10 +1,11 @@
 package dev.taskbundler.core.adapter
 
-import dev.taskbundler.core.bytes.FileBytes
 import dev.taskbundler.core.file
 import dev.taskbundler.core.findings.FindingCode
 import dev.taskbundler.core.findings.FindingException
 import dev.taskbundler.core.findings.assertRefused
+import dev.taskbundler.core.formats.FileBytes
+import dev.taskbundler.core.tflite.tensorName
 import dev.taskbundler.core.vector
 import dev.taskbundler.core.withEachByteChanged
 import org.junit.Assert.assertArrayEquals

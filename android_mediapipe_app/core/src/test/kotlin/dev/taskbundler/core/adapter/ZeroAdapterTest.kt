@@ -1,7 +1,7 @@
 package dev.taskbundler.core.adapter
 
-import dev.taskbundler.core.bytes.FileBytes
-import dev.taskbundler.core.hash.sha256Of
+import dev.taskbundler.core.formats.FileBytes
+import dev.taskbundler.core.formats.sha256Of
 import org.junit.Assert.assertEquals
 import org.junit.Assert.assertTrue
 import org.junit.Rule

@@ -1,17 +1,17 @@
 package dev.taskbundler.core.catalogue
 
 import dev.taskbundler.core.adapter.AdapterBuilder
-import dev.taskbundler.core.bundle.BundleBuilder
-import dev.taskbundler.core.bundle.METADATA
-import dev.taskbundler.core.bundle.ZipBuilder
-import dev.taskbundler.core.bundle.ZipPart
-import dev.taskbundler.core.bundle.model
-import dev.taskbundler.core.bundle.openBundle
 import dev.taskbundler.core.findings.FindingCode
 import dev.taskbundler.core.findings.FindingException
 import dev.taskbundler.core.findings.assertRefused
-import dev.taskbundler.core.hash.sha256Of
-import dev.taskbundler.core.progress.CancelSignal
+import dev.taskbundler.core.formats.CancelSignal
+import dev.taskbundler.core.formats.sha256Of
+import dev.taskbundler.core.task.BundleBuilder
+import dev.taskbundler.core.task.METADATA
+import dev.taskbundler.core.task.ZipBuilder
+import dev.taskbundler.core.task.ZipPart
+import dev.taskbundler.core.task.model
+import dev.taskbundler.core.task.openBundle
 import org.junit.Assert.assertArrayEquals
 import org.junit.Assert.assertEquals
 import org.junit.Assert.assertFalse

@@ -11,11 +11,11 @@ import dev.taskbundler.core.litertlm.LitertLmBuilder
 import dev.taskbundler.core.litertlm.Section
 import dev.taskbundler.core.litertlm.foldedTokenizer
 import dev.taskbundler.core.litertlm.modelSection
-import dev.taskbundler.core.model.CONTEXT
-import dev.taskbundler.core.model.LAYERS
-import dev.taskbundler.core.model.PLAIN_SIGNATURES
-import dev.taskbundler.core.model.RANK
-import dev.taskbundler.core.model.WIDTH
+import dev.taskbundler.core.tflite.CONTEXT
+import dev.taskbundler.core.tflite.LAYERS
+import dev.taskbundler.core.tflite.PLAIN_SIGNATURES
+import dev.taskbundler.core.tflite.RANK
+import dev.taskbundler.core.tflite.WIDTH
 import org.junit.Assert.assertEquals
 import org.junit.Assert.assertNotNull
 import org.junit.Assert.assertNull

@@ -1,13 +1,13 @@
 package dev.taskbundler.core.litertlm
 
-import dev.taskbundler.core.bundle.field
-import dev.taskbundler.core.bytes.putI32
-import dev.taskbundler.core.flatbuffer.FlatWriter
-import dev.taskbundler.core.flatbuffer.Table
-import dev.taskbundler.core.flatbuffer.Tables
-import dev.taskbundler.core.model.LORA_SIGNATURES
-import dev.taskbundler.core.model.Signature
-import dev.taskbundler.core.model.modelOf
+import dev.taskbundler.core.formats.FlatWriter
+import dev.taskbundler.core.formats.Table
+import dev.taskbundler.core.formats.Tables
+import dev.taskbundler.core.formats.putI32
+import dev.taskbundler.core.task.field
+import dev.taskbundler.core.tflite.LORA_SIGNATURES
+import dev.taskbundler.core.tflite.Signature
+import dev.taskbundler.core.tflite.modelOf
 import java.util.zip.Deflater
 
 /** A token as LlmMetadata has it: field [number] holds a message with a text. */

@@ -1,9 +1,9 @@
 package dev.taskbundler.core.litertlm
 
-import dev.taskbundler.core.bundle.LlmParameters
-import dev.taskbundler.core.bundle.field
 import dev.taskbundler.core.findings.FindingCode
 import dev.taskbundler.core.findings.assertRefused
+import dev.taskbundler.core.task.LlmParameters
+import dev.taskbundler.core.task.field
 import org.junit.Assert.assertEquals
 import org.junit.Test
 

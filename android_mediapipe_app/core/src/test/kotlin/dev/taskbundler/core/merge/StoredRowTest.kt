@@ -1,13 +1,13 @@
 package dev.taskbundler.core.merge
 
 import dev.taskbundler.core.adapter.floats
-import dev.taskbundler.core.bundle.MappedTensor
-import dev.taskbundler.core.bundle.WeightType
-import dev.taskbundler.core.bytes.f32
-import dev.taskbundler.core.bytes.floatToHalf
-import dev.taskbundler.core.bytes.halfToFloat
-import dev.taskbundler.core.bytes.putI16
-import dev.taskbundler.core.bytes.u16
+import dev.taskbundler.core.formats.f32
+import dev.taskbundler.core.formats.floatToHalf
+import dev.taskbundler.core.formats.halfToFloat
+import dev.taskbundler.core.formats.putI16
+import dev.taskbundler.core.formats.u16
+import dev.taskbundler.core.task.MappedTensor
+import dev.taskbundler.core.task.WeightType
 import org.junit.Assert.assertArrayEquals
 import org.junit.Assert.assertEquals
 import org.junit.Assert.assertThrows

@@ -1,0 +1,34 @@
+package dev.taskbundler.app.state
+
+import dev.taskbundler.core.engine.Completion
+import dev.taskbundler.core.engine.EngineFailure
+import dev.taskbundler.core.engine.EngineObserver
+import dev.taskbundler.core.engine.Refusal
+import dev.taskbundler.core.writing.CompletionState
+import java.util.concurrent.Executor
+
+/** Brings the engine's events to the screen's thread and to everyone in [listeners], which is touched on that thread only. */
+class EventHub(private val screen: Executor) : EngineObserver {
+    val listeners = ArrayList<EngineObserver>()
+
+    /** The last state told. */
+    var state = CompletionState.IDLE
+        private set
+
+    override fun onState(state: CompletionState) = tell {
+        this.state = state
+        it.onState(state)
+    }
+
+    override fun onText(id: Long, text: String) = tell { it.onText(id, text) }
+
+    override fun onFinished(id: Long, completion: Completion) = tell { it.onFinished(id, completion) }
+
+    override fun onRefused(id: Long?, refusal: Refusal) = tell { it.onRefused(id, refusal) }
+
+    override fun onFailed(id: Long?, failure: EngineFailure) = tell { it.onFailed(id, failure) }
+
+    override fun onLog(line: String) = tell { it.onLog(line) }
+
+    private fun tell(what: (EngineObserver) -> Unit) = screen.execute { listeners.toList().forEach(what) }
+}
