@@ -12,8 +12,8 @@ from tokenizers import Tokenizer
 from transformers import GPT2LMHeadModel
 
 from gpt2_training.corpus import Corpus
+from gpt2_training.generate import Sampler, sample
 from gpt2_training.pretrain import encode
-from gpt2_training.sample import Sampler, sample
 from gpt2_training.vocabulary import END_OF_TEXT
 from lora_weights.fine_tune import FineTuneConfig, Step, fine_tune
 from lora_weights.train import check_context, with_adapter

@@ -171,8 +171,8 @@ def _opened(model: str, tokenizer: Path | None, hub: HubAccess):
     """The model in PyTorch, its tokenizer, and its fingerprint."""
     from bundler.checkpoints.checkpoint import open_checkpoint
     from bundler.lora.facts import weights_fingerprint
-    from tokenizer_tools.bpe import read_vocabulary
     from tokenizer_tools.vocabulary import reference_tokenizer
+    from tokenizer_tools.vocabulary_files import read_vocabulary
 
     checkpoint = open_checkpoint(model, tokenizer=tokenizer, hub=hub)
     vocabulary = read_vocabulary(checkpoint.folder)

@@ -116,7 +116,7 @@ def check_adapter(
     from bundler.lora.facts import weights_fingerprint
     from bundler.verification.lora_gates import LoraSubject, Variant, lora_gates
     from bundler.verification.verify_bundle import bundle_tokenizer, token_id
-    from tokenizer_tools.bpe import read_vocabulary
+    from tokenizer_tools.vocabulary_files import read_vocabulary
 
     checkpoint = open_checkpoint(model, tokenizer=tokenizer, hub=hub)
     if (found := weights_fingerprint(checkpoint)) != bundles.base.fingerprint:

@@ -14,8 +14,8 @@ from bundler.errors import BundleError, OptionError
 from bundler.pipeline.adapters import LoraPlan, plan_lora
 from bundler.system.native_path import native_path
 from bundler.system.output_folder import check_output
-from tokenizer_tools.bpe import read_vocabulary
 from tokenizer_tools.vocabulary import END_OF_TEXT, BytePairVocabulary
+from tokenizer_tools.vocabulary_files import read_vocabulary
 
 # GPT2Config's own bos and eos, which transformers writes into the config.json of a smaller vocabulary too.
 _DEFAULT_SPECIAL = 50256

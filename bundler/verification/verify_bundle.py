@@ -15,8 +15,8 @@ from bundler.errors import BundleError
 from bundler.system.temporary_folder import temporary_folder
 from bundler.verification.gate import Bar, Gate, Stage, silent, silent_bar
 from bundler.verification.verify import LITERTLM, Subject, verify, verify_text
-from tokenizer_tools.bpe import read_vocabulary
 from tokenizer_tools.vocabulary import BytePairVocabulary, reference_tokenizer
+from tokenizer_tools.vocabulary_files import read_vocabulary
 
 
 def verify_bundle(

@@ -12,9 +12,9 @@ from transformers import GPT2LMHeadModel
 from gpt2_training import pretrain as module
 from gpt2_training.corpus import read_corpus
 from gpt2_training.errors import TrainingError
+from gpt2_training.generate import load_sampler, sample
 from gpt2_training.perplexity import held_out_perplexity, perplexity_of
 from gpt2_training.pretrain import PretrainConfig, batch_at, encode, encode_split, learning_rate_at, pretrain
-from gpt2_training.sample import load_sampler, sample
 from gpt2_training.vocabulary import END_OF_TEXT, save_vocabulary, train_vocabulary
 
 CONFIG = PretrainConfig(

@@ -391,7 +391,7 @@ def subject_of(built, models, tiny_checkpoint, folder, recipe):
     from bundler.pipeline.build import MANIFEST, METADATA, TOKENIZER, write_task
     from bundler.verification.lora_gates import LoraSubject
     from bundler.verification.verify_bundle import bundle_tokenizer
-    from tokenizer_tools.bpe import read_vocabulary
+    from tokenizer_tools.vocabulary_files import read_vocabulary
 
     checkpoint = open_checkpoint(tiny_checkpoint)
     base = base_of(checkpoint)

@@ -14,11 +14,11 @@ from vocabularies import code_text
 
 from gpt2_training.vocabulary import save_vocabulary, train_vocabulary
 from tokenizer_tools import texts
-from tokenizer_tools.bpe import read_vocabulary, reference_tokenizer, tokenizer_json
 from tokenizer_tools.errors import TokenizerError
 from tokenizer_tools.generators import GENERATORS, generate
 from tokenizer_tools.report import compare
 from tokenizer_tools.sentencepiece_model import build_sentencepiece
+from tokenizer_tools.vocabulary_files import read_vocabulary, reference_tokenizer, tokenizer_json
 
 SIZE = 600  # tokens of the vocabulary; <|endoftext|> is the last
 
