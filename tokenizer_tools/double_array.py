@@ -1,4 +1,4 @@
-"""A double-array trie in the layout of Darts-clone, which SentencePiece embeds: written here, and read back here.
+"""A double-array trie in the layout of Darts-clone, which SentencePiece embeds, is written here.
 
 Each node is one uint32 (https://github.com/s-yata/darts-clone, src/darts.h, class DoubleArrayUnit):
 bits 0-7 the label, bit 8 "has a leaf", bits 10-30 the offset to the children (shifted left by 8 when
@@ -139,48 +139,3 @@ def _close_free_places(places: _Places) -> None:
         for index in range(block, block + _BLOCK):
             if not places.taken[index]:
                 places.units[index] = (index ^ unused) & 0xFF if unused is not None else 0
-
-
-class DoubleArrayReader:
-    """Looks keys up the way SentencePiece does. Raises ValueError when the bytes are no double array."""
-
-    def __init__(self, data: bytes) -> None:
-        if not data or len(data) % 1024:
-            raise ValueError(f"a double array of {len(data)} bytes; expected a positive multiple of 1,024")
-        self.units = struct.unpack(f"<{len(data) // 4}I", data)
-
-    def prefixes(self, text: bytes, start: int = 0) -> list[tuple[int, int]]:
-        """(length, value) of every key that `text[start:]` begins with, the shortest first."""
-        found: list[tuple[int, int]] = []
-        node = _children(self.units[0])
-        for index in range(start, len(text)):
-            node ^= text[index]
-            unit = self.units[node] if node < len(self.units) else 0
-            if unit & (_LEAF | 0xFF) != text[index]:
-                break
-            node ^= _children(unit)
-            if unit & _HAS_LEAF:
-                found.append((index + 1 - start, self.units[node] & ~_LEAF))
-        return found
-
-    def items(self) -> dict[bytes, int]:
-        """Every key and its value. Raises ValueError when nodes lead back to one another."""
-        found, waiting = {}, [(b"", _children(self.units[0]), False)]
-        visited = 0
-        while waiting:
-            visited += 1
-            if visited > len(self.units):
-                raise ValueError("the nodes of this double array form a circle")
-            prefix, base, has_leaf = waiting.pop()
-            if has_leaf:
-                found[prefix] = self.units[base] & ~_LEAF
-            for label in range(1, 256):
-                child = base ^ label
-                unit = self.units[child] if child < len(self.units) else 0
-                if unit & (_LEAF | 0xFF) == label:
-                    waiting.append((prefix + bytes([label]), child ^ _children(unit), bool(unit & _HAS_LEAF)))
-        return found
-
-
-def _children(unit: int) -> int:
-    return unit >> 10 << ((unit & 1 << 9) >> 6)
