@@ -13,9 +13,10 @@ from transformers import GPT2LMHeadModel
 
 from gpt2_training.corpus import Corpus
 from gpt2_training.generate import Sampler, sample
+from gpt2_training.loop import Step
 from gpt2_training.pretrain import encode
 from gpt2_training.vocabulary import END_OF_TEXT
-from lora_weights.fine_tune import FineTuneConfig, Step, fine_tune
+from lora_weights.fine_tune import FineTuneConfig, fine_tune
 from lora_weights.train import check_context, with_adapter
 
 

@@ -224,8 +224,9 @@ def train(
     with staged_folder(output, force, _paths(model, tokenizer), _paths(text)) as folder:
         with terminal.stage("Loading PyTorch"), quiet():
             from gpt2_training.corpus import read_corpus
+            from gpt2_training.loop import Step
             from gpt2_training.training_state import state_path
-            from lora_weights.fine_tune import FineTuneConfig, Step
+            from lora_weights.fine_tune import FineTuneConfig
             from lora_weights.train import train_adapter
 
             opened, vocabulary, fingerprint = _opened(model, tokenizer, hub)
