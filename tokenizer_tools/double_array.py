@@ -9,67 +9,60 @@ is at p ^ offset ^ c, and the value of a key that ends at p is at p ^ offset.
 from __future__ import annotations
 
 import struct
+from bisect import bisect_left
 from typing import Mapping
 
 _LEAF = 1 << 31
 _HAS_LEAF = 1 << 8
 _BLOCK = 256
-# A free place is tried for every node; in a nearly full array most fit nothing, so the search gives up early
-# and takes a fresh block. Costs a few per cent in size, saves most of the time.
+# So many of the free places are tried for a node, the first ones. Most of those that stay free fit nothing, so the
+# search gives up early and takes a fresh block, which costs a few per cent in size.
 _TRIES = 1500
+# Where more than one place in so many is free, the first of them fit nothing that is still to be placed, and every
+# further node would take a block for itself: they are given up.
+_SPARSE = 4
 
 
 class _Places:
-    """The free places of the growing array, as a doubly linked list in order."""
+    """The places of the growing array. `free` lists the free ones that a search tries, in order."""
 
     def __init__(self) -> None:
         self.units: list[int] = []
         self.taken = bytearray()
         self.is_base = bytearray()
-        self.next: list[int] = []
-        self.previous: list[int] = []
-        self.first = self.last = -1
+        self.free: list[int] = []
+        # Labels -> the place before which nothing fits them, and nothing will: places and bases are never given back.
+        self.tried: dict[bytes, int] = {}
 
     def grow(self) -> None:
-        start = len(self.units)
-        for index in range(start, start + _BLOCK):
-            self.next.append(index + 1)
-            self.previous.append(index - 1)
-        self.next[-1] = -1
-        self.previous[start] = self.last
-        if self.last >= 0:
-            self.next[self.last] = start
-        else:
-            self.first = start
-        self.last = start + _BLOCK - 1
+        size = len(self.units)
+        self.free.extend(range(size, size + _BLOCK))
         self.units.extend([0] * _BLOCK)
         self.taken.extend(bytes(_BLOCK))
         self.is_base.extend(bytes(_BLOCK))
 
-    def take(self, index: int) -> None:
-        self.taken[index] = 1
-        before, after = self.previous[index], self.next[index]
-        if before >= 0:
-            self.next[before] = after
-        else:
-            self.first = after
-        if after >= 0:
-            self.previous[after] = before
-        else:
-            self.last = before
+    def take(self, place: int) -> None:
+        self.taken[place] = 1
+        index = bisect_left(self.free, place)
+        if self.free[index : index + 1] == [place]:  # else it was given up
+            del self.free[index]
 
-    def base_for(self, parent: int, labels: list[int]) -> int:
+    def base_for(self, parent: int, labels: bytes) -> int:
         """A base whose places base ^ label are all free and whose offset from `parent` can be written."""
-        size, taken, is_base, following = len(self.units), self.taken, self.is_base, self.next
+        size, taken, is_base, free = len(self.units), self.taken, self.is_base, self.free
         first_label, rest = labels[0], labels[1:]
-        place = self.first
-        for _ in range(_TRIES):
-            if place < 0:
-                break
+        untried, fits_nothing = bisect_left(free, self.tried.get(labels, 0)), True
+        for place in free[untried:_TRIES]:
             base = place ^ first_label
-            if not is_base[base] and not any(taken[base ^ label] for label in rest) and _offset_fits(parent ^ base):
-                return base
-            place = following[place]
+            if not is_base[base] and not any(taken[base ^ label] for label in rest):
+                if fits_nothing:
+                    self.tried[labels], fits_nothing = place, False
+                if _offset_fits(parent ^ base):
+                    return base
+        if fits_nothing and untried < _TRIES:
+            self.tried[labels] = free[_TRIES] if len(free) > _TRIES else size
+        if len(free) > _TRIES and len(free) * _SPARSE > size:
+            del free[:_TRIES]
         self.grow()
         # A fresh block at the same place within its block as the parent: the offset's low byte is 0, so the
         # long form of the offset can be used.
@@ -108,7 +101,7 @@ def build_double_array(values: Mapping[bytes, int]) -> bytes:
                 index += 1
             labels.append(label)
             spans.append((first, index))
-        base = places.base_for(node, labels)
+        base = places.base_for(node, bytes(labels))
         places.is_base[base] = 1
         offset = node ^ base
         places.units[node] |= offset << 10 if offset < 1 << 21 else offset << 2 | 1 << 9
