@@ -13,7 +13,8 @@ from bundler.containers.task import METADATA, MODEL, TOKENIZER, write_task
 from bundler.containers.tokenizer import BundleTokenizer, sentencepiece_tokenizer, typed_texts
 from bundler.conversion.convert import Signatures, convert_checkpoint
 from bundler.conversion.gpt2 import TokenRows
-from bundler.conversion.quantize import RECIPES, quantize
+from bundler.conversion.quantize import quantize
+from bundler.conversion.recipes import RECIPES
 from bundler.errors import BundleError, VerificationError
 from bundler.lora.facts import base_of, lora_facts
 from bundler.pipeline.adapters import export_adapters, verify_lora
@@ -149,8 +150,9 @@ def _convert(
     model: Path,
     stage: Stage,
 ) -> Path:
-    """Write `model`; returns the fp32 one it was made from, which is the same under the recipe fp32."""
-    fp32 = model if options.recipe == "fp32" else model.with_suffix(".fp32.tflite")
+    """Write `model`; returns the fp32 one it was made from, which is the same under the exact recipe."""
+    recipe = RECIPES[options.recipe]
+    fp32 = model if recipe.exact else model.with_suffix(".fp32.tflite")
     with stage("Converting to TFLite"):
         run_isolated(
             "converting",
@@ -163,10 +165,10 @@ def _convert(
         )
     if fp32 is not model:
         calibration = []
-        if RECIPES[options.recipe].calibrated:
+        if recipe.calibrated:
             calibration = _calibration(options, tokenizer, plan)
         with stage(f"Quantizing to {options.recipe}"):
-            run_isolated("quantizing", quantize, fp32, options.recipe, model, calibration)
+            run_isolated("quantizing", quantize, fp32, recipe, model, calibration)
     return fp32
 
 

@@ -9,7 +9,8 @@ from pathlib import Path
 from bundler.checkpoints.checkpoint import Checkpoint, SpecialTokens, open_checkpoint
 from bundler.checkpoints.hub_id import HubAccess
 from bundler.conversion.convert import Signatures, choose_signatures
-from bundler.conversion.quantize import RECIPES, check_recipe
+from bundler.conversion.quantize import check_recipe
+from bundler.conversion.recipes import DEFAULT, RECIPES
 from bundler.errors import BundleError, OptionError
 from bundler.pipeline.adapters import LoraPlan, plan_lora
 from bundler.system.native_path import native_path
@@ -28,7 +29,7 @@ class BuildOptions:
     model: str
     output: Path
     name: str | None = None
-    recipe: str = "int8"
+    recipe: str = DEFAULT
     context: int | None = None
     prefill: tuple[int, ...] | None = None
     start_token: str | None = None

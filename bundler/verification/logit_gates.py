@@ -7,7 +7,7 @@ from __future__ import annotations
 import numpy as np
 
 from bundler.containers.tokenizer import Ids
-from bundler.conversion.quantize import RECIPES, Recipe
+from bundler.conversion.recipes import RECIPES, Recipe
 from bundler.tflite.runner import TFLiteGPT2
 from bundler.verification.divergence import Divergence, compare_rows, divergence
 from bundler.verification.gate import Gate

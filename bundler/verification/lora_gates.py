@@ -15,7 +15,7 @@ import numpy as np
 from bundler.checkpoints.checkpoint import Checkpoint
 from bundler.containers.task import MODEL, read_task
 from bundler.containers.tokenizer import BundleTokenizer, Ids
-from bundler.conversion.quantize import RECIPES
+from bundler.conversion.recipes import RECIPES
 from bundler.engines.litertlm import open_engine
 from bundler.lora.merge_bundle import merge_into_bundle
 from bundler.system.file_section import FileSection
@@ -299,8 +299,8 @@ def _merge_gates(
             one.along(tokens)[:, : subject.tokenizer.vocabulary] for one in (subject.variants[0].open(file), runner)
         )
     kl = compare_logits(beside, inside)["mean_kl"]
-    # Weights of four bits are rounded a second time, by as much as the first.
-    limit = RECIPES[subject.recipe].mean_kl if subject.recipe.startswith("int4") else MERGED_KL
+    recipe = RECIPES[subject.recipe]
+    limit = recipe.mean_kl if recipe.coarse else MERGED_KL  # coarse weights are rounded a second time
     gates = [
         parity,
         Gate(

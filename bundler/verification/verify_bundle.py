@@ -10,7 +10,8 @@ from bundler.checkpoints.checkpoint import open_checkpoint
 from bundler.checkpoints.hub_id import HubAccess
 from bundler.containers.bundle import Bundle, open_bundle
 from bundler.containers.tokenizer import BundleTokenizer, sentencepiece_encoder, typed_texts
-from bundler.conversion.quantize import RECIPES, recipe_of
+from bundler.conversion.quantize import recipe_of
+from bundler.conversion.recipes import RECIPES
 from bundler.errors import BundleError
 from bundler.system.temporary_folder import temporary_folder
 from bundler.verification.gate import Bar, Gate, Stage, silent, silent_bar
