@@ -26,7 +26,8 @@ from rich.table import Table
 
 from bundler.conversion.convert import convert_fp32
 from bundler.conversion.gpt2 import TokenRows, load_exportable
-from bundler.conversion.quantize import RECIPES, check_recipe, quantize
+from bundler.conversion.quantize import check_recipe, quantize
+from bundler.conversion.recipes import RECIPES, REFERENCE
 from bundler.errors import OptionError
 from bundler.pipeline.plan import BuildOptions, plan_build
 from bundler.system.native_output import quiet
@@ -56,7 +57,7 @@ def main() -> None:
         convert_fp32(
             load_exportable(checkpoint, context, TokenRows(len(plan.vocabulary))),
             plan.signatures,
-            folder / "fp32.tflite",
+            folder / f"{REFERENCE}.tflite",
         )
 
         start = plan.vocabulary.id_of_text(plan.start_token)
@@ -76,11 +77,11 @@ def main() -> None:
             except OptionError as error:
                 Console(stderr=True).print(str(error))
                 continue
-            if recipe != "fp32":
+            if recipe != REFERENCE:
                 calibration = [
                     [start, *tokenizer.encode(verification_text()).ids[i * 150 : (i + 1) * 150]] for i in range(4)
                 ]
-                quantize(folder / "fp32.tflite", recipe, path, calibration)
+                quantize(folder / f"{REFERENCE}.tflite", recipe, path, calibration)
             results[recipe] = {"bytes": path.stat().st_size, "bytes_per_parameter": path.stat().st_size / parameters}
             if blocks:
                 with quiet():
@@ -89,7 +90,7 @@ def main() -> None:
                     compare_rows(reference, model.along(ids)[:, : reference.shape[1]], ids[1:])
                     for reference, ids in zip(expected, track(blocks, transient=True, console=Console(stderr=True)))
                 ).as_dict()
-            if recipe != "fp32":
+            if recipe != REFERENCE:
                 path.unlink()
 
     table = Table(

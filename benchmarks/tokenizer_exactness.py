@@ -26,10 +26,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from benchmarks.tokenizer_texts import COVERED_BYTES, PROGRAMMING, gather, gpt2_folder  # noqa: E402
 from gpt2_training.vocabulary import train_vocabulary  # noqa: E402
 from tokenizer_tools import texts  # noqa: E402
-from tokenizer_tools.bpe import BytePairVocabulary, read_vocabulary  # noqa: E402
 from tokenizer_tools.generators import GENERATORS  # noqa: E402
 from tokenizer_tools.report import Comparison, add_generated  # noqa: E402
 from tokenizer_tools.sentencepiece_model import build_sentencepiece  # noqa: E402
+from tokenizer_tools.vocabulary_files import BytePairVocabulary, read_vocabulary  # noqa: E402
 
 _WINDOW = 2000
 _STRETCH = 1 << 18

@@ -20,9 +20,9 @@ os.environ["TOKENIZERS_PARALLELISM"] = "false"
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks.tokenizer_texts import gather, gpt2_folder  # noqa: E402
-from tokenizer_tools.bpe import read_vocabulary  # noqa: E402
 from tokenizer_tools.report import Comparison  # noqa: E402
 from tokenizer_tools.sentencepiece_model import build_sentencepiece  # noqa: E402
+from tokenizer_tools.vocabulary_files import read_vocabulary  # noqa: E402
 
 _RUNS = 5
 _STRETCH = 4000  # characters: about a prompt of 1,000 tokens

@@ -1,17 +1,14 @@
-"""Train a GPT-2 from scratch on any text: one loop, resumable, reproducible from a seed.
+"""Pretraining makes a GPT-2 from scratch on any text, in the loop of `loop.py`.
 
-The optimizer and schedule are nanoGPT's (AdamW with betas 0.9/0.95, no decay on vectors, linear
-warm-up, cosine to a tenth); the model class is transformers' GPT2LMHeadModel, so what is saved is
-an ordinary Hugging Face checkpoint.
+The optimizer is nanoGPT's (AdamW with betas 0.9/0.95, no decay on vectors); the model class is transformers'
+GPT2LMHeadModel, so what is saved is an ordinary Hugging Face checkpoint.
 """
 
 from __future__ import annotations
 
 import json
-import math
 import platform
-import time
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Callable
 
@@ -22,8 +19,9 @@ from transformers.utils import logging as transformers_logging
 
 from gpt2_training.corpus import Corpus
 from gpt2_training.errors import TrainingError
+from gpt2_training.loop import StateFile, Step, Training, batch_at, next_token_loss, train
 from gpt2_training.perplexity import held_out_perplexity
-from gpt2_training.training_state import read_state, restoring, write_state
+from gpt2_training.training_state import read_state, restoring
 from gpt2_training.vocabulary import END_OF_TEXT, save_vocabulary, train_vocabulary
 
 
@@ -48,26 +46,6 @@ class PretrainConfig:
     seed: int = 1
     threads: int = 0
     bfloat16: bool = True
-
-
-@dataclass(frozen=True)
-class Step:
-    """What the loop reports: cross-entropy in nats; `held_out` only on evaluated steps."""
-
-    step: int
-    loss: float
-    learning_rate: float
-    tokens_per_second: float
-    held_out: float | None = None
-
-
-@dataclass
-class History:
-    """What has been done: the reported steps, the time, and what each part of the training was laid out for."""
-
-    steps: list[Step] = field(default_factory=list)
-    seconds: float = 0.0
-    schedules: list[dict] = field(default_factory=list)
 
 
 def pretrain(
@@ -106,43 +84,17 @@ def pretrain(
     model = GPT2LMHeadModel(_model_config(config, tokenizer)).to(device)
     optimizer = _optimizer(model, config)
     with restoring(state):
-        history, first = _resume(saved, model, optimizer)
-    schedule = {"steps": config.steps, "split_spaces": config.split_spaces}
-    if not history.schedules or history.schedules[-1] != {**history.schedules[-1], **schedule}:
-        history.schedules.append({"from_step": first, **schedule})
+        saved = _with_loop_names(saved, model)
+        schedules = _schedules(saved, config)
 
-    model.train()
-    started, tokens_seen = time.perf_counter(), 0
-    for step in range(first, config.steps):
-        rate = learning_rate_at(step, config)
-        for group in optimizer.param_groups:
-            group["lr"] = rate
+    def loss_at(step: int) -> torch.Tensor:
         tokens = batch_at(train_ids, step, config).to(device)
         with torch.autocast(device.type, torch.bfloat16, enabled=config.bfloat16):
             logits = model(tokens[:, :-1]).logits
-        loss = torch.nn.functional.cross_entropy(logits.float().flatten(0, 1), tokens[:, 1:].flatten())
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
-        optimizer.zero_grad(set_to_none=True)
+        return next_token_loss(logits, tokens)
 
-        tokens_seen += config.batch * config.context
-        done = step + 1
-        held_out = None
-        if done % config.evaluate_every == 0 or done == config.steps:
-            model.eval()
-            held_out = math.log(held_out_perplexity(model, held_out_ids, config.context).value)
-            model.train()
-        elapsed = time.perf_counter() - started
-        report = Step(done, loss.item(), rate, tokens_seen / elapsed, held_out)
-        on_step(report)
-        if held_out is not None or done % 50 == 0:
-            history.steps.append(report)
-        if state and held_out is not None and done < config.steps:
-            write_state(
-                state, recipe, _state(done, model, optimizer, replace(history, seconds=history.seconds + elapsed))
-            )
-    history.seconds += time.perf_counter() - started
+    training = Training(model, optimizer, loss_at, held_out_ids, evaluate_last=True)
+    trained = train(training, config, StateFile(state, recipe, saved, {"schedules": schedules}), on_step)
 
     # What is saved is what is measured: round to fp16 first, then evaluate in fp32.
     model.half().float().eval()
@@ -156,13 +108,13 @@ def pretrain(
         "held_out_tokens": perplexity.tokens,
         "parameters": sum(parameter.numel() for parameter in model.parameters()),
         "config": asdict(config),
-        "schedules": history.schedules,
+        "schedules": schedules,
         "held_out_perplexity": perplexity.value,
         "held_out_perplexity_standard_error": perplexity.standard_error,
-        "seconds": round(history.seconds),
+        "seconds": round(trained.seconds),
         "device": device.type,
         "versions": {"python": platform.python_version(), "torch": torch.__version__},
-        "curve": [asdict(step) for step in history.steps],
+        "curve": [asdict(step) for step in trained.steps if step.held_out is not None or step.step % 50 == 0],
     }
     _save_checkpoint(model, tokenizer, record, folder)
     return record
@@ -198,21 +150,6 @@ def encode_split(tokenizer: Tokenizer, documents: list[str], share: float, seed:
     return torch.tensor(result, dtype=torch.int32)
 
 
-def batch_at(ids: torch.Tensor, step: int, config: PretrainConfig) -> torch.Tensor:
-    """The batch of one step, [batch, context + 1]: a function of seed and step alone, so resuming repeats nothing."""
-    generator = torch.Generator().manual_seed(config.seed * 1_000_003 + step)
-    starts = torch.randint(len(ids) - config.context, (config.batch,), generator=generator)
-    return torch.stack([ids[start : start + config.context + 1] for start in starts]).long()
-
-
-def learning_rate_at(step: int, config: PretrainConfig) -> float:
-    """Linear warm-up, then cosine down to a tenth of the peak."""
-    if step < config.warmup:
-        return config.learning_rate * (step + 1) / config.warmup
-    progress = (step - config.warmup) / max(1, config.steps - config.warmup)
-    return config.learning_rate * (0.1 + 0.45 * (1 + math.cos(math.pi * progress)))
-
-
 def _model_config(config: PretrainConfig, tokenizer: Tokenizer) -> GPT2Config:
     end = tokenizer.token_to_id(END_OF_TEXT)
     return GPT2Config(
@@ -246,23 +183,21 @@ def _recipe(config: PretrainConfig, corpus: Corpus) -> dict:
     return {**recipe, "text": corpus.fingerprint}
 
 
-def _resume(saved: dict | None, model: torch.nn.Module, optimizer: torch.optim.Optimizer) -> tuple[History, int]:
-    if saved is None:
-        return History(), 0
-    model.load_state_dict(saved["model"])
-    optimizer.load_state_dict(saved["optimizer"])
-    return History([Step(**step) for step in saved["history"]], saved["seconds"], saved["schedules"]), saved["step"]
+def _with_loop_names(saved: dict | None, model: torch.nn.Module) -> dict | None:
+    """A saved state as the loop reads it: pretraining once had a loop of its own, with other names in its states."""
+    if saved is None or "model" not in saved:
+        return saved
+    parameters = [saved["model"][name] for name, _ in model.named_parameters()]
+    return {**saved, "parameters": parameters, "steps": saved["history"]}
 
 
-def _state(step: int, model: torch.nn.Module, optimizer: torch.optim.Optimizer, history: History) -> dict:
-    return {
-        "step": step,
-        "model": model.state_dict(),
-        "optimizer": optimizer.state_dict(),
-        "history": [asdict(entry) for entry in history.steps],
-        "seconds": history.seconds,
-        "schedules": history.schedules,
-    }
+def _schedules(saved: dict | None, config: PretrainConfig) -> list[dict]:
+    """What each part of the training was laid out for, with the step at which it began."""
+    schedules = list(saved["schedules"]) if saved else []
+    schedule = {"steps": config.steps, "split_spaces": config.split_spaces}
+    if not schedules or schedules[-1] != {**schedules[-1], **schedule}:
+        schedules.append({"from_step": saved["step"] if saved else 0, **schedule})
+    return schedules
 
 
 def _save_checkpoint(model, tokenizer: Tokenizer, record: dict, folder: Path) -> None:

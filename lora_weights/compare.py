@@ -11,9 +11,10 @@ import torch
 from tokenizers import Tokenizer
 
 from gpt2_training.corpus import Corpus
-from gpt2_training.sample import Sampler, sample
+from gpt2_training.generate import Sampler, sample
+from gpt2_training.loop import Step
 from gpt2_training.vocabulary import END_OF_TEXT
-from lora_weights.fine_tune import FineTuneConfig, Step, fine_tune
+from lora_weights.fine_tune import FineTuneConfig, fine_tune
 from lora_weights.train import BaseModel, check_context, with_adapter
 
 

@@ -1,21 +1,27 @@
-"""The training loop of fine-tuning, the same for an adapter and for a whole model; resumable, and reproducible from a
-seed.
-"""
+"""Fine-tuning trains an adapter or a whole model further, in the loop of `gpt2_training/loop.py`."""
 
 from __future__ import annotations
 
 import hashlib
-import math
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Callable, Sequence
+from typing import Callable
 
 import torch
 
+from gpt2_training.loop import (
+    StateFile,
+    Step,
+    Training,
+    batch_at,
+    next_token_loss,
+    step_seed,
+    train,
+    trained_parameters,
+)
 from gpt2_training.perplexity import Perplexity, held_out_perplexity
-from gpt2_training.pretrain import batch_at, learning_rate_at
-from gpt2_training.training_state import read_state, restoring, write_state
+from gpt2_training.training_state import read_state
 from lora_weights.errors import LoraError
 
 
@@ -48,16 +54,6 @@ class EncodedText:
 
 
 @dataclass(frozen=True)
-class Step:
-    """What the loop reports: cross-entropy in nats; `held_out` only on evaluated steps."""
-
-    step: int
-    loss: float
-    tokens_per_second: float
-    held_out: float | None = None
-
-
-@dataclass(frozen=True)
 class FineTuned:
     """Held-out perplexity before and after, the steps in between, and what it took. `optimizer_bytes`: its state."""
 
@@ -83,69 +79,41 @@ def fine_tune(
     if that is of the same `base` (what tells one model from another). Raises LoraError if the texts are too short,
     TrainingError if the state is of another config, text or base.
     """
-    train, held_out = text.train, text.held_out
-    if len(train) <= config.context + 1 or len(held_out) < config.context:
+    if len(text.train) <= config.context + 1 or len(text.held_out) < config.context:
         raise LoraError(
-            f"the text gives {len(train)} tokens to train on and {len(held_out)} to hold out; each has to fill a "
-            f"--context of {config.context}; give more text or a smaller context"
+            f"the text gives {len(text.train)} tokens to train on and {len(text.held_out)} to hold out; each has to "
+            f"fill a --context of {config.context}; give more text or a smaller context"
         )
     recipe = _recipe(config, text, base)
     saved = read_state(state, recipe) if state else None
     if config.threads:
         torch.set_num_threads(config.threads)
     torch.manual_seed(config.seed)
-    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    parameters = trained_parameters(model)
     optimizer = torch.optim.AdamW(
         parameters, lr=config.learning_rate, betas=(0.9, 0.95), weight_decay=config.weight_decay
     )
+
+    def loss_at(step: int) -> torch.Tensor:
+        torch.manual_seed(step_seed(step, config))  # of dropout: resuming repeats nothing
+        tokens = batch_at(text.train, step, config)
+        return next_token_loss(model(tokens[:, :-1]).logits, tokens)
+
     model.eval()
-    before = held_out_perplexity(model, held_out, config.context)
-    with restoring(state):
-        first, steps, seconds = _resume(saved, parameters, optimizer)
-    model.train()
+    before = held_out_perplexity(model, text.held_out, config.context)
+    training = Training(model, optimizer, loss_at, text.held_out)
+    trained = train(training, config, StateFile(state, recipe, saved), on_step)
     started = time.perf_counter()
-    for number in range(first, config.steps):
-        torch.manual_seed(config.seed * 1_000_003 + number)  # of dropout: resuming repeats nothing
-        for group in optimizer.param_groups:
-            group["lr"] = learning_rate_at(number, config)
-        tokens = batch_at(train, number, config)
-        logits = model(tokens[:, :-1]).logits
-        loss = torch.nn.functional.cross_entropy(logits.flatten(0, 1), tokens[:, 1:].flatten())
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(parameters, 1.0)
-        optimizer.step()
-        optimizer.zero_grad(set_to_none=True)
-        done, evaluated = number + 1, None
-        elapsed = time.perf_counter() - started
-        if done % config.evaluate_every == 0 and done < config.steps:
-            model.eval()
-            evaluated = math.log(held_out_perplexity(model, held_out, config.context).value)
-            model.train()
-        steps.append(Step(done, loss.item(), (done - first) * config.batch * config.context / elapsed, evaluated))
-        on_step(steps[-1])
-        if evaluated is not None and state:
-            write_state(
-                state,
-                recipe,
-                {
-                    "step": done,
-                    "parameters": [parameter.detach() for parameter in parameters],
-                    "optimizer": optimizer.state_dict(),
-                    "steps": [asdict(entry) for entry in steps],
-                    "seconds": seconds + time.perf_counter() - started,
-                },
-            )
     model.eval()
-    after = held_out_perplexity(model, held_out, config.context)
+    after = held_out_perplexity(model, text.held_out, config.context)
+    seconds = trained.seconds + time.perf_counter() - started
     held = sum(
         value.nbytes
         for entry in optimizer.state.values()
         for value in entry.values()
         if isinstance(value, torch.Tensor)
     )
-    return FineTuned(
-        before, after, steps, seconds + time.perf_counter() - started, sum(map(torch.Tensor.numel, parameters)), held
-    )
+    return FineTuned(before, after, trained.steps, seconds, sum(map(torch.Tensor.numel, parameters)), held)
 
 
 def _recipe(config: FineTuneConfig, text: EncodedText, base: str | None) -> dict:
@@ -155,13 +123,3 @@ def _recipe(config: FineTuneConfig, text: EncodedText, base: str | None) -> dict
         for name, ids in (("text", text.train), ("held_out_text", text.held_out))
     }
     return {**{name: value for name, value in asdict(config).items() if name != "threads"}, **texts, "base": base}
-
-
-def _resume(saved: dict | None, parameters: Sequence[torch.Tensor], optimizer) -> tuple[int, list[Step], float]:
-    if saved is None:
-        return 0, [], 0.0
-    with torch.no_grad():
-        for parameter, value in zip(parameters, saved["parameters"], strict=True):
-            parameter.copy_(value)
-    optimizer.load_state_dict(saved["optimizer"])
-    return saved["step"], [Step(**step) for step in saved["steps"]], saved["seconds"]

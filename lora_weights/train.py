@@ -16,10 +16,11 @@ from tokenizers import Tokenizer
 from transformers import GPT2LMHeadModel
 
 from gpt2_training.corpus import Corpus
+from gpt2_training.loop import Step
 from gpt2_training.pretrain import encode
 from lora_weights.card import adapter_card
 from lora_weights.errors import LoraError
-from lora_weights.fine_tune import EncodedText, FineTuneConfig, Step, fine_tune
+from lora_weights.fine_tune import EncodedText, FineTuneConfig, fine_tune
 from lora_weights.peft_adapter import RECORD
 
 
@@ -84,7 +85,11 @@ def train_adapter(
         "held_out_perplexity": result.after.value,
         "held_out_perplexity_standard_error": result.after.standard_error,
         "versions": {"python": platform.python_version(), "torch": torch.__version__},
-        "curve": [asdict(step) for step in result.steps if step.held_out is not None or step.step % 10 == 0],
+        "curve": [
+            {key: value for key, value in asdict(step).items() if key != "learning_rate"}
+            for step in result.steps
+            if step.held_out is not None or step.step % 10 == 0
+        ],
     }
     adapted.peft_config["default"].base_model_name_or_path = base.name
     # "auto" would ask the model hub whether the base's embedding was resized, even for a base on this machine.

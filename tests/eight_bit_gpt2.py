@@ -14,8 +14,8 @@ from bundler.containers.task import METADATA, MODEL, TOKENIZER, write_task
 from bundler.conversion.convert import Signatures, convert_fp32
 from bundler.conversion.gpt2 import TokenRows, load_exportable
 from bundler.conversion.quantize import quantize
-from tokenizer_tools.bpe import read_vocabulary
 from tokenizer_tools.sentencepiece_model import build_sentencepiece
+from tokenizer_tools.vocabulary_files import read_vocabulary
 
 
 def write_eight_bit_checkpoint(folder, seed=0, loud=(), **fields):

@@ -23,8 +23,8 @@ def main() -> None:
 
     from bundler.checkpoints.checkpoint import open_checkpoint
     from bundler.errors import BundleError
-    from tokenizer_tools.bpe import read_vocabulary
     from tokenizer_tools.errors import TokenizerError
+    from tokenizer_tools.vocabulary_files import read_vocabulary
 
     names = [json.loads(line) for line in sys.stdin]
     _, hard = resource.getrlimit(resource.RLIMIT_AS)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import struct
 from typing import Mapping
 
-from tokenizer_tools.double_array import DoubleArrayReader, build_double_array
+from tokenizer_tools.double_array import build_double_array
 
 # Normalizer::kMaxTrieResultsSize: with more nested keys the matcher writes past a fixed buffer in old versions.
 MAX_NESTED_KEYS = 32
@@ -46,37 +46,3 @@ def deepest_nesting(keys) -> int:
         chain.append(key)
         deepest = max(deepest, len(chain))
     return deepest
-
-
-class Charsmap:
-    """Reads a compiled character map and normalizes bytes as SentencePiece does.
-
-    Raises ValueError when the bytes are no character map.
-    """
-
-    def __init__(self, data: bytes) -> None:
-        size = struct.unpack_from("<I", data)[0] if len(data) >= 4 else -1
-        if not 0 < size <= len(data) - 4:
-            raise ValueError(f"a character map of {len(data)} bytes says its trie has {size}")
-        self.trie = DoubleArrayReader(data[4 : 4 + size])
-        self.strings = data[4 + size :]
-
-    def replacements(self) -> dict[bytes, bytes]:
-        """Every key and what replaces it."""
-        return {key: self._string(offset) for key, offset in self.trie.items().items()}
-
-    def normalize(self, text: bytes) -> bytes:
-        """Replace the longest key at each place; a byte that begins no key stays."""
-        pieces, index = [], 0
-        while index < len(text):
-            matches = self.trie.prefixes(text, index)
-            length = matches[-1][0] if matches else 1
-            pieces.append(self._string(matches[-1][1]) if matches else text[index : index + 1])
-            index += length
-        return b"".join(pieces)
-
-    def _string(self, offset: int) -> bytes:
-        end = self.strings.find(b"\0", offset)
-        if not 0 <= offset < len(self.strings) or end < 0:
-            raise ValueError(f"a replacement at {offset} lies outside the {len(self.strings)} bytes of strings")
-        return self.strings[offset:end]

@@ -15,8 +15,6 @@ LETTER, NUMBER, OTHER, WHITE_SPACE = "L", "N", "O", "W"
 _ASKED = ((0, 0xD800), (0xE000, 0x40000), (0xE0000, 0xE0200))
 _LAST = 0x110000
 
-PRIVATE_USE = range(0xE000, 0xF900)
-
 
 @functools.cache
 def classes() -> str:

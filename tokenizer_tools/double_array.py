@@ -1,4 +1,4 @@
-"""A double-array trie in the layout of Darts-clone, which SentencePiece embeds: written here, and read back here.
+"""A double-array trie in the layout of Darts-clone, which SentencePiece embeds, is written here.
 
 Each node is one uint32 (https://github.com/s-yata/darts-clone, src/darts.h, class DoubleArrayUnit):
 bits 0-7 the label, bit 8 "has a leaf", bits 10-30 the offset to the children (shifted left by 8 when
@@ -9,67 +9,60 @@ is at p ^ offset ^ c, and the value of a key that ends at p is at p ^ offset.
 from __future__ import annotations
 
 import struct
+from bisect import bisect_left
 from typing import Mapping
 
 _LEAF = 1 << 31
 _HAS_LEAF = 1 << 8
 _BLOCK = 256
-# A free place is tried for every node; in a nearly full array most fit nothing, so the search gives up early
-# and takes a fresh block. Costs a few per cent in size, saves most of the time.
+# So many of the free places are tried for a node, the first ones. Most of those that stay free fit nothing, so the
+# search gives up early and takes a fresh block, which costs a few per cent in size.
 _TRIES = 1500
+# Where more than one place in so many is free, the first of them fit nothing that is still to be placed, and every
+# further node would take a block for itself: they are given up.
+_SPARSE = 4
 
 
 class _Places:
-    """The free places of the growing array, as a doubly linked list in order."""
+    """The places of the growing array. `free` lists the free ones that a search tries, in order."""
 
     def __init__(self) -> None:
         self.units: list[int] = []
         self.taken = bytearray()
         self.is_base = bytearray()
-        self.next: list[int] = []
-        self.previous: list[int] = []
-        self.first = self.last = -1
+        self.free: list[int] = []
+        # Labels -> the place before which nothing fits them, and nothing will: places and bases are never given back.
+        self.tried: dict[bytes, int] = {}
 
     def grow(self) -> None:
-        start = len(self.units)
-        for index in range(start, start + _BLOCK):
-            self.next.append(index + 1)
-            self.previous.append(index - 1)
-        self.next[-1] = -1
-        self.previous[start] = self.last
-        if self.last >= 0:
-            self.next[self.last] = start
-        else:
-            self.first = start
-        self.last = start + _BLOCK - 1
+        size = len(self.units)
+        self.free.extend(range(size, size + _BLOCK))
         self.units.extend([0] * _BLOCK)
         self.taken.extend(bytes(_BLOCK))
         self.is_base.extend(bytes(_BLOCK))
 
-    def take(self, index: int) -> None:
-        self.taken[index] = 1
-        before, after = self.previous[index], self.next[index]
-        if before >= 0:
-            self.next[before] = after
-        else:
-            self.first = after
-        if after >= 0:
-            self.previous[after] = before
-        else:
-            self.last = before
+    def take(self, place: int) -> None:
+        self.taken[place] = 1
+        index = bisect_left(self.free, place)
+        if self.free[index : index + 1] == [place]:  # else it was given up
+            del self.free[index]
 
-    def base_for(self, parent: int, labels: list[int]) -> int:
+    def base_for(self, parent: int, labels: bytes) -> int:
         """A base whose places base ^ label are all free and whose offset from `parent` can be written."""
-        size, taken, is_base, following = len(self.units), self.taken, self.is_base, self.next
+        size, taken, is_base, free = len(self.units), self.taken, self.is_base, self.free
         first_label, rest = labels[0], labels[1:]
-        place = self.first
-        for _ in range(_TRIES):
-            if place < 0:
-                break
+        untried, fits_nothing = bisect_left(free, self.tried.get(labels, 0)), True
+        for place in free[untried:_TRIES]:
             base = place ^ first_label
-            if not is_base[base] and not any(taken[base ^ label] for label in rest) and _offset_fits(parent ^ base):
-                return base
-            place = following[place]
+            if not is_base[base] and not any(taken[base ^ label] for label in rest):
+                if fits_nothing:
+                    self.tried[labels], fits_nothing = place, False
+                if _offset_fits(parent ^ base):
+                    return base
+        if fits_nothing and untried < _TRIES:
+            self.tried[labels] = free[_TRIES] if len(free) > _TRIES else size
+        if len(free) > _TRIES and len(free) * _SPARSE > size:
+            del free[:_TRIES]
         self.grow()
         # A fresh block at the same place within its block as the parent: the offset's low byte is 0, so the
         # long form of the offset can be used.
@@ -108,7 +101,7 @@ def build_double_array(values: Mapping[bytes, int]) -> bytes:
                 index += 1
             labels.append(label)
             spans.append((first, index))
-        base = places.base_for(node, labels)
+        base = places.base_for(node, bytes(labels))
         places.is_base[base] = 1
         offset = node ^ base
         places.units[node] |= offset << 10 if offset < 1 << 21 else offset << 2 | 1 << 9
@@ -139,48 +132,3 @@ def _close_free_places(places: _Places) -> None:
         for index in range(block, block + _BLOCK):
             if not places.taken[index]:
                 places.units[index] = (index ^ unused) & 0xFF if unused is not None else 0
-
-
-class DoubleArrayReader:
-    """Looks keys up the way SentencePiece does. Raises ValueError when the bytes are no double array."""
-
-    def __init__(self, data: bytes) -> None:
-        if not data or len(data) % 1024:
-            raise ValueError(f"a double array of {len(data)} bytes; expected a positive multiple of 1,024")
-        self.units = struct.unpack(f"<{len(data) // 4}I", data)
-
-    def prefixes(self, text: bytes, start: int = 0) -> list[tuple[int, int]]:
-        """(length, value) of every key that `text[start:]` begins with, the shortest first."""
-        found: list[tuple[int, int]] = []
-        node = _children(self.units[0])
-        for index in range(start, len(text)):
-            node ^= text[index]
-            unit = self.units[node] if node < len(self.units) else 0
-            if unit & (_LEAF | 0xFF) != text[index]:
-                break
-            node ^= _children(unit)
-            if unit & _HAS_LEAF:
-                found.append((index + 1 - start, self.units[node] & ~_LEAF))
-        return found
-
-    def items(self) -> dict[bytes, int]:
-        """Every key and its value. Raises ValueError when nodes lead back to one another."""
-        found, waiting = {}, [(b"", _children(self.units[0]), False)]
-        visited = 0
-        while waiting:
-            visited += 1
-            if visited > len(self.units):
-                raise ValueError("the nodes of this double array form a circle")
-            prefix, base, has_leaf = waiting.pop()
-            if has_leaf:
-                found[prefix] = self.units[base] & ~_LEAF
-            for label in range(1, 256):
-                child = base ^ label
-                unit = self.units[child] if child < len(self.units) else 0
-                if unit & (_LEAF | 0xFF) == label:
-                    waiting.append((prefix + bytes([label]), child ^ _children(unit), bool(unit & _HAS_LEAF)))
-        return found
-
-
-def _children(unit: int) -> int:
-    return unit >> 10 << ((unit & 1 << 9) >> 6)

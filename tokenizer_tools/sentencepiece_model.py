@@ -44,7 +44,6 @@ class SentencePieceModel:
     alias_of: tuple[int, ...]
     mode: str
     keys: int
-    charsmap_bytes: int
     crossings: int
     unreachable: int
 
@@ -52,11 +51,6 @@ class SentencePieceModel:
     def rows(self) -> int:
         """Rows the embedding table needs."""
         return self.vocabulary_size + len(self.alias_of)
-
-    def original_ids(self, ids: list[int]) -> list[int]:
-        """The same ids with each alias replaced by the id it stands for."""
-        size, alias_of = self.vocabulary_size, self.alias_of
-        return [index if index < size else alias_of[index - size] for index in ids]
 
 
 def build_sentencepiece(vocabulary: BytePairVocabulary, mode: str = "T") -> SentencePieceModel:
@@ -122,7 +116,6 @@ def build_sentencepiece(vocabulary: BytePairVocabulary, mode: str = "T") -> Sent
         tuple(alias.original for alias in aliases),
         mode,
         len(keys),
-        len(charsmap),
         crossings,
         len(data) - len(reachable),
     )

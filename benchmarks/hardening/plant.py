@@ -36,8 +36,8 @@ def planted(inputs: Path, target: Path) -> list[dict]:
     from doctor_files import Good
     from planted_defects import PLANTED
 
-    from tokenizer_tools.bpe import read_vocabulary
     from tokenizer_tools.sentencepiece_model import build_sentencepiece
+    from tokenizer_tools.vocabulary_files import read_vocabulary
 
     plain, fp32, lora = (inputs / name / "tiny" for name in ("plain", "fp32", "lora"))
     zero = inputs / "lora" / "adapters" / "zero.tflite"

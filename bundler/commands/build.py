@@ -8,6 +8,7 @@ from typing import Sequence
 import click
 
 from bundler.commands.console import Terminal, hub_options, terminal_options
+from bundler.conversion.recipes import DEFAULT, RECIPES, any_of
 
 
 def _lengths(context: click.Context, parameter: click.Parameter, value: str | None) -> tuple[int, ...] | None:
@@ -35,9 +36,9 @@ def _say_notes(terminal: Terminal, notes: Sequence[str]) -> None:
 @click.option(
     "--quant",
     "recipe",
-    default="int8",
+    default=DEFAULT,
     show_default=True,
-    help="fp32, fp16, int8, int8-weight-only, int4-block32, int4-block128 or int8-static.",
+    help=f"{any_of([*RECIPES])}.",
 )
 @click.option(
     "--context", type=int, help="Tokens the KV cache holds. Less takes less memory. [default: the model's positions]"
@@ -73,7 +74,9 @@ def _say_notes(terminal: Terminal, notes: Sequence[str]) -> None:
 )
 @click.option("--revision", help="Branch, tag or commit of a hub model.")
 @click.option(
-    "--calibration", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="Text for int8-static."
+    "--calibration",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help=f"Text for {any_of([name for name, recipe in RECIPES.items() if recipe.calibrated])}.",
 )
 @click.option(
     "--lora-ranks",

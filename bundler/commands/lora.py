@@ -179,8 +179,8 @@ def _opened(model: str, tokenizer: Path | None, hub: HubAccess) -> BaseModel:
     from bundler.checkpoints.checkpoint import open_checkpoint
     from bundler.lora.facts import weights_fingerprint
     from lora_weights.train import BaseModel
-    from tokenizer_tools.bpe import read_vocabulary
     from tokenizer_tools.vocabulary import reference_tokenizer
+    from tokenizer_tools.vocabulary_files import read_vocabulary
 
     checkpoint = open_checkpoint(model, tokenizer=tokenizer, hub=hub)
     vocabulary = read_vocabulary(checkpoint.folder)
@@ -233,8 +233,9 @@ def train(
     with staged_folder(output, force, _paths(model, tokenizer), _paths(text)) as folder:
         with terminal.stage("Loading PyTorch"), quiet():
             from gpt2_training.corpus import read_corpus
+            from gpt2_training.loop import Step
             from gpt2_training.training_state import state_path
-            from lora_weights.fine_tune import FineTuneConfig, Step
+            from lora_weights.fine_tune import FineTuneConfig
             from lora_weights.train import AdapterOutput, train_adapter
 
             base = _opened(model, tokenizer, hub)

@@ -59,7 +59,8 @@ def command(terminal: Terminal, text: str, output: Path, restart: bool, force: b
         with terminal.stage("Loading PyTorch"), quiet():
             from gpt2_training.corpus import read_corpus
             from gpt2_training.curve import write_curve
-            from gpt2_training.pretrain import PretrainConfig, Step, pretrain
+            from gpt2_training.loop import Step
+            from gpt2_training.pretrain import PretrainConfig, pretrain
             from gpt2_training.training_state import state_path
 
         config = PretrainConfig(**{field.name: recipe[field.name] for field in fields(PretrainConfig)})

@@ -29,7 +29,7 @@ def command(
 
     prompt = read_prompt(prompt)
     with quiet():
-        from gpt2_training.sample import load_sampler, sample
+        from gpt2_training.generate import load_sampler, sample
 
         sampler = load_sampler(folder)
     text = ""

@@ -204,7 +204,7 @@ def report(
 def _read(
     tokenizer_path: str | None, vocab: str | None, merges: str | None, parse_special: bool | None
 ) -> "BytePairVocabulary":
-    from tokenizer_tools.bpe import read_vocabulary, read_vocabulary_files
+    from tokenizer_tools.vocabulary_files import read_vocabulary, read_vocabulary_files
 
     if tokenizer_path and not vocab and not merges:
         return read_vocabulary(tokenizer_path, parse_special)

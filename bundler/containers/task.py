@@ -74,10 +74,6 @@ class TaskFile:
             )
         return FileSection(self.path, entry.offset, entry.size, name)
 
-    def open_entry(self, name: str) -> BinaryIO:
-        """The entry as a seekable read-only file. Its CRC is not checked: see `check_entry`."""
-        return self.section(name).open()
-
     def read_entry(self, name: str) -> bytes:
         """The whole entry in memory. Raises BundleError if its CRC is wrong."""
         return b"".join(self._checked(name))

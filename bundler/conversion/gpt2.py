@@ -232,12 +232,6 @@ def query_scale(architecture: GPT2Architecture, layer: int) -> float:
     return scale / (layer + 1) if architecture.scale_by_inverse_layer else scale
 
 
-def causal_mask(start: int, length: int, context: int) -> Tensor:
-    """float32 [1, 1, length, context]: row i sees positions 0 to start + i."""
-    seen = torch.arange(context)[None, :] <= torch.arange(start, start + length)[:, None]
-    return torch.where(seen, 0.0, NEVER * 1e2)[None, None]
-
-
 def load_exportable(checkpoint: Checkpoint, context: int, rows: TokenRows) -> ExportableGPT2:
     """Build the model from a checkpoint, holding one copy of the weights in fp32."""
     architecture = checkpoint.architecture

@@ -1,75 +1,44 @@
-"""fp32 TFLite -> TFLite in one of the recipes, by ai-edge-quantizer.
-
-The embedding and the tied head are one tensor, so every recipe treats the two alike: otherwise the
-file would hold it twice. Per-channel scales run along the token axis, which makes the quantized row
-of an alias the exact copy of its original's.
-"""
+"""fp32 TFLite -> TFLite in one of the recipes, by ai-edge-quantizer."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Sequence
 
 from bundler.checkpoints.architecture import GPT2Architecture
 from bundler.conversion.compact import compact_tflite
+from bundler.conversion.recipes import RECIPES, Recipe, any_of
 from bundler.errors import OptionError
 from bundler.system.native_output import quiet
 from bundler.tflite.model import Model
 from bundler.tflite.runner import TFLiteGPT2
 from bundler.tflite.weights import weight_table
 
-# The name of the operator that makes the logits ends so; it is how the head is told from other layers.
-HEAD = r"decode(_lora_r\d+)?_logits"
-ANYWHERE = ".*"
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """`exact`: logits and greedy text must be PyTorch's. `mean_kl`: the gate on every recipe, the largest mean KL
-    divergence from PyTorch on a text, in nats; wide enough for any healthy GPT-2, far below what a defect gives.
-    `block`: how many weights share a scale, 0 for a whole output channel."""
-
-    summary: str
-    mean_kl: float
-    exact: bool = False
-    calibrated: bool = False
-    block: int = 0
-
-
-RECIPES = {
-    "fp32": Recipe("float32 weights; the reference", 1e-6, exact=True),
-    "fp16": Recipe("float16 weights, float32 arithmetic", 1e-4),
-    "int8": Recipe("int8 weights per channel, activations quantized as they come (dynamic range)", 0.05),
-    "int8-weight-only": Recipe("int8 weights per channel, float32 arithmetic", 0.05),
-    "int4-block32": Recipe("int4 weights with a scale per 32; embedding and head int8", 0.5, block=32),
-    "int4-block128": Recipe("int4 weights with a scale per 128; embedding and head int8", 1.0, block=128),
-    "int8-static": Recipe(
-        "int8 weights and activations, ranges measured on a text; head dynamic", 0.5, calibrated=True
-    ),
-}
-
 
 def check_recipe(recipe: str, architecture: GPT2Architecture) -> None:
     """Raise OptionError for a recipe whose blocks do not fit the model's widths."""
-    block = RECIPES[recipe].block
-    if block and (architecture.width % block or architecture.inner % block):
+    width, inner = architecture.width, architecture.inner
+    if not RECIPES[recipe].fits(width, inner):
+        fitting = [name for name, entry in RECIPES.items() if entry.fits(width, inner)]
         raise OptionError(
-            f"--quant {recipe}: its blocks of {block} do not divide the model's width {architecture.width} or inner "
-            f"width {architecture.inner}; choose int4-block32 if 32 divides them, else int8"
+            f"--quant {recipe}: its blocks of {RECIPES[recipe].block} do not divide the model's width {width} or inner "
+            f"width {inner}; choose {any_of(fitting)}"
         )
 
 
-def quantize(source: Path, recipe: str, output: Path, calibration: Sequence[Sequence[int]] = ()) -> None:
-    """Write `source` (fp32 TFLite) to `output` in `recipe`. `int8-static` needs token sequences to calibrate on."""
+def quantize(source: Path, recipe: str | Recipe, output: Path, calibration: Sequence[Sequence[int]] = ()) -> None:
+    """Write `source` (fp32 TFLite) to `output` in `recipe`, which has rules. A calibrated one needs token sequences to
+    measure ranges on.
+    """
+    recipe = RECIPES[recipe] if isinstance(recipe, str) else recipe
     with quiet():
-        from ai_edge_quantizer import quantizer
+        from ai_edge_quantizer import quantizer, recipe_manager
 
-        quantizer_ = quantizer.Quantizer(str(source), _rules(recipe))
+        rules = recipe_manager.RecipeManager()
+        recipe.rules(rules)
+        quantizer_ = quantizer.Quantizer(str(source), rules.get_quantization_recipe())
         ranges = (
-            quantizer_.calibrate(_calibration_inputs(source, calibration), num_threads=2)
-            if RECIPES[recipe].calibrated
-            else None
+            quantizer_.calibrate(_calibration_inputs(source, calibration), num_threads=2) if recipe.calibrated else None
         )
         quantizer_.quantize(
             ranges, serialize_to_path=str(output), enable_progress_bar=False, enable_progress_report=False
@@ -84,48 +53,13 @@ def recipe_of(model: Model) -> str:
     """
     table = weight_table(model)
     schemes = " ".join(scheme for kind in ("attention", "mlp") for scheme in table.get(kind, {"types": ()})["types"])
-    for stored, recipe in (("int4 in blocks of 128", "int4-block128"), ("int4", "int4-block32"), ("int8", "int8")):
-        if stored in schemes:
-            return recipe
-    return "fp16" if "float16" in schemes else "fp32"
 
+    def mismatch(name: str) -> tuple[bool, int, bool]:
+        recipe = RECIPES[name]
+        stored = f"{'int' if recipe.bits <= 8 else 'float'}{recipe.bits} "
+        return stored not in f"{schemes} ", recipe.bits, f"blocks of {recipe.block}" not in schemes
 
-def _rules(recipe: str) -> list[dict]:
-    from ai_edge_quantizer import algorithm_manager, qtyping, recipe_manager
-
-    op, blocks = qtyping.TFLOperationName, qtyping.QuantGranularity
-    rules = recipe_manager.RecipeManager()
-    if recipe == "fp16":
-        rules.add_quantization_config(
-            ANYWHERE,
-            op.ALL_SUPPORTED,
-            qtyping.OpQuantizationConfig(
-                weight_tensor_config=qtyping.TensorQuantizationConfig(
-                    num_bits=16, symmetric=True, granularity=blocks.TENSORWISE, dtype=qtyping.TensorDataType.FLOAT
-                ),
-                compute_precision=qtyping.ComputePrecision.FLOAT,
-                explicit_dequantize=True,
-            ),
-            algorithm_manager.AlgorithmName.FLOAT_CASTING,
-        )
-    elif recipe == "int8":
-        rules.add_dynamic_config(ANYWHERE, op.FULLY_CONNECTED, 8)
-        rules.add_dynamic_config(ANYWHERE, op.EMBEDDING_LOOKUP, 8)
-    elif recipe == "int8-weight-only":
-        rules.add_weight_only_config(ANYWHERE, op.FULLY_CONNECTED, 8)
-        rules.add_weight_only_config(ANYWHERE, op.EMBEDDING_LOOKUP, 8)
-    elif recipe in ("int4-block32", "int4-block128"):
-        block = blocks[f"BLOCKWISE_{RECIPES[recipe].block}"]
-        rules.add_dynamic_config(ANYWHERE, op.FULLY_CONNECTED, 4, block)
-        rules.add_dynamic_config(HEAD, op.FULLY_CONNECTED, 8)
-        rules.add_dynamic_config(ANYWHERE, op.EMBEDDING_LOOKUP, 8)
-    elif recipe == "int8-static":
-        # The head stays dynamic: its bias of -10,000 on rows that must never win would stretch a
-        # fixed output range until all real logits fell into one step.
-        rules.add_static_config(ANYWHERE, op.FULLY_CONNECTED, 8, 8)
-        rules.add_dynamic_config(HEAD, op.FULLY_CONNECTED, 8)
-        rules.add_dynamic_config(ANYWHERE, op.EMBEDDING_LOOKUP, 8)
-    return rules.get_quantization_recipe()
+    return min(RECIPES, key=mismatch)
 
 
 def _calibration_inputs(source: Path, sequences: Sequence[Sequence[int]]) -> dict[str, list[dict]]:

@@ -12,7 +12,7 @@ import numpy as np
 from bundler.checkpoints.checkpoint import Checkpoint
 from bundler.containers.lora_manifest import FORMAT, UNMERGED
 from bundler.conversion.gpt2 import query_scale
-from bundler.conversion.quantize import RECIPES
+from bundler.conversion.recipes import RECIPES
 from bundler.lora.find_tensors import find_tensors
 from bundler.system.file_section import FileSection
 from bundler.tflite.model import open_model

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from bundler.checkpoints.checkpoint import Checkpoint
 from bundler.conversion.convert import LoraInputs, Signatures
-from bundler.conversion.quantize import RECIPES
+from bundler.conversion.recipes import RECIPES
 from bundler.errors import OptionError
 from lora_weights.adapter import LITERTLM_RANKS, Adapter, Base, check_base
 from lora_weights.adapter_file import adapter_file, encode_adapter, zero_adapter
@@ -42,7 +42,7 @@ def plan_lora(
     """Decide, and refuse, before the work begins; None if nothing was asked for. Raises OptionError or LoraError."""
     if not ranks and not folders:
         return None
-    if RECIPES[recipe].calibrated:
+    if not RECIPES[recipe].takes_lora:
         raise OptionError(
             f"--quant {recipe} with LoRA: its activation ranges are measured without an adapter, and would cut one "
             "off; choose another recipe, or merge the adapter into the checkpoint first: task-bundler lora merge"

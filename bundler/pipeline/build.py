@@ -15,7 +15,8 @@ from bundler.containers.task import METADATA, MODEL, TOKENIZER, write_task
 from bundler.containers.tokenizer import BundleTokenizer, sentencepiece_encoder, typed_texts
 from bundler.conversion.convert import Signatures, convert_checkpoint
 from bundler.conversion.gpt2 import TokenRows
-from bundler.conversion.quantize import RECIPES, quantize
+from bundler.conversion.quantize import quantize
+from bundler.conversion.recipes import RECIPES
 from bundler.errors import BundleError, VerificationError
 from bundler.lora.facts import base_of, lora_facts
 from bundler.pipeline.adapters import LoraPlan, export_adapters, lora_variants
@@ -156,7 +157,7 @@ class Models(NamedTuple):
 def _models(plan: Plan, recipe: str, folder: Path) -> Models:
     def model(signatures: Signatures, name: str) -> Model:
         path = folder / f"{name}.tflite"
-        return Model(signatures, path, path if recipe == "fp32" else path.with_suffix(".fp32.tflite"))
+        return Model(signatures, path, path if RECIPES[recipe].exact else path.with_suffix(".fp32.tflite"))
 
     if not plan.lora:
         return Models(*[model(plan.signatures, plan.name)] * 2)
@@ -178,10 +179,11 @@ def _convert(plan: Plan, options: BuildOptions, tokenizer: BundleTokenizer, mode
             model.signatures,
             model.converted,
         )
+    recipe = RECIPES[options.recipe]
     if model.path != model.converted:
-        calibration = _calibration(options, tokenizer, plan) if RECIPES[options.recipe].calibrated else []
+        calibration = _calibration(options, tokenizer, plan) if recipe.calibrated else []
         with stage(f"Quantizing to {options.recipe}"):
-            run_isolated("quantizing", quantize, model.converted, options.recipe, model.path, calibration)
+            run_isolated("quantizing", quantize, model.converted, recipe, model.path, calibration)
 
 
 def _calibration(options: BuildOptions, tokenizer: BundleTokenizer, plan: Plan, sequences: int = 4) -> list[list[int]]:

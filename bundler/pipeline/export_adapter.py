@@ -110,7 +110,7 @@ def check_adapter(
     from bundler.lora.facts import weights_fingerprint
     from bundler.verification.lora_gates import Variant, lora_gates
     from bundler.verification.subject import Lora, Subject
-    from tokenizer_tools.bpe import read_vocabulary
+    from tokenizer_tools.vocabulary_files import read_vocabulary
 
     if (fingerprint := weights_fingerprint(checkpoint)) != bundles.base.fingerprint:
         raise BundleError(

@@ -9,13 +9,14 @@ from pathlib import Path
 from bundler.checkpoints.checkpoint import Checkpoint, SpecialTokens, open_checkpoint
 from bundler.checkpoints.hub_id import HubAccess
 from bundler.conversion.convert import Signatures, choose_signatures
-from bundler.conversion.quantize import RECIPES, check_recipe
+from bundler.conversion.quantize import check_recipe
+from bundler.conversion.recipes import DEFAULT, RECIPES
 from bundler.errors import BundleError, OptionError
 from bundler.pipeline.adapters import LoraPlan, plan_lora
 from bundler.system.native_path import native_path
 from bundler.system.output_folder import check_output
-from tokenizer_tools.bpe import read_vocabulary
 from tokenizer_tools.vocabulary import END_OF_TEXT, BytePairVocabulary
+from tokenizer_tools.vocabulary_files import read_vocabulary
 
 # GPT2Config's own bos and eos, which transformers writes into the config.json of a smaller vocabulary too.
 _DEFAULT_SPECIAL = 50256
@@ -28,7 +29,7 @@ class BuildOptions:
     model: str
     output: Path
     name: str | None = None
-    recipe: str = "int8"
+    recipe: str = DEFAULT
     context: int | None = None
     prefill: tuple[int, ...] | None = None
     start_token: str | None = None

@@ -25,9 +25,9 @@ from bundler.tflite.signatures import llm_shape, read_context
 from bundler.verification.engine_gates import PROMPTS
 from bundler.verification.gate import Stage, silent
 from bundler.verification.text import verification_text
-from tokenizer_tools.bpe import read_vocabulary
 from tokenizer_tools.sentencepiece_model import SentencePieceModel, build_sentencepiece
 from tokenizer_tools.vocabulary import BytePairVocabulary, tokenizer_json
+from tokenizer_tools.vocabulary_files import read_vocabulary
 
 TOKENS = 24  # that the engine writes after each prompt from both files
 

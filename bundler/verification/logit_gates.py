@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from bundler.containers.tokenizer import Ids
-from bundler.conversion.quantize import RECIPES
+from bundler.conversion.recipes import RECIPES
 from bundler.tflite.runner import TFLiteGPT2
 from bundler.verification.divergence import Divergence, compare_rows, divergence
 from bundler.verification.gate import Gate

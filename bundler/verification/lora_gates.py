@@ -14,7 +14,7 @@ import numpy as np
 from bundler.checkpoints.checkpoint import Checkpoint
 from bundler.containers.task import MODEL, read_task
 from bundler.containers.tokenizer import Ids
-from bundler.conversion.quantize import RECIPES
+from bundler.conversion.recipes import RECIPES
 from bundler.engines.litertlm import open_engine
 from bundler.lora.merge_bundle import merge_into_bundle
 from bundler.system.file_section import FileSection
@@ -295,8 +295,8 @@ def _merge_gates(loaded: Loaded, reference: PeftReference, index: int) -> list[G
         beside, inside = variant.open(file).along(tokens), runner.along(tokens)
     vocabulary = subject.tokenizer.vocabulary
     kl = compare_logits(beside[:, :vocabulary], inside[:, :vocabulary])["mean_kl"]
-    # Weights of four bits are rounded a second time, by as much as the first.
-    limit = RECIPES[subject.recipe].mean_kl if subject.recipe.startswith("int4") else MERGED_KL
+    recipe = RECIPES[subject.recipe]
+    limit = recipe.mean_kl if recipe.coarse else MERGED_KL  # coarse weights are rounded a second time
     gates = [
         parity,
         Gate(

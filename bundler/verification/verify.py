@@ -10,7 +10,8 @@ from bundler.checkpoints.checkpoint import open_checkpoint
 from bundler.checkpoints.hub_id import HubAccess
 from bundler.containers.bundle import is_litertlm, open_bundle
 from bundler.containers.tokenizer import BundleTokenizer, Ids, bundle_tokenizer
-from bundler.conversion.quantize import RECIPES, recipe_of
+from bundler.conversion.quantize import recipe_of
+from bundler.conversion.recipes import RECIPES
 from bundler.doctor.examine import examine
 from bundler.errors import BundleError, OptionError
 from bundler.system.native_output import quiet
@@ -27,8 +28,8 @@ from bundler.verification.references import Reference
 from bundler.verification.subject import LITERTLM, MEDIAPIPE, Subject
 from bundler.verification.text import verification_text
 from bundler.verification.text_divergence import text_blocks, text_divergence
-from tokenizer_tools.bpe import read_vocabulary
 from tokenizer_tools.texts import text_files
+from tokenizer_tools.vocabulary_files import read_vocabulary
 
 # Families of gates: each function runs one, and gives the results in the order of the table.
 Gates = tuple[Callable[[Subject, Progress], list[Gate]], ...]

@@ -21,8 +21,8 @@ from bundler.pipeline.manifest import FORMAT
 from bundler.pipeline.plan import BuildOptions
 from bundler.verification.references import PeftReference
 from lora_weights.adapter_file import encode_adapter
-from tokenizer_tools.bpe import read_vocabulary
 from tokenizer_tools.vocabulary import reference_tokenizer
+from tokenizer_tools.vocabulary_files import read_vocabulary
 
 ROOT = Path(__file__).parents[2]
 SAMPLE, PIRATE = ROOT / "gpt2_training" / "sample", ROOT / "lora_weights" / "samples" / "pirate"

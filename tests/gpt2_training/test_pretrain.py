@@ -12,9 +12,10 @@ from transformers import GPT2LMHeadModel
 from gpt2_training import pretrain as module
 from gpt2_training.corpus import read_corpus
 from gpt2_training.errors import TrainingError
+from gpt2_training.generate import load_sampler, sample
+from gpt2_training.loop import batch_at, learning_rate_at
 from gpt2_training.perplexity import held_out_perplexity, perplexity_of
-from gpt2_training.pretrain import PretrainConfig, batch_at, encode, encode_split, learning_rate_at, pretrain
-from gpt2_training.sample import load_sampler, sample
+from gpt2_training.pretrain import PretrainConfig, encode, encode_split, pretrain
 from gpt2_training.vocabulary import END_OF_TEXT, save_vocabulary, train_vocabulary
 
 CONFIG = PretrainConfig(
@@ -85,6 +86,21 @@ def test_a_stopped_training_goes_on_to_the_same_weights(corpus, tmp_path):
     assert [step["step"] for step in record["curve"]] == [20, 40, 50, 60] and record["schedules"] == [
         {"from_step": 0, "steps": 60, "split_spaces": 0.02}
     ]
+
+
+def test_a_state_with_the_names_of_earlier_versions_goes_on(corpus, tmp_path):
+    pretrain(corpus, folder(tmp_path / "whole"), CONFIG)
+    state = tmp_path / "state.pt"
+    with pytest.raises(Stopped):
+        pretrain(corpus, folder(tmp_path / "parts"), CONFIG, stop_at(45), state=state)
+    saved = torch.load(state, weights_only=True)
+    names = [name for name, _ in GPT2LMHeadModel.from_pretrained(tmp_path / "whole").named_parameters()]
+    weights = dict(zip(names, saved.pop("parameters"), strict=True))
+    torch.save({**saved, "model": weights, "history": saved.pop("steps")[19::20]}, state)
+    record = pretrain(corpus, tmp_path / "parts", CONFIG, state=state)
+    whole, parts = (load_file(tmp_path / name / "model.safetensors") for name in ("whole", "parts"))
+    assert all(torch.equal(whole[name], parts[name]) for name in whole)
+    assert [step["step"] for step in record["curve"]] == [20, 40, 50, 60]
 
 
 def test_another_number_of_steps_goes_on_and_is_recorded_and_another_recipe_is_refused(corpus, tmp_path):

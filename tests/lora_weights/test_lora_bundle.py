@@ -394,7 +394,7 @@ def subject_of(built, models, tiny_checkpoint, folder, recipe, adapters=()):
     from bundler.containers.litertlm import read_litertlm, write_litertlm
     from bundler.lora.facts import lora_facts
     from bundler.pipeline.build import MANIFEST, METADATA, TOKENIZER, write_task
-    from tokenizer_tools.bpe import read_vocabulary
+    from tokenizer_tools.vocabulary_files import read_vocabulary
 
     checkpoint = open_checkpoint(tiny_checkpoint)
     base = base_of(checkpoint)

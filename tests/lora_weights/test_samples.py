@@ -10,8 +10,8 @@ from bundler.verification.references import PeftReference
 from lora_weights.adapter_file import adapter_file
 from lora_weights.peft_adapter import read_peft
 from lora_weights.samples.make_texts import pirate_text, shout
-from tokenizer_tools.bpe import read_vocabulary
 from tokenizer_tools.vocabulary import reference_tokenizer
+from tokenizer_tools.vocabulary_files import read_vocabulary
 
 ROOT = Path(__file__).parents[2]
 FOLDERS = [ROOT / "lora_weights" / "samples" / name for name in ("pirate", "shouting")]

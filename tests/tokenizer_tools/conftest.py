@@ -6,8 +6,8 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 import vocabularies  # noqa: E402
 
-from tokenizer_tools.bpe import read_vocabulary  # noqa: E402
 from tokenizer_tools.sentencepiece_model import build_sentencepiece  # noqa: E402
+from tokenizer_tools.vocabulary_files import read_vocabulary  # noqa: E402
 
 
 @pytest.fixture(scope="session")

@@ -4,12 +4,13 @@ import struct
 
 import pytest
 import sentencepiece
+from charsmap_reader import Charsmap, DoubleArrayReader
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sentencepiece import sentencepiece_model_pb2
 
-from tokenizer_tools.charsmap import Charsmap, compile_charsmap, deepest_nesting
-from tokenizer_tools.double_array import DoubleArrayReader, build_double_array
+from tokenizer_tools.charsmap import compile_charsmap, deepest_nesting
+from tokenizer_tools.double_array import build_double_array
 
 KEYS = st.binary(min_size=1, max_size=6).filter(lambda key: 0 not in key)
 FEW = st.lists(st.sampled_from([b"a", b"b", b"ab", b"\xc3", b"\xa9", b" "]), min_size=1, max_size=6).map(b"".join)

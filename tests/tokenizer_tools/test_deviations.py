@@ -4,10 +4,10 @@ import json
 
 import pytest
 
-from tokenizer_tools.bpe import read_vocabulary, reference_tokenizer, tokenizer_json
 from tokenizer_tools.deviations import KNOWN_PATTERNS
 from tokenizer_tools.errors import TokenizerError
 from tokenizer_tools.vocabulary import GPT2_PATTERN
+from tokenizer_tools.vocabulary_files import read_vocabulary, reference_tokenizer, tokenizer_json
 
 
 def write(folder, vocabulary, change):

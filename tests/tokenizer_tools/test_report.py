@@ -6,13 +6,13 @@ import json
 import pytest
 
 from tokenizer_tools import texts
-from tokenizer_tools.bpe import read_vocabulary, tokenizer_json
 from tokenizer_tools.deviations import KNOWN_PATTERNS
 from tokenizer_tools.generators import GENERATORS, generate
 from tokenizer_tools.report import Comparison, compare
 from tokenizer_tools.report_html import report_html
 from tokenizer_tools.sentencepiece_model import build_sentencepiece
 from tokenizer_tools.vocabulary import GPT2_PATTERN
+from tokenizer_tools.vocabulary_files import read_vocabulary, tokenizer_json
 
 KEYS = (
     "strings",

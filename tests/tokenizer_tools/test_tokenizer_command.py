@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from bundler.cli import run
-from tokenizer_tools.bpe import tokenizer_json
+from tokenizer_tools.vocabulary_files import tokenizer_json
 
 
 @pytest.fixture()

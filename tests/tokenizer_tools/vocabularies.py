@@ -6,7 +6,8 @@ import sysconfig
 from pathlib import Path
 
 from gpt2_training.vocabulary import train_vocabulary
-from tokenizer_tools.bpe import BytePairVocabulary, read_vocabulary
+from tokenizer_tools.sentencepiece_model import SentencePieceModel
+from tokenizer_tools.vocabulary_files import BytePairVocabulary, read_vocabulary
 
 # One sentence per script; repeated in random order they make tokens that hold parts of characters.
 SENTENCES = (
@@ -73,3 +74,9 @@ def trained(folder: Path, documents: list[str], size: int) -> BytePairVocabulary
     path = folder / "tokenizer.json"
     train_vocabulary(documents, size).save(str(path))
     return read_vocabulary(path)
+
+
+def original_ids(model: SentencePieceModel, ids: list[int]) -> list[int]:
+    """The same ids with each alias replaced by the id it stands for."""
+    size, alias_of = model.vocabulary_size, model.alias_of
+    return [index if index < size else alias_of[index - size] for index in ids]

@@ -27,9 +27,9 @@ from lora_weights.adapter_file import encode_adapter, zero_adapter
 from lora_weights.card import adapter_card
 from lora_weights.errors import LoraError
 from lora_weights.peft_adapter import read_peft
-from tokenizer_tools.bpe import read_vocabulary
 from tokenizer_tools.errors import TokenizerError
 from tokenizer_tools.printable import markdown, printable
+from tokenizer_tools.vocabulary_files import read_vocabulary
 
 TITLE = "\x1b]0;owned\x07"  # sets the title of a terminal's window
 ODD = f"[bold]x[/]{TITLE}\n\t\u202e|<b>`*_\udcff"
@@ -275,7 +275,7 @@ def test_a_tokenizer_json_of_other_kinds_is_said(tmp_path, change, match):
     ],
 )
 def test_sample_says_what_is_damaged(tiny_checkpoint, tmp_path, name, text, match):
-    from gpt2_training.sample import load_sampler
+    from gpt2_training.generate import load_sampler
 
     for path in tiny_checkpoint.iterdir():
         os.symlink(path, tmp_path / path.name)

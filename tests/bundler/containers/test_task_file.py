@@ -163,7 +163,7 @@ def test_missing_source_and_missing_folder(tmp_path):
 def test_the_ways_to_an_entrys_bytes_agree(tmp_path, good):
     file = read_task(tmp_path / "good.task")
     file.copy_entry(TOKENIZER, tmp_path / "copy")
-    with file.open_entry(TOKENIZER) as stream, file.section(TOKENIZER).map() as view:
+    with file.section(TOKENIZER).open() as stream, file.section(TOKENIZER).map() as view:
         assert (
             file.read_entry(TOKENIZER)
             == (tmp_path / "copy").read_bytes()

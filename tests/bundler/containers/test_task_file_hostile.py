@@ -137,7 +137,7 @@ def test_compressed_entry_is_shown_but_not_read(tmp_path):
     file = read_task(tmp_path / "made.task")
     assert file.entry(MODEL).compressed and not file.entry(MODEL).aligned
     with pytest.raises(BundleError, match="is compressed; engines map it"):
-        file.open_entry(MODEL)
+        file.section(MODEL).open()
 
 
 def test_misaligned_entry_is_shown(tmp_path):

@@ -6,9 +6,15 @@ from tiny_gpt2 import VOCABULARY, write_tiny_checkpoint
 
 from bundler.checkpoints.architecture import ACTIVATIONS
 from bundler.checkpoints.checkpoint import open_checkpoint
-from bundler.conversion.gpt2 import FUNCTIONS, NEVER, TokenRows, causal_mask, load_exportable
+from bundler.conversion.gpt2 import FUNCTIONS, NEVER, TokenRows, load_exportable
 
 IDS = [399, 5, 17, 300, 17, 64, 2, 91, 120, 7, 250, 9]
+
+
+def causal_mask(start, length, context):
+    """float32 [1, 1, length, context]: row i sees positions 0 to start + i."""
+    seen = torch.arange(context)[None, :] <= torch.arange(start, start + length)[:, None]
+    return torch.where(seen, 0.0, NEVER * 1e2)[None, None]
 
 
 def run(model, ids, chunks):

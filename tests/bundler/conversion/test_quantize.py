@@ -1,14 +1,21 @@
 """Every recipe on a model wide enough for blocks of 128, by size and by distance from PyTorch."""
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 from test_convert import stored_matrices
 from tiny_gpt2 import VOCABULARY, write_tiny_checkpoint
 
+import bundler
 from bundler.checkpoints.checkpoint import open_checkpoint
+from bundler.cli import run
 from bundler.conversion.convert import Signatures, convert_fp32
 from bundler.conversion.gpt2 import TokenRows, load_exportable
-from bundler.conversion.quantize import RECIPES, quantize, recipe_of
+from bundler.conversion.quantize import check_recipe, quantize, recipe_of
+from bundler.conversion.recipes import ANYWHERE, RECIPES, Recipe
+from bundler.errors import OptionError
 from bundler.system.file_section import FileSection
 from bundler.tflite.model import open_model
 from bundler.tflite.runner import TFLiteGPT2
@@ -61,6 +68,34 @@ def test_recipe(wide, recipe):
 def embedding_sizes(recipe):
     element = {"fp32": 4, "fp16": 2}.get(recipe, 1)
     return {404 * 128 * element, 96 * 128 * element}
+
+
+def int8_head_and_tail(rules):
+    from ai_edge_quantizer.qtyping import TFLOperationName as Operator
+
+    rules.add_weight_only_config(ANYWHERE, Operator.FULLY_CONNECTED, 8)
+    rules.add_dynamic_config(ANYWHERE, Operator.EMBEDDING_LOOKUP, 8)
+
+
+def test_an_entry_of_the_table_is_a_whole_recipe(tiny_checkpoint, tmp_path, monkeypatch, capsys):
+    """Built, verified and named, with no other line about it."""
+    monkeypatch.setitem(RECIPES, "int8-new", Recipe("a new one", 0.05, 8, int8_head_and_tail))
+    manifest = bundler.build(bundler.BuildOptions(str(tiny_checkpoint), tmp_path / "out", recipe="int8-new"))
+    assert manifest["recipe"] == "int8-new" and manifest["verified"]
+    assert all(gate.passed for gate in bundler.verify_bundle(tmp_path / "out" / "out.task", str(tiny_checkpoint)))
+    assert run(["build", str(tiny_checkpoint), "-o", str(tmp_path / "other"), "--quant", "int9"]) == 2
+    assert "int8-new" in capsys.readouterr().err
+
+
+def test_the_table_is_read_without_the_quantizer():
+    script = "import sys, bundler.conversion.recipes; sys.exit(any(name in sys.modules for name in "
+    script += "('ai_edge_quantizer', 'torch', 'numpy')))"
+    assert subprocess.run([sys.executable, "-c", script], timeout=60).returncode == 0
+
+
+def test_a_recipe_whose_blocks_do_not_fit_names_those_that_do(tiny_checkpoint):
+    with pytest.raises(OptionError, match="blocks of 128 do not divide .* choose fp32, .*int4-block32 or int8-static"):
+        check_recipe("int4-block128", open_checkpoint(tiny_checkpoint).architecture)
 
 
 def test_the_row_of_an_alias_is_quantized_like_its_original(wide):

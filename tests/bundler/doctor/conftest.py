@@ -3,8 +3,8 @@ from doctor_files import Good
 
 from bundler.pipeline import build as build_module
 from bundler.pipeline.plan import BuildOptions
-from tokenizer_tools.bpe import read_vocabulary
 from tokenizer_tools.sentencepiece_model import build_sentencepiece
+from tokenizer_tools.vocabulary_files import read_vocabulary
 
 
 @pytest.fixture(scope="session")

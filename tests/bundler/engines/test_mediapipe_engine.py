@@ -38,8 +38,8 @@ from bundler.web.browser import FLAGS, find_browser
 from bundler.web.runtime import install_runtime
 from bundler.web.server import ServedBundle, serve, site
 from gpt2_training.vocabulary import save_vocabulary, train_vocabulary
-from tokenizer_tools.bpe import read_vocabulary
 from tokenizer_tools.vocabulary import reference_tokenizer
+from tokenizer_tools.vocabulary_files import read_vocabulary
 
 ROOT = Path(__file__).parents[3]
 pytestmark = [

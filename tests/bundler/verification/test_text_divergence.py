@@ -13,8 +13,8 @@ from bundler.verification.references import Reference
 from bundler.verification.text import verification_text
 from bundler.verification.text_divergence import text_blocks, text_divergence
 from bundler.verification.verify import VerifyOptions, verify_bundle
-from tokenizer_tools.bpe import read_vocabulary
 from tokenizer_tools.vocabulary import reference_tokenizer
+from tokenizer_tools.vocabulary_files import read_vocabulary
 
 
 @pytest.fixture

@@ -23,9 +23,9 @@ from bundler.verification.engine_gates import Expected, Trial, completions, edge
 from bundler.verification.logit_gates import Pair, logit_gates
 from bundler.verification.references import Reference
 from bundler.verification.verify import tokenizer_gate, verify_bundle
-from tokenizer_tools.bpe import read_vocabulary
 from tokenizer_tools.sentencepiece_model import build_sentencepiece
 from tokenizer_tools.vocabulary import reference_tokenizer, tokenizer_json
+from tokenizer_tools.vocabulary_files import read_vocabulary
 
 IDS = np.random.default_rng(2).integers(0, 399, 96).tolist()
 

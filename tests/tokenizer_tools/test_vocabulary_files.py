@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from vocabularies import gpt2_folder
 
-from tokenizer_tools.bpe import read_vocabulary, read_vocabulary_files, reference_tokenizer, tokenizer_json
 from tokenizer_tools.errors import TokenizerError
 from tokenizer_tools.vocabulary import BYTE_SYMBOLS, bytes_to_symbols, symbols_to_bytes
+from tokenizer_tools.vocabulary_files import read_vocabulary, read_vocabulary_files, reference_tokenizer, tokenizer_json
 
 
 def small_files(folder, change_ids=None, merges="#version: 0.2\nh e\nhe l\n"):
