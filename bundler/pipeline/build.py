@@ -9,7 +9,7 @@ from bundler.containers.bundle import MANIFEST
 from bundler.containers.litertlm import BASE_FINGERPRINT, write_litertlm
 from bundler.containers.llm_metadata import LlmMetadata
 from bundler.containers.llm_parameters import LlmParameters
-from bundler.containers.task import METADATA, MODEL, TOKENIZER, write_task
+from bundler.containers.task import METADATA_ENTRY, MODEL_ENTRY, TOKENIZER_ENTRY, write_task
 from bundler.containers.tokenizer import BundleTokenizer, sentencepiece_tokenizer, typed_texts
 from bundler.conversion.convert import Signatures, convert_checkpoint
 from bundler.conversion.gpt2 import TokenRows
@@ -207,9 +207,9 @@ def _pack(
         write_task(
             task,
             {
-                MODEL: model,
-                TOKENIZER: tokenizer,
-                METADATA: parameters.encode(),
+                MODEL_ENTRY: model,
+                TOKENIZER_ENTRY: tokenizer,
+                METADATA_ENTRY: parameters.encode(),
                 MANIFEST: json.dumps(facts, ensure_ascii=False).encode(),
             },
         )

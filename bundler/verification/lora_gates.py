@@ -13,7 +13,7 @@ from typing import Sequence
 import numpy as np
 
 from bundler.checkpoints.checkpoint import Checkpoint
-from bundler.containers.task import MODEL, read_task
+from bundler.containers.task import MODEL_ENTRY, read_task
 from bundler.containers.tokenizer import BundleTokenizer, Ids
 from bundler.conversion.quantize import RECIPES
 from bundler.engines.litertlm import open_engine
@@ -289,7 +289,7 @@ def _merge_gates(
     file = _file(subject.base, folder, rank)
     merged, model = temporary / f"merged_{index}.task", temporary / f"merged_{index}.tflite"
     merge_into_bundle(subject.task, file, merged)
-    read_task(merged).copy_entry(MODEL, model)
+    read_task(merged).copy_entry(MODEL_ENTRY, model)
     name = f".task with {file.header.name} merged"
     with quiet():
         runner = TFLiteGPT2(model)
