@@ -42,11 +42,13 @@ def main() -> None:
 
 
 def run_step(step: str, folder: Path) -> None:
-    sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+    repository = Path(__file__).resolve().parent.parent
+    sys.path[:0] = [str(repository), str(repository / "tests")]
+    from mediapipe_packer import pack_with_mediapipe
+
     from bundler.containers.litertlm import MODEL_SECTION, read_litertlm, write_litertlm
     from bundler.containers.llm_metadata import LlmMetadata
     from bundler.containers.llm_parameters import LlmParameters
-    from bundler.containers.mediapipe_packer import pack_with_mediapipe
     from bundler.containers.task import METADATA_ENTRY, MODEL_ENTRY, TOKENIZER_ENTRY, read_task, write_task
 
     model, task, litertlm, tokenizer = (

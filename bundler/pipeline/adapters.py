@@ -110,14 +110,12 @@ def verify_lora(
     fp32: Sequence[Path],
     task: Path,
     litertlm: Path,
-    own_packer: bool,
     stage: Stage,
 ) -> list[Gate]:
     """The LoRA gates on a build: on the models as they were converted, if they were quantized since, and on the
     bundles.
 
-    `subject` is the build's own. `fp32` are the two models before quantization. MediaPipe's packer writes no manifest,
-    so nothing can be merged into its .task.
+    `subject` is the build's own. `fp32` are the two models before quantization.
     """
     from bundler.verification.lora_gates import LoraSubject, lora_gates
 
@@ -130,7 +128,7 @@ def verify_lora(
     finished = LoraSubject(
         subject.model,
         _variants(plan, *models),
-        task if own_packer else None,
+        task,
         litertlm,
         subject.recipe,
         *shared,

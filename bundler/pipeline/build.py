@@ -75,7 +75,7 @@ def build(options: BuildOptions, stage: Stage = silent) -> dict:
                 **bundle_manifest(plan, options.recipe, pieces, rows),
                 "lora": lora_facts(plan.checkpoint, base, model, options.recipe, plan.lora.ranks if plan.lora else ()),
             }
-            task, litertlm = _pack(plan, options, pieces, facts, model, litertlm_model, folder)
+            task, litertlm = _pack(plan, pieces, facts, model, litertlm_model, folder)
             adapters = export_adapters(plan.lora, base, folder / "adapters") if plan.lora else []
         gates = [token_gate(tokens)]
         with stage("Examining the files"):
@@ -104,7 +104,6 @@ def build(options: BuildOptions, stage: Stage = silent) -> dict:
                     fp32,
                     task,
                     litertlm,
-                    options.packer == "own",
                     stage,
                 )
         sizes = {"tflite": model.stat().st_size, "task": task.stat().st_size, "litertlm": litertlm.stat().st_size}
@@ -184,13 +183,7 @@ def _calibration(options: BuildOptions, tokenizer: BundleTokenizer, plan: Plan, 
 
 
 def _pack(
-    plan: Plan,
-    options: BuildOptions,
-    pieces: SentencePieceModel,
-    facts: dict,
-    model: Path,
-    litertlm_model: Path,
-    folder: Path,
+    plan: Plan, pieces: SentencePieceModel, facts: dict, model: Path, litertlm_model: Path, folder: Path
 ) -> tuple[Path, Path]:
     task, litertlm = folder / f"{plan.name}.task", folder / f"{plan.name}.litertlm"
     start, stops = plan.special_ids()
@@ -199,20 +192,15 @@ def _pack(
     parameters = LlmParameters(
         start_token=plan.start_token, stop_tokens=plan.stop_tokens, bytes_to_unicode=pieces.mode == "F"
     )
-    if options.packer == "mediapipe":
-        from bundler.containers.mediapipe_packer import pack_with_mediapipe
-
-        pack_with_mediapipe(task, model, tokenizer, parameters)
-    else:
-        write_task(
-            task,
-            {
-                MODEL_ENTRY: model,
-                TOKENIZER_ENTRY: tokenizer,
-                METADATA_ENTRY: parameters.encode(),
-                MANIFEST: json.dumps(facts, ensure_ascii=False).encode(),
-            },
-        )
+    write_task(
+        task,
+        {
+            MODEL_ENTRY: model,
+            TOKENIZER_ENTRY: tokenizer,
+            METADATA_ENTRY: parameters.encode(),
+            MANIFEST: json.dumps(facts, ensure_ascii=False).encode(),
+        },
+    )
     write_litertlm(
         litertlm,
         litertlm_model,

@@ -8,9 +8,9 @@ import zipfile
 
 import pytest
 import sentencepiece
+from mediapipe_packer import INSTALL, pack_with_mediapipe
 
 from bundler.containers.llm_parameters import LlmParameters, PromptTemplate
-from bundler.containers.mediapipe_packer import INSTALL, pack_with_mediapipe
 from bundler.containers.task import METADATA_ENTRY, MODEL_ENTRY, TOKENIZER_ENTRY, read_task, write_task
 from bundler.errors import BundleError
 

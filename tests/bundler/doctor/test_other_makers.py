@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 import sentencepiece
 from doctor_files import task
+from mediapipe_packer import INSTALL, pack_with_mediapipe
 from planted_tokenizers import metadata
 
 from bundler.containers.llm_parameters import LlmParameters
-from bundler.containers.mediapipe_packer import INSTALL, pack_with_mediapipe
 from bundler.containers.task import METADATA_ENTRY, MODEL_ENTRY, TOKENIZER_ENTRY
 from bundler.doctor.examine import examine
 from bundler.tflite.runner import TFLiteGPT2
