@@ -152,9 +152,8 @@ def _fields(stream: BinaryIO, form: struct.Struct, mark: bytes, at: int, size: i
 
 def _records(stream: BinaryIO, place: _Place) -> tuple[list[ZipEntry], list[ZipDefect]]:
     stream.seek(place.start)
-    data = stream.read(
-        _DIRECTORY_LIMIT + 0x20000
-    )  # minizip goes by the count, and so reads a last record of any length
+    # minizip goes by the count, and so takes a last record that reaches beyond the directory.
+    data = stream.read(_DIRECTORY_LIMIT + 0x20000)
     begin, at, entries = -1, 0, []
     while data[at : at + 4] == CENTRAL and len(data) - at >= CENTRAL_HEADER.size:
         _, _, _, needed, _, flags, method, time, date, crc, stored, size, *lengths, _, _, _, header = (
