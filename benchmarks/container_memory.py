@@ -42,12 +42,14 @@ def main() -> None:
 
 
 def run_step(step: str, folder: Path) -> None:
-    sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+    repository = Path(__file__).resolve().parent.parent
+    sys.path[:0] = [str(repository), str(repository / "tests")]
+    from mediapipe_packer import pack_with_mediapipe
+
     from bundler.containers.litertlm import MODEL_SECTION, read_litertlm, write_litertlm
     from bundler.containers.llm_metadata import LlmMetadata
     from bundler.containers.llm_parameters import LlmParameters
-    from bundler.containers.mediapipe_packer import pack_with_mediapipe
-    from bundler.containers.task import METADATA, MODEL, TOKENIZER, read_task, write_task
+    from bundler.containers.task import METADATA_ENTRY, MODEL_ENTRY, TOKENIZER_ENTRY, read_task, write_task
 
     model, task, litertlm, tokenizer = (
         folder / name for name in ("model.tflite", "a.task", "a.litertlm", "tokenizer.model")
@@ -58,9 +60,9 @@ def run_step(step: str, folder: Path) -> None:
     started = time.perf_counter()
     match step:
         case "task write":
-            write_task(task, {MODEL: model, TOKENIZER: b"tokenizer", METADATA: parameters.encode()})
+            write_task(task, {MODEL_ENTRY: model, TOKENIZER_ENTRY: b"tokenizer", METADATA_ENTRY: parameters.encode()})
         case "task copy out":
-            read_task(task).copy_entry(MODEL, folder / "copy")
+            read_task(task).copy_entry(MODEL_ENTRY, folder / "copy")
         case "litertlm write":
             write_litertlm(litertlm, model, LlmMetadata(start_token=0, stop_tokens=(0,)), tokenizer_json=b"{}")
         case "litertlm copy out":

@@ -60,15 +60,15 @@ def main() -> int:
 def gather(folders: list[Path], work: Path) -> list[Path]:
     """The files to damage, those derived written to `work`."""
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-    from bundler.containers.task import MODEL, TOKENIZER, read_task, write_task
+    from bundler.containers.task import MODEL_ENTRY, TOKENIZER_ENTRY, read_task, write_task
 
     sources = [path for folder in folders for path in sorted(folder.rglob("*")) if path.suffix in KINDS]
     small = small_tokenizer()
     for number, path in enumerate([path for path in sources if path.suffix == ".task"]):
         file = read_task(path)
         entries = {entry.name: file.read_entry(entry.name) for entry in file.entries}
-        write_task(work / f"small{number}.task", {**entries, TOKENIZER: small})
-        (work / f"bare{number}.tflite").write_bytes(entries[MODEL])
+        write_task(work / f"small{number}.task", {**entries, TOKENIZER_ENTRY: small})
+        (work / f"bare{number}.tflite").write_bytes(entries[MODEL_ENTRY])
         sources += [work / f"small{number}.task", work / f"bare{number}.tflite"]
     (work / "small.model").write_bytes(small)
     return [*sources, work / "small.model"]

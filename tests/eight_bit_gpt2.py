@@ -10,7 +10,7 @@ from transformers import GPT2Config, GPT2LMHeadModel
 
 from bundler.checkpoints.checkpoint import open_checkpoint
 from bundler.containers.llm_parameters import LlmParameters
-from bundler.containers.task import METADATA, MODEL, TOKENIZER, write_task
+from bundler.containers.task import METADATA_ENTRY, MODEL_ENTRY, TOKENIZER_ENTRY, write_task
 from bundler.conversion.convert import Signatures, convert_fp32
 from bundler.conversion.gpt2 import TokenRows, load_exportable
 from bundler.conversion.quantize import quantize
@@ -73,5 +73,5 @@ def write_eight_bit_task(checkpoint_folder, path, recipe="int8", context=96, row
     else:
         quantize(fp32, recipe, model)
     parameters = LlmParameters(start_token="<|endoftext|>", stop_tokens=("<|endoftext|>",))
-    write_task(path, {MODEL: model, TOKENIZER: pieces.proto, METADATA: parameters.encode()})
+    write_task(path, {MODEL_ENTRY: model, TOKENIZER_ENTRY: pieces.proto, METADATA_ENTRY: parameters.encode()})
     return path

@@ -27,7 +27,6 @@ BUILDS = {
     "fp16": ("--quant", "fp16"),
     "weight-only": ("--quant", "int8-weight-only"),
     "short": ("--context", "64", "--prefill", "8,16"),
-    "mediapipe": ("--packer", "mediapipe"),
 }
 # Findings that are true of sound files of these makers: the engine writes after short prompts, and refuses longer ones.
 TOLERATED = {"default_f32_ekv64.litertlm": {"context-misread"}}

@@ -101,13 +101,6 @@ def _say_notes(terminal: Terminal, notes: Sequence[str]) -> None:
     help="Engine that has to write PyTorch's text. May be given twice; mediapipe needs Chromium and npm, and minutes.",
 )
 @click.option(
-    "--packer",
-    type=click.Choice(["own", "mediapipe"]),
-    default="own",
-    show_default=True,
-    help="Who writes the .task; mediapipe needs the package mediapipe 0.10.35.",
-)
-@click.option(
     "--app-assets",
     is_flag=True,
     help="Add a folder with what a phone needs, and print the adb lines that bring it there.",

@@ -15,7 +15,7 @@ from bundler.containers.litertlm import (
     LitertLmFile,
     read_litertlm,
 )
-from bundler.containers.task import MODEL, TOKENIZER, read_task
+from bundler.containers.task import MODEL_ENTRY, TOKENIZER_ENTRY, read_task
 from bundler.errors import BundleError
 from bundler.system.file_section import FileSection
 
@@ -66,8 +66,8 @@ def _open_task(path: Path) -> Bundle:
     start = parameters.start_token if parameters.start_token is not None else parameters.start_token_id
     return Bundle(
         path,
-        task.section(MODEL),
-        task.read_entry(TOKENIZER),
+        task.section(MODEL_ENTRY),
+        task.read_entry(TOKENIZER_ENTRY),
         None,
         start,
         (*parameters.stop_tokens, *parameters.stop_token_ids),

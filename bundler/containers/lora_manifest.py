@@ -61,6 +61,6 @@ def _facts(bundle: Bundle) -> dict:
     if not isinstance(facts, dict) or facts.get("format") != FORMAT:
         raise BundleError(
             f"{bundle.path}: no manifest that speaks of LoRA in format {FORMAT}; expected a .task that this release of "
-            "`task-bundler build` wrote (its own packer); build the bundle again"
+            "`task-bundler build` wrote; build the bundle again"
         )
     return facts

@@ -6,7 +6,8 @@ from datetime import datetime
 from typing import Any
 
 from bundler.containers.llm_parameters import LlmParameters
-from bundler.containers.task import METADATA, MODEL, TOKENIZER
+from bundler.containers.task import METADATA_ENTRY, MODEL_ENTRY, TOKENIZER_ENTRY
+from bundler.containers.zip_directory import ALIGNMENT, ZipEntry, read_directory
 from bundler.doctor.digest import Digests
 from bundler.doctor.examine_model import examine_model
 from bundler.doctor.manifest_check import LIMIT as MANIFEST_LIMIT
@@ -17,7 +18,6 @@ from bundler.doctor.sentencepiece_file import LIMIT as SENTENCEPIECE_LIMIT
 from bundler.doctor.sentencepiece_file import read_sentencepiece
 from bundler.doctor.tokenizer_facts import TokenizerFacts
 from bundler.doctor.vocabulary_fit import check_vocabulary
-from bundler.doctor.zip_survey import SurveyedEntry, survey_zip
 from bundler.errors import BundleError
 from bundler.system.file_section import FileSection
 
@@ -26,19 +26,17 @@ _EPOCH = 0x21  # 1980-01-01 in the ZIP's days: what task-bundler writes; other p
 
 
 def examine_task(report: Report) -> None:
-    entries, found = survey_zip(report.path, report.size)
-    report.findings += found
-    sections = _digested(report, entries)
-    tokens = _tokens(report, sections.get(METADATA))
-    tokenizer_bytes, tokenizer = _tokenizer(report, sections.get(TOKENIZER))
+    sections = _digested(report, _entries(report))
+    tokens = _tokens(report, sections.get(METADATA_ENTRY))
+    tokenizer_bytes, tokenizer = _tokenizer(report, sections.get(TOKENIZER_ENTRY))
     if tokens is not None:
-        report.findings += check_tokens(tokens, tokenizer, METADATA, text_stops_only=True) + check_byte_mapping(
-            tokens, tokenizer, METADATA
+        report.findings += check_tokens(tokens, tokenizer, METADATA_ENTRY, text_stops_only=True) + check_byte_mapping(
+            tokens, tokenizer, METADATA_ENTRY
         )
-    model = examine_model(report, sections[MODEL]) if MODEL in sections else None
+    model = examine_model(report, sections[MODEL_ENTRY]) if MODEL_ENTRY in sections else None
     if tokenizer is not None and model is not None:
         report.findings += check_vocabulary(
-            tokenizer, model.embedding.rows, model.shape.width, model.embedding.bias, TOKENIZER
+            tokenizer, model.embedding.rows, model.shape.width, model.embedding.bias, TOKENIZER_ENTRY
         )
     manifest = _manifest(report, sections.get(MANIFEST))
     if manifest is None:
@@ -48,17 +46,40 @@ def examine_task(report: Report) -> None:
         report.findings.append(
             Finding("max-tokens-over-context", MANIFEST, f"it says {said} tokens, the cache holds {shape.context}")
         )
-    size = sections[MODEL].size if MODEL in sections else 0
+    size = sections[MODEL_ENTRY].size if MODEL_ENTRY in sections else 0
     report.findings += check_manifest(manifest, tokenizer_bytes, tokens, model, size)
 
 
-def _digested(report: Report, entries: list[SurveyedEntry]) -> dict[str, FileSection]:
+def _entries(report: Report) -> tuple[ZipEntry, ...]:
+    """The entries in the order of the file, with everything told that is wrong with the ZIP."""
+    with open(report.path, "rb") as stream:
+        beginning = stream.read(6)
+        directory = read_directory(stream)
+    report.findings += [Finding(defect.kind, defect.entry, defect.text) for defect in directory.defects]
+    if directory.entries is None:
+        return ()
+    for entry in directory.entries:
+        if entry.name == MODEL_ENTRY and entry.sound and not entry.aligned:
+            text = f"begins at byte {entry.offset}, no multiple of {ALIGNMENT}"
+            report.findings.append(Finding("entry-misaligned", MODEL_ENTRY, text))
+    names = sorted(entry.name for entry in directory.entries)
+    for name in (MODEL_ENTRY, TOKENIZER_ENTRY, METADATA_ENTRY):
+        if name not in names:
+            text = f"no entry of this name, only {', '.join(names[:8]) or 'none at all'}"
+            report.findings.append(Finding("entry-missing", name, text))
+    if beginning[4:] != b"PK":
+        report.findings.append(Finding("web-start-bytes", "", f"the file begins with {beginning!r}"))
+    return directory.entries
+
+
+def _digested(report: Report, entries: tuple[ZipEntry, ...]) -> dict[str, FileSection]:
     """The entries' bytes by name (of two of one name, the last, as engines read them), with their checksums checked and
     told.
     """
     digests, sections, listed = Digests(report.size), {}, []
     for entry in entries:
-        digest = digests.of(entry.section) if entry.section else None
+        section = FileSection(report.path, entry.offset, entry.size, entry.name) if entry.sound else None
+        digest = digests.of(section) if section else None
         if digest and digest[1] != entry.crc:
             report.findings.append(
                 Finding(
@@ -67,15 +88,15 @@ def _digested(report: Report, entries: list[SurveyedEntry]) -> dict[str, FileSec
                     f"its bytes have CRC-32 {digest[1]:08x}, the bundle says {entry.crc:08x}",
                 )
             )
-        if entry.section:
-            sections[entry.name] = entry.section
+        if section:
+            sections[entry.name] = section
         listed.append(
             {
                 "name": entry.name,
                 "offset": entry.offset,
                 "bytes": entry.size,
                 "aligned": entry.aligned,
-                "stored": not entry.method,
+                "stored": not entry.compressed,
                 "sha256": digest and digest[0],
             }
         )
@@ -84,7 +105,7 @@ def _digested(report: Report, entries: list[SurveyedEntry]) -> dict[str, FileSec
     return sections
 
 
-def _packer(entries: list[SurveyedEntry]) -> dict[str, Any]:
+def _packer(entries: tuple[ZipEntry, ...]) -> dict[str, Any]:
     dates = {entry.written for entry in entries}
     aligned = all(entry.aligned for entry in entries) and bool(entries)
     if not entries or {date for date, _ in dates} == {_EPOCH}:
@@ -104,13 +125,13 @@ def _tokens(report: Report, section: FileSection | None) -> PromptTokens | None:
         return None
     if section.size > METADATA_LIMIT:
         report.findings.append(
-            Finding("metadata-unreadable", METADATA, f"{section.size} bytes; expected less than a kilobyte")
+            Finding("metadata-unreadable", METADATA_ENTRY, f"{section.size} bytes; expected less than a kilobyte")
         )
         return None
     try:
         tokens = of_parameters(LlmParameters.decode(section.read()))
     except BundleError as error:
-        report.findings.append(Finding("metadata-unreadable", METADATA, str(error)))
+        report.findings.append(Finding("metadata-unreadable", METADATA_ENTRY, str(error)))
         return None
     report.facts["metadata"] = tokens.shown
     return tokens
@@ -121,11 +142,13 @@ def _tokenizer(report: Report, section: FileSection | None) -> tuple[bytes | Non
         return None, None
     if section.size > SENTENCEPIECE_LIMIT:
         report.findings.append(
-            Finding("tokenizer-unreadable", TOKENIZER, f"{section.size} bytes; expected at most {SENTENCEPIECE_LIMIT}")
+            Finding(
+                "tokenizer-unreadable", TOKENIZER_ENTRY, f"{section.size} bytes; expected at most {SENTENCEPIECE_LIMIT}"
+            )
         )
         return None, None
     data = section.read()
-    return data, take_sentencepiece(report, data, TOKENIZER)
+    return data, take_sentencepiece(report, data, TOKENIZER_ENTRY)
 
 
 def take_sentencepiece(report: Report, data: bytes, where: str) -> TokenizerFacts | None:

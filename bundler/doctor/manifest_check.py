@@ -8,7 +8,7 @@ from typing import Any
 
 from bundler.containers.bundle import FORMAT, MANIFEST
 from bundler.containers.lora_manifest import UNMERGED
-from bundler.containers.task import TOKENIZER
+from bundler.containers.task import TOKENIZER_ENTRY
 from bundler.doctor.examine_model import LanguageModel
 from bundler.doctor.prompt_tokens import PromptTokens
 from bundler.doctor.report import Finding
@@ -63,7 +63,7 @@ def check_manifest(
         findings.append(
             Finding(
                 "tokenizer-not-the-built",
-                TOKENIZER,
+                TOKENIZER_ENTRY,
                 f"it has SHA-256 {digest}, the {MANIFEST} says {facts['sha256']!r}",
             )
         )

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, Sequence
 
 from bundler.containers.litertlm import SENTENCEPIECE_SECTION
-from bundler.containers.task import MODEL, TOKENIZER
+from bundler.containers.task import TOKENIZER_ENTRY
 from bundler.doctor.report import Finding, Report
 from bundler.errors import BundleError
 from bundler.tflite.model import AT, IDENTIFIER
@@ -122,7 +122,7 @@ def _tokenizer(report: Report, bundles: list[Report]) -> list[Finding]:
     inside = {
         bundle.path.name: digest
         for bundle in bundles
-        if (digest := _entry_hash(bundle, TOKENIZER) or _entry_hash(bundle, SENTENCEPIECE_SECTION))
+        if (digest := _entry_hash(bundle, TOKENIZER_ENTRY) or _entry_hash(bundle, SENTENCEPIECE_SECTION))
     }
     digest = report.facts.get("sha256")
     if not inside or digest is None or digest in inside.values():
@@ -158,7 +158,7 @@ def _containers(litertlm: Report, task: Report) -> list[Finding]:
     elif (
         fingerprint
         and not any((*model["lora"].values(), *task_model["lora"].values()))
-        and _entry_hash(litertlm, "TFLiteModel") != _entry_hash(task, MODEL)
+        and _entry_hash(litertlm, "TFLiteModel") != _entry_hash(task, MODEL_ENTRY)
     ):
         wrong.append("the models are not the same bytes")
     return [Finding("containers-of-two-builds", "", f"beside {task.path.name}: {'; '.join(wrong)}")] if wrong else []

@@ -13,7 +13,7 @@ from typing import BinaryIO
 
 from bundler.containers.bundle import MANIFEST, open_bundle
 from bundler.containers.lora_manifest import UNMERGED, base_of_bundle, tensors_of
-from bundler.containers.task import MODEL, read_task, write_crc
+from bundler.containers.task import MODEL_ENTRY, read_task, write_crc
 from bundler.errors import BundleError
 from bundler.system.atomic_file import replacing
 from bundler.system.file_section import CHUNK, FileSection
@@ -36,7 +36,7 @@ def merge_into_bundle(source: Path, adapter: AdapterFile, output: Path) -> dict:
     bundle = open_bundle(source)
     adapter.check_base(base_of_bundle(bundle))
     task = read_task(source)
-    model = task.section(MODEL)
+    model = task.section(MODEL_ENTRY)
     tensors = map_from_json(tensors_of(bundle), adapter.header.layers, adapter.header.width, model.size)
     identity = adapter.sha256
     changed = 0
@@ -53,7 +53,7 @@ def merge_into_bundle(source: Path, adapter: AdapterFile, output: Path) -> dict:
             stream.write(data)
             changed += any(offset == tensor.data for tensor in tensors)
         _name_adapter(stream, task.section(MANIFEST), identity)
-        for name in (MODEL, MANIFEST):
+        for name in (MODEL_ENTRY, MANIFEST):
             write_crc(stream, name, _crc(stream, task.section(name)))
     return {"matrices": changed, "adapter": identity}
 

@@ -11,7 +11,7 @@ from bundler.containers.bundle import MANIFEST
 from bundler.containers.litertlm import BASE_FINGERPRINT, write_litertlm
 from bundler.containers.llm_metadata import LlmMetadata
 from bundler.containers.llm_parameters import LlmParameters
-from bundler.containers.task import METADATA, MODEL, TOKENIZER, write_task
+from bundler.containers.task import METADATA_ENTRY, MODEL_ENTRY, TOKENIZER_ENTRY, write_task
 from bundler.containers.tokenizer import BundleTokenizer, sentencepiece_encoder, typed_texts
 from bundler.conversion.convert import Signatures, convert_checkpoint
 from bundler.conversion.gpt2 import TokenRows
@@ -65,7 +65,7 @@ def build(options: BuildOptions, stage: Stage = silent) -> dict:
                 **bundle_manifest(plan, options.recipe, pieces, _rows(tokenizer)),
                 "lora": lora_facts(plan.checkpoint, base, models.task.path, options.recipe, ranks),
             }
-            bundles = _pack(plan, options.packer, pieces, facts, models)
+            bundles = _pack(plan, pieces, facts, models)
             adapters = export_adapters(plan.lora, base, folder / "adapters") if plan.lora else []
         subject = Subject(
             plan.checkpoint,
@@ -76,7 +76,7 @@ def build(options: BuildOptions, stage: Stage = silent) -> dict:
             options.engines,
             comparison=comparison,
             files=(*bundles, folder / TOKENIZER_FILE, *(folder / facts["file"] for facts in adapters)),
-            lora=_lora(plan.lora, base, models, bundles, options) if plan.lora else None,
+            lora=_lora(plan.lora, base, models, bundles) if plan.lora else None,
         )
         gates = verify(subject, Progress(stage), GATES if options.verify else FILE_GATES)
         sizes = {
@@ -205,7 +205,7 @@ class Bundles(NamedTuple):
     litertlm: Path
 
 
-def _pack(plan: Plan, packer: str, pieces: SentencePieceModel, facts: dict, models: Models) -> Bundles:
+def _pack(plan: Plan, pieces: SentencePieceModel, facts: dict, models: Models) -> Bundles:
     """Write the containers and the tokenizer beside the models."""
     folder = models.task.path.parent
     bundles = Bundles(folder / f"{plan.name}.task", folder / f"{plan.name}.litertlm")
@@ -214,20 +214,15 @@ def _pack(plan: Plan, packer: str, pieces: SentencePieceModel, facts: dict, mode
     parameters = LlmParameters(
         start_token=plan.start_token, stop_tokens=plan.stop_tokens, bytes_to_unicode=pieces.mode == "F"
     )
-    if packer == "mediapipe":
-        from bundler.containers.mediapipe_packer import pack_with_mediapipe
-
-        pack_with_mediapipe(bundles.task, models.task.path, tokenizer, parameters)
-    else:
-        write_task(
-            bundles.task,
-            {
-                MODEL: models.task.path,
-                TOKENIZER: tokenizer,
-                METADATA: parameters.encode(),
-                MANIFEST: json.dumps(facts, ensure_ascii=False).encode(),
-            },
-        )
+    write_task(
+        bundles.task,
+        {
+            MODEL_ENTRY: models.task.path,
+            TOKENIZER_ENTRY: tokenizer,
+            METADATA_ENTRY: parameters.encode(),
+            MANIFEST: json.dumps(facts, ensure_ascii=False).encode(),
+        },
+    )
     write_litertlm(
         bundles.litertlm,
         models.litertlm.path,
@@ -242,14 +237,14 @@ def _pack(plan: Plan, packer: str, pieces: SentencePieceModel, facts: dict, mode
     return bundles
 
 
-def _lora(plan: LoraPlan, base: Base, models: Models, bundles: Bundles, options: BuildOptions) -> Lora:
-    """What the gates on LoRA look at. MediaPipe's packer writes no manifest, without which nothing can be merged."""
+def _lora(plan: LoraPlan, base: Base, models: Models, bundles: Bundles) -> Lora:
+    """What the gates on LoRA look at."""
     quantized = models.task.path != models.task.converted
     return Lora(
         base,
         plan.folders,
         lora_variants(plan, models.task.path, models.litertlm.path),
         lora_variants(plan, models.task.converted, models.litertlm.converted, " in fp32") if quantized else (),
-        bundles.task if options.packer == "own" else None,
+        bundles.task,
         bundles.litertlm,
     )

@@ -39,7 +39,6 @@ class BuildOptions:
     parse_special: bool | None = None
     revision: str | None = None
     calibration: Path | None = None
-    packer: str = "own"
     lora_ranks: tuple[int, ...] = ()
     adapters: tuple[Path, ...] = ()
     engines: tuple[str, ...] = ("litert-lm",)

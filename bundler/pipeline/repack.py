@@ -12,7 +12,7 @@ from bundler.containers.bundle import FORMAT, MANIFEST, Bundle, is_litertlm, ope
 from bundler.containers.litertlm import ALIASES, write_litertlm
 from bundler.containers.llm_metadata import LlmMetadata
 from bundler.containers.llm_parameters import LlmParameters
-from bundler.containers.task import METADATA, MODEL, TOKENIZER, read_task, write_task
+from bundler.containers.task import METADATA_ENTRY, MODEL_ENTRY, TOKENIZER_ENTRY, read_task, write_task
 from bundler.containers.tokenizer import BundleTokenizer, read_by_bundle
 from bundler.engines.litertlm import open_engine
 from bundler.errors import BundleError, OptionError
@@ -178,9 +178,9 @@ def _write_task(bundle: Bundle, model: Model, output: Path, folder: Path) -> lis
     write_task(
         output,
         {
-            MODEL: bundle.model,
-            TOKENIZER: proto,
-            METADATA: LlmParameters(start_token=start, stop_tokens=tuple(stops)).encode(),
+            MODEL_ENTRY: bundle.model,
+            TOKENIZER_ENTRY: proto,
+            METADATA_ENTRY: LlmParameters(start_token=start, stop_tokens=tuple(stops)).encode(),
             MANIFEST: json.dumps(facts).encode(),
         },
     )

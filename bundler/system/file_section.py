@@ -29,10 +29,6 @@ class FileSection:
         with _opened(Path(path)) as stream:
             return cls(Path(path), 0, stream.seek(0, io.SEEK_END), str(path))
 
-    def open(self) -> BinaryIO:
-        """The bytes as a seekable read-only file that begins at 0 and ends at `size`; close it after use."""
-        return io.BufferedReader(_Window(self.path, self.offset, self.size), CHUNK)
-
     def chunks(self) -> Iterator[bytes]:
         """The bytes in order, at most CHUNK at a time. Raises BundleError if the file ends before they do."""
         left = self.size
@@ -85,34 +81,3 @@ def _opened(path: Path) -> BinaryIO:
         raise BundleError(
             f"{path}: cannot be read ({error.strerror or error}); expected a file; check the path"
         ) from error
-
-
-class _Window(io.RawIOBase):
-    def __init__(self, path: Path, offset: int, size: int) -> None:
-        self._stream, self._offset, self._size, self._position = _opened(path), offset, size, 0
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def seek(self, position: int, whence: int = io.SEEK_SET) -> int:
-        position += {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self._size}[whence]
-        if position < 0:
-            raise ValueError(f"negative seek position {position}")
-        self._position = position
-        return position
-
-    def readinto(self, buffer: memoryview) -> int:
-        room = min(len(buffer), max(0, self._size - self._position))
-        self._stream.seek(self._offset + self._position)
-        count = self._stream.readinto(memoryview(buffer)[:room]) if room else 0
-        self._position += count
-        return count
-
-    def close(self) -> None:
-        # Closed also when the constructor failed half way and nothing was opened.
-        if not self.closed and hasattr(self, "_stream"):
-            self._stream.close()
-        super().close()

@@ -17,7 +17,7 @@ from bundler.containers.litertlm import (
     read_litertlm,
     write_litertlm,
 )
-from bundler.containers.task import METADATA, read_task, write_task
+from bundler.containers.task import METADATA_ENTRY, read_task, write_task
 from bundler.containers.tokenizer import BundleTokenizer
 from bundler.errors import BundleError
 from bundler.system.temporary_folder import temporary_folder
@@ -291,7 +291,7 @@ def write_with_stop_token(path: Path, id_: int, text: str, output: Path) -> None
     task = read_task(path)
     parameters = task.parameters()
     metadata = dataclasses.replace(parameters, stop_tokens=(*parameters.stop_tokens, text)).encode()
-    write_task(output, {entry.name: task.section(entry.name) for entry in task.entries} | {METADATA: metadata})
+    write_task(output, {entry.name: task.section(entry.name) for entry in task.entries} | {METADATA_ENTRY: metadata})
 
 
 def _litertlm(path: Path, id_: int, output: Path) -> None:

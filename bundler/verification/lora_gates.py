@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from bundler.checkpoints.checkpoint import Checkpoint
-from bundler.containers.task import MODEL, read_task
+from bundler.containers.task import MODEL_ENTRY, read_task
 from bundler.containers.tokenizer import Ids
 from bundler.conversion.recipes import RECIPES
 from bundler.engines.litertlm import open_engine
@@ -286,7 +286,7 @@ def _merge_gates(loaded: Loaded, reference: PeftReference, index: int) -> list[G
     file = loaded.file(index, variant.rank)
     merged, model = loaded.folder / f"merged_{index}.task", loaded.folder / f"merged_{index}.tflite"
     merge_into_bundle(subject.lora.task, file, merged)
-    read_task(merged).copy_entry(MODEL, model)
+    read_task(merged).copy_entry(MODEL_ENTRY, model)
     name = f".task with {file.header.name} merged"
     with quiet():
         runner = TFLiteGPT2(model)

@@ -11,7 +11,7 @@ import pytest
 from bundler.checkpoints.checkpoint import open_checkpoint
 from bundler.containers.bundle import MANIFEST, open_bundle
 from bundler.containers.lora_manifest import base_of_bundle
-from bundler.containers.task import METADATA, MODEL, TOKENIZER, read_task, write_task
+from bundler.containers.task import METADATA_ENTRY, MODEL_ENTRY, TOKENIZER_ENTRY, read_task, write_task
 from bundler.conversion.quantize import quantize
 from bundler.engines.litertlm import open_engine
 from bundler.lora.facts import base_of, lora_facts
@@ -99,15 +99,15 @@ def test_fp32_gives_the_same_file(sample, pirate, merged, tmp_path):
 def _recipe(sample, recipe, folder):
     """The sample's .task in another recipe."""
     task, checkpoint = read_task(sample), open_checkpoint(SAMPLE)
-    task.copy_entry(MODEL, folder / "fp32.tflite")
+    task.copy_entry(MODEL_ENTRY, folder / "fp32.tflite")
     quantize(folder / "fp32.tflite", recipe, folder / "model.tflite")
     facts = {"format": FORMAT, "lora": lora_facts(checkpoint, base_of(checkpoint), folder / "model.tflite", recipe, ())}
     write_task(
         folder / "base.task",
         {
-            MODEL: folder / "model.tflite",
-            TOKENIZER: task.read_entry(TOKENIZER),
-            METADATA: task.read_entry(METADATA),
+            MODEL_ENTRY: folder / "model.tflite",
+            TOKENIZER_ENTRY: task.read_entry(TOKENIZER_ENTRY),
+            METADATA_ENTRY: task.read_entry(METADATA_ENTRY),
             MANIFEST: json.dumps(facts).encode(),
         },
     )

@@ -17,7 +17,7 @@ import numpy as np
 from bundler.containers.bundle import MANIFEST
 from bundler.containers.llm_parameters import LlmParameters
 from bundler.containers.lora_manifest import FORMAT, UNMERGED
-from bundler.containers.task import METADATA, MODEL, TOKENIZER, write_task
+from bundler.containers.task import METADATA_ENTRY, MODEL_ENTRY, TOKENIZER_ENTRY, write_task
 from bundler.lora.merge_bundle import merge_into_bundle
 from lora_weights.adapter import PROJECTIONS, Adapter, Base, LowRank
 from lora_weights.adapter_file import adapter_file, encode_adapter
@@ -61,9 +61,9 @@ def make_vectors(folder: Path) -> None:
         write_task(
             folder / f"{type_}.task",
             {
-                MODEL: model,
-                TOKENIZER: b"no tokenizer",
-                METADATA: LlmParameters(start_token="a", stop_tokens=("a",)).encode(),
+                MODEL_ENTRY: model,
+                TOKENIZER_ENTRY: b"no tokenizer",
+                METADATA_ENTRY: LlmParameters(start_token="a", stop_tokens=("a",)).encode(),
                 MANIFEST: json.dumps({"lora": facts}).encode(),
             },
         )

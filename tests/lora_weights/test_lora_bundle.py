@@ -15,7 +15,7 @@ from bundler.checkpoints.checkpoint import open_checkpoint
 from bundler.cli import run
 from bundler.containers.bundle import open_bundle
 from bundler.containers.lora_manifest import tensors_of
-from bundler.containers.task import MODEL, read_task
+from bundler.containers.task import MODEL_ENTRY, read_task
 from bundler.containers.tokenizer import bundle_tokenizer
 from bundler.conversion.compact import compact_tflite
 from bundler.conversion.quantize import quantize
@@ -305,7 +305,7 @@ def test_merging_changes_only_what_it_says(built, adapters, tmp_path):
     merge_into_bundle(task, adapter_for_merging(adapters[1], open_lora_bundles(task).base), merged)
     before, after = np.frombuffer(task.read_bytes(), np.uint8), np.frombuffer(merged.read_bytes(), np.uint8)
     allowed = np.zeros(len(before), bool)
-    offset = read_task(task).entry(MODEL).offset
+    offset = read_task(task).entry(MODEL_ENTRY).offset
     for tensor in tensors_of(open_bundle(task)):
         if tensor["layer"] == 1 and tensor["projection"] != "o":
             allowed[offset + tensor["data"] : offset + tensor["data"] + 4 * 32 * 32] = True
@@ -393,7 +393,7 @@ def subject_of(built, models, tiny_checkpoint, folder, recipe, adapters=()):
     """The build's bundles again, in another recipe, without converting again."""
     from bundler.containers.litertlm import read_litertlm, write_litertlm
     from bundler.lora.facts import lora_facts
-    from bundler.pipeline.build import MANIFEST, METADATA, TOKENIZER, write_task
+    from bundler.pipeline.build import MANIFEST, METADATA_ENTRY, TOKENIZER_ENTRY, write_task
     from tokenizer_tools.vocabulary_files import read_vocabulary
 
     checkpoint = open_checkpoint(tiny_checkpoint)
@@ -409,9 +409,9 @@ def subject_of(built, models, tiny_checkpoint, folder, recipe, adapters=()):
     write_task(
         folder / "a.task",
         {
-            MODEL: folder / "task.tflite",
-            TOKENIZER: task.read_entry(TOKENIZER),
-            METADATA: task.read_entry(METADATA),
+            MODEL_ENTRY: folder / "task.tflite",
+            TOKENIZER_ENTRY: task.read_entry(TOKENIZER_ENTRY),
+            METADATA_ENTRY: task.read_entry(METADATA_ENTRY),
             MANIFEST: json.dumps(facts).encode(),
         },
     )

@@ -8,10 +8,10 @@ import zipfile
 
 import pytest
 import sentencepiece
+from mediapipe_packer import INSTALL, pack_with_mediapipe
 
 from bundler.containers.llm_parameters import LlmParameters, PromptTemplate
-from bundler.containers.mediapipe_packer import INSTALL, pack_with_mediapipe
-from bundler.containers.task import METADATA, MODEL, TOKENIZER, read_task, write_task
+from bundler.containers.task import METADATA_ENTRY, MODEL_ENTRY, TOKENIZER_ENTRY, read_task, write_task
 from bundler.errors import BundleError
 
 END = "<|endoftext|>"
@@ -56,7 +56,8 @@ def without_time(path):
 def both(folder, tokenizer, parameters, model=b"model"):
     (folder / "model.tflite").write_bytes(model)
     write_task(
-        folder / "ours.task", {MODEL: folder / "model.tflite", TOKENIZER: tokenizer, METADATA: parameters.encode()}
+        folder / "ours.task",
+        {MODEL_ENTRY: folder / "model.tflite", TOKENIZER_ENTRY: tokenizer, METADATA_ENTRY: parameters.encode()},
     )
     pack_with_mediapipe(folder / "theirs.task", folder / "model.tflite", tokenizer, parameters)
     return folder / "ours.task", folder / "theirs.task"
@@ -84,7 +85,7 @@ def both(folder, tokenizer, parameters, model=b"model"):
 def test_same_bundle_as_mediapipe(mediapipe_bundler, tmp_path, tokenizer, start, stops, mapping, templates):
     parameters = LlmParameters(start_token=start, stop_tokens=stops, bytes_to_unicode=mapping, **templates)
     ours, theirs = both(tmp_path, tokenizer, parameters)
-    assert read_task(ours).read_entry(METADATA) == read_task(theirs).read_entry(METADATA)
+    assert read_task(ours).read_entry(METADATA_ENTRY) == read_task(theirs).read_entry(METADATA_ENTRY)
     assert read_task(ours).entries == read_task(theirs).entries  # names, order, offsets, sizes, CRCs, alignment
     assert without_time(ours) == without_time(theirs)
     assert read_task(theirs).parameters() == parameters
@@ -106,7 +107,7 @@ def test_same_zip64_records(mediapipe_bundler, tmp_path, monkeypatch, size):
     """
     from mediapipe.tasks.python.metadata.metadata_writers import model_asset_bundle_utils
 
-    entries = {MODEL: bytes(size), TOKENIZER: b"tokenizer", METADATA: b"metadata"}
+    entries = {MODEL_ENTRY: bytes(size), TOKENIZER_ENTRY: b"tokenizer", METADATA_ENTRY: b"metadata"}
     monkeypatch.setattr(zipfile, "ZIP64_LIMIT", 100)
     model_asset_bundle_utils.create_model_asset_bundle(entries, str(tmp_path / "theirs.task"))
     write_task(tmp_path / "ours.task", entries, zip64_from=101)

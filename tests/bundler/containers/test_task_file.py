@@ -1,7 +1,6 @@
 """The `.task` writer's bytes, its promises about memory and half files, and the reader's ways to an entry."""
 
 import errno
-import io
 import os
 import struct
 import tracemalloc
@@ -14,7 +13,7 @@ from hypothesis import strategies as st
 
 from bundler.containers import task as task_file
 from bundler.containers.llm_parameters import LlmParameters
-from bundler.containers.task import METADATA, MODEL, TOKENIZER, TaskEntry, read_task, write_task
+from bundler.containers.task import METADATA_ENTRY, MODEL_ENTRY, TOKENIZER_ENTRY, read_task, write_task
 from bundler.errors import BundleError
 from bundler.system.file_section import FileSection
 
@@ -24,7 +23,7 @@ same_folder = settings(suppress_health_check=[HealthCheck.function_scoped_fixtur
 
 
 def bundle(model=b"model bytes", **extra):
-    return {MODEL: model, TOKENIZER: b"tokenizer", METADATA: PARAMETERS.encode(), **extra}
+    return {MODEL_ENTRY: model, TOKENIZER_ENTRY: b"tokenizer", METADATA_ENTRY: PARAMETERS.encode(), **extra}
 
 
 @pytest.fixture
@@ -43,7 +42,7 @@ def test_first_bytes_are_what_the_web_engine_looks_for(good):
 @given(st.lists(st.binary(max_size=40), min_size=3, max_size=6), st.sampled_from([1, 60, 0xFFFFFFFF]))
 @same_folder
 def test_what_is_written_is_read_by_us_and_by_zipfile(tmp_path, contents, zip64_from):
-    entries = dict(zip([MODEL, TOKENIZER, METADATA, "MANIFEST", "a.b", "Z9"], contents))
+    entries = dict(zip([MODEL_ENTRY, TOKENIZER_ENTRY, METADATA_ENTRY, "MANIFEST", "a.b", "Z9"], contents))
     write_task(tmp_path / "a.task", entries, zip64_from=zip64_from)
     file = read_task(tmp_path / "a.task")
     assert [entry.name for entry in file.entries] == list(entries)
@@ -52,9 +51,8 @@ def test_what_is_written_is_read_by_us_and_by_zipfile(tmp_path, contents, zip64_
     with zipfile.ZipFile(tmp_path / "a.task") as archive:
         assert archive.testzip() is None
         for info, entry in zip(archive.infolist(), file.entries):
-            assert entry == TaskEntry(
-                entry.name, entry.offset, len(entries[entry.name]), zlib.crc32(entries[entry.name]), True, False
-            )
+            assert (entry.size, entry.crc) == (len(entries[entry.name]), zlib.crc32(entries[entry.name]))
+            assert entry.aligned and entry.sound and not entry.compressed
             assert entry.offset % 4 == 0
             padding = raw[end : info.header_offset]
             assert 1 <= len(padding) <= 4 and not any(padding)
@@ -81,7 +79,7 @@ def test_zip64_records_where_they_are_needed_and_nowhere_else(tmp_path):
     write_task(tmp_path / "wide.task", bundle(bytes(500)), zip64_from=400)
     assert b"PK\6\6" not in (tmp_path / "plain.task").read_bytes()
     assert b"PK\6\6" in (tmp_path / "wide.task").read_bytes()
-    assert read_task(tmp_path / "wide.task").read_entry(MODEL) == bytes(500)
+    assert read_task(tmp_path / "wide.task").read_entry(MODEL_ENTRY) == bytes(500)
     assert [entry.size for entry in read_task(tmp_path / "wide.task").entries] == [500, 9, 30]
 
 
@@ -98,7 +96,7 @@ def test_memory_does_not_grow_with_the_model(tmp_path):
         stream.truncate(96 << 20)  # sparse: takes no disk here
     tracemalloc.start()
     write_task(tmp_path / "a.task", bundle(tmp_path / "model"))
-    read_task(tmp_path / "a.task").copy_entry(MODEL, tmp_path / "out")
+    read_task(tmp_path / "a.task").copy_entry(MODEL_ENTRY, tmp_path / "out")
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert (tmp_path / "out").stat().st_size == 96 << 20
@@ -138,7 +136,7 @@ def test_a_source_that_shrinks_while_it_is_copied(tmp_path):
 @pytest.mark.parametrize(
     "entries, told",
     [
-        ({MODEL: b"", METADATA: b"", TOKENIZER: b""}, "in this order"),
+        ({MODEL_ENTRY: b"", METADATA_ENTRY: b"", TOKENIZER_ENTRY: b""}, "in this order"),
         ({}, "in this order"),
         (bundle(**{"../evil": b""}), "evil"),
         (bundle(**{"": b""}), "expected letters"),
@@ -162,32 +160,16 @@ def test_missing_source_and_missing_folder(tmp_path):
 
 def test_the_ways_to_an_entrys_bytes_agree(tmp_path, good):
     file = read_task(tmp_path / "good.task")
-    file.copy_entry(TOKENIZER, tmp_path / "copy")
-    with file.section(TOKENIZER).open() as stream, file.section(TOKENIZER).map() as view:
+    file.copy_entry(TOKENIZER_ENTRY, tmp_path / "copy")
+    with file.section(TOKENIZER_ENTRY).map() as view:
         assert (
-            file.read_entry(TOKENIZER)
+            file.read_entry(TOKENIZER_ENTRY)
             == (tmp_path / "copy").read_bytes()
-            == stream.read()
+            == file.section(TOKENIZER_ENTRY).read()
             == bytes(view)
             == b"tokenizer"
         )
     assert file.parameters() == PARAMETERS
-
-
-@given(
-    st.binary(max_size=60),
-    st.lists(st.tuples(st.sampled_from([0, 1, 2]), st.integers(-70, 70), st.integers(-1, 70)), max_size=8),
-)
-@same_folder
-def test_an_open_section_is_a_file(tmp_path, content, steps):
-    (tmp_path / "whole").write_bytes(b"before" + content + b"after")
-    model = io.BytesIO(content)
-    with FileSection(tmp_path / "whole", 6, len(content)).open() as stream:
-        for whence, position, count in steps:
-            base = [0, model.tell(), len(content)][whence]
-            if base + position >= 0:
-                assert stream.seek(position, whence) == model.seek(base + position)
-            assert stream.read(count) == model.read(count)
 
 
 @pytest.mark.parametrize("offset", [0, 1, 4095, 4096, 4097, 70_000])

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from bundler.containers import task as task_file
 from bundler.containers.llm_parameters import LlmParameters
-from bundler.containers.task import METADATA, MODEL, TOKENIZER, read_task, write_task
+from bundler.containers.task import METADATA_ENTRY, MODEL_ENTRY, TOKENIZER_ENTRY, read_task, write_task
 from bundler.errors import BundleError
 
 same_folder = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
@@ -19,7 +19,7 @@ same_folder = settings(suppress_health_check=[HealthCheck.function_scoped_fixtur
 
 def bundle():
     metadata = LlmParameters(start_token="<|endoftext|>", stop_tokens=("<|endoftext|>",)).encode()
-    return {MODEL: b"model bytes", TOKENIZER: b"tokenizer", METADATA: metadata}
+    return {MODEL_ENTRY: b"model bytes", TOKENIZER_ENTRY: b"tokenizer", METADATA_ENTRY: metadata}
 
 
 @pytest.fixture
@@ -81,9 +81,9 @@ def test_changed_data_fails_its_crc_in_every_checked_way(tmp_path, good):
     (tmp_path / "bad.task").write_bytes(good.replace(b"model bytes", b"model bytez"))
     file = read_task(tmp_path / "bad.task")
     for read in (
-        lambda: file.read_entry(MODEL),
-        lambda: file.check_entry(MODEL),
-        lambda: file.copy_entry(MODEL, tmp_path / "copy"),
+        lambda: file.read_entry(MODEL_ENTRY),
+        lambda: file.check_entry(MODEL_ENTRY),
+        lambda: file.copy_entry(MODEL_ENTRY, tmp_path / "copy"),
     ):
         with pytest.raises(BundleError, match="damaged: its bytes have CRC-32"):
             read()
@@ -101,27 +101,31 @@ def test_two_entries_of_one_name(tmp_path):
     with pytest.warns(UserWarning), zipfile.ZipFile(tmp_path / "made.task", "w") as archive:
         archive.writestr("METADATA", b"x")
         archive.writestr("METADATA", b"y")
-    refused(tmp_path, (tmp_path / "made.task").read_bytes(), "two entries of one name")
+    refused(tmp_path, (tmp_path / "made.task").read_bytes(), "'METADATA': there are two entries of this name")
 
 
 def test_entries_that_share_bytes(tmp_path):
     local = task_file._local_header("A", zlib.crc32(b"x"), 1, False) + b"x"
     directory = 2 * task_file._central_header("A", zlib.crc32(b"x"), 1, 0, 99)
     end = struct.pack("<4s4H2LH", b"PK\5\6", 0, 0, 2, 2, len(directory), len(local), 0)
-    refused(tmp_path, local + directory + end, "begins at byte 0, outside the bytes 32 to 32")
+    refused(tmp_path, local + directory + end, "'A': begins at byte 0, inside A, which ends at 32")
 
 
 def test_entry_that_reaches_into_the_directory(tmp_path):
     local = task_file._local_header("A", 0, 60, False) + bytes(10)
     directory = task_file._central_header("A", 0, 60, 0, 99)
     end = struct.pack("<4s4H2LH", b"PK\5\6", 0, 0, 1, 1, len(directory), len(local), 0)
-    refused(tmp_path, local + directory + end, "past the directory")
+    refused(tmp_path, local + directory + end, "ends at byte 91, inside the directory that begins at 41")
 
 
 def test_local_header_that_contradicts_the_directory(tmp_path, good):
-    at = good.index(MODEL.encode())
-    refused(tmp_path, good[:at] + b"X" + good[at + 1 :], "the local header of TF_LITE_PREFILL_DECODE names b'XF_LITE")
-    refused(tmp_path, good[: at - 8] + b"\1" + good[at - 7 :], "in its local header")
+    at = good.index(MODEL_ENTRY.encode())
+    refused(tmp_path, good[:at] + b"X" + good[at + 1 :], "'TF_LITE_PREFILL_DECODE': the local header names b'XF_LITE")
+    refused(
+        tmp_path,
+        good[: at - 8] + b"\1" + good[at - 7 :],
+        "the local header says 1 bytes and CRC 75aedc2d, the directory 11",
+    )
 
 
 def test_encrypted_entry(tmp_path, good):
@@ -133,11 +137,11 @@ def test_encrypted_entry(tmp_path, good):
 
 def test_compressed_entry_is_shown_but_not_read(tmp_path):
     with zipfile.ZipFile(tmp_path / "made.task", "w", zipfile.ZIP_DEFLATED) as archive:
-        archive.writestr(MODEL, bytes(1000))
+        archive.writestr(MODEL_ENTRY, bytes(1000))
     file = read_task(tmp_path / "made.task")
-    assert file.entry(MODEL).compressed and not file.entry(MODEL).aligned
+    assert file.entry(MODEL_ENTRY).compressed and not file.entry(MODEL_ENTRY).sound
     with pytest.raises(BundleError, match="is compressed; engines map it"):
-        file.section(MODEL).open()
+        file.section(MODEL_ENTRY)
 
 
 def test_misaligned_entry_is_shown(tmp_path):
@@ -149,7 +153,7 @@ def test_misaligned_entry_is_shown(tmp_path):
 def test_absurd_metadata_is_not_loaded(tmp_path):
     with open(tmp_path / "large", "wb") as stream:
         stream.truncate(2 << 20)
-    write_task(tmp_path / "a.task", {**bundle(), METADATA: tmp_path / "large"})
+    write_task(tmp_path / "a.task", {**bundle(), METADATA_ENTRY: tmp_path / "large"})
     with pytest.raises(BundleError, match="METADATA of 2097152 bytes"):
         read_task(tmp_path / "a.task").parameters()
 
@@ -158,6 +162,6 @@ def test_file_cut_after_it_was_opened(tmp_path, good):
     file = read_task(tmp_path / "good.task")
     os.truncate(tmp_path / "good.task", 60)
     with pytest.raises(BundleError, match="bytes early"):
-        file.read_entry(METADATA)
-    with pytest.raises(BundleError, match="cannot be mapped"), file.section(METADATA).map():
+        file.read_entry(METADATA_ENTRY)
+    with pytest.raises(BundleError, match="cannot be mapped"), file.section(METADATA_ENTRY).map():
         pass

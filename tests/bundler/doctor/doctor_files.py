@@ -11,7 +11,7 @@ from ai_edge_litert import schema_py_generated as schema
 from bundler.containers import litertlm as litertlm_file
 from bundler.containers import task as task_file
 from bundler.containers.litertlm import read_litertlm
-from bundler.containers.task import MODEL, read_task, write_task
+from bundler.containers.task import MODEL_ENTRY, read_task, write_task
 from bundler.conversion.compact import SharingBuilder
 from bundler.doctor import sentencepiece_file
 
@@ -123,7 +123,7 @@ def edited_model(data: bytes, change) -> bytes:
 def with_model(good: Good, folder: Path, change, of="task", keep_manifest=False) -> Path:
     """The .task with a changed model; without our manifest, which would tell of the change."""
     entries = good.entries(of)
-    entries[MODEL] = edited_model(entries[MODEL], change)
+    entries[MODEL_ENTRY] = edited_model(entries[MODEL_ENTRY], change)
     if not keep_manifest:
         del entries["MANIFEST"]
     return task(folder, entries)

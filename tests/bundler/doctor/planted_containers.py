@@ -10,7 +10,7 @@ from doctor_files import PAGE, Good, aligned_zip, litertlm, plain_zip, task
 
 from bundler.containers import task as task_file
 from bundler.containers.litertlm import HF_TOKENIZER_SECTION
-from bundler.containers.task import METADATA, MODEL, TOKENIZER
+from bundler.containers.task import METADATA_ENTRY, MODEL_ENTRY, TOKENIZER_ENTRY
 
 END = "<|endoftext|>"
 PLANTED: list[tuple[str, callable]] = []
@@ -148,12 +148,12 @@ def five_bytes_more_in_a_header(good, folder):
 
 @plants("entry-missing")
 def no_metadata(good, folder):
-    return aligned_zip(folder, [(name, data) for name, data in good.entries().items() if name != METADATA])
+    return aligned_zip(folder, [(name, data) for name, data in good.entries().items() if name != METADATA_ENTRY])
 
 
 @plants("entry-duplicated")
 def two_tokenizers(good, folder):
-    return aligned_zip(folder, [*good.entries().items(), (TOKENIZER, b"another")])
+    return aligned_zip(folder, [*good.entries().items(), (TOKENIZER_ENTRY, b"another")])
 
 
 @plants("entry-overlap")
@@ -188,12 +188,12 @@ def name_that_climbs(good, folder):
 
 @plants("entry-header-mismatch")
 def another_name_in_the_local_header(good, folder):
-    return patched(folder, good.task, (place(good.task, MODEL.encode()), b"X"))
+    return patched(folder, good.task, (place(good.task, MODEL_ENTRY.encode()), b"X"))
 
 
 @plants("entry-checksum-wrong")
 def one_bit_of_the_model(good, folder):
-    data, model = good.task.read_bytes(), good.entries()[MODEL]
+    data, model = good.task.read_bytes(), good.entries()[MODEL_ENTRY]
     root = schema.Model.GetRootAs(model, 0)
     buffers = (root.Buffers(index) for index in range(root.BuffersLength()))
     weights = max((buffer.DataAsNumpy().tobytes() for buffer in buffers if buffer.DataLength()), key=len)

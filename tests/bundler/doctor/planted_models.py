@@ -7,7 +7,7 @@ from doctor_files import edited_model, litertlm, signature, task, tensor, with_l
 from planted_containers import plants
 
 from bundler.containers.litertlm import MODEL_SECTION
-from bundler.containers.task import MODEL
+from bundler.containers.task import MODEL_ENTRY
 from bundler.doctor.litertlm_survey import ARTISAN
 
 
@@ -35,7 +35,7 @@ def zero_head_bias(model):
 @plants("model-unreadable")
 def model_that_points_outside(good, folder):
     entries = good.entries()
-    entries[MODEL] = b"\xf0\xff\xff\x7f" + entries[MODEL][4:]
+    entries[MODEL_ENTRY] = b"\xf0\xff\xff\x7f" + entries[MODEL_ENTRY][4:]
     return task(folder, entries)
 
 
@@ -66,7 +66,7 @@ def weights_for_browsers(good, folder):
     )
     builder = flatbuffers.Builder(1024)
     builder.Finish(weights.Pack(builder), b"TFL3")
-    return task(folder, {**good.entries(), MODEL: bytes(builder.Output())})
+    return task(folder, {**good.entries(), MODEL_ENTRY: bytes(builder.Output())})
 
 
 @plants("model-web-only")
@@ -299,7 +299,7 @@ def scale_of_a_block(good, folder):
     """In blockwise quantization the scales are a tensor of float16."""
     from bundler.conversion.quantize import quantize
 
-    (folder / "fp32.tflite").write_bytes(good.entries("fp32_task")[MODEL])
+    (folder / "fp32.tflite").write_bytes(good.entries("fp32_task")[MODEL_ENTRY])
     quantize(folder / "fp32.tflite", "int4-block32", folder / "model.tflite")
 
     def change(model):
@@ -316,7 +316,7 @@ def scale_of_a_block(good, folder):
 
     entries = good.entries("fp32_task")
     del entries["MANIFEST"]
-    return task(folder, {**entries, MODEL: edited_model((folder / "model.tflite").read_bytes(), change)})
+    return task(folder, {**entries, MODEL_ENTRY: edited_model((folder / "model.tflite").read_bytes(), change)})
 
 
 @plants("scale-not-positive")
@@ -340,14 +340,14 @@ def operator_of_tensorflow(good, folder):
 @plants("lora-layout-ignored")
 def layout_of_mediapipe_in_a_litertlm(good, folder):
     *others, (type, pairs, _) = good.sections("lora_litertlm")
-    return litertlm(folder, [*others, (type, pairs, good.entries("lora_task")[MODEL])])
+    return litertlm(folder, [*others, (type, pairs, good.entries("lora_task")[MODEL_ENTRY])])
 
 
 @plants("lora-layout-ignored")
 def layout_of_litertlm_in_a_task(good, folder):
     entries = good.entries("lora_task")
     del entries["MANIFEST"]
-    return task(folder, {**entries, MODEL: good.sections("lora_litertlm")[-1][2]})
+    return task(folder, {**entries, MODEL_ENTRY: good.sections("lora_litertlm")[-1][2]})
 
 
 @plants("lora-rank-unsupported")
@@ -390,6 +390,6 @@ def table_that_is_dequantized(good, folder):
     from bundler.conversion.quantize import quantize
 
     model = folder / "model.tflite"
-    (folder / "fp32.tflite").write_bytes(good.entries("fp32_task")[MODEL])
+    (folder / "fp32.tflite").write_bytes(good.entries("fp32_task")[MODEL_ENTRY])
     quantize(folder / "fp32.tflite", "int8-weight-only", model)
-    return task(folder, {**good.entries("fp32_task"), MODEL: model.read_bytes()})
+    return task(folder, {**good.entries("fp32_task"), MODEL_ENTRY: model.read_bytes()})

@@ -12,6 +12,7 @@ import pytest
 from planted_containers import no_padding_in_front, write
 
 from bundler.cli import run
+from bundler.containers import zip_directory
 from bundler.doctor import catalogue as catalogue_module
 from bundler.doctor.catalogue import SEVERITIES, catalogue, page
 from bundler.doctor.examine import examine
@@ -26,8 +27,11 @@ def test_the_page_is_the_catalogue():
 
 
 def test_every_code_in_the_sources_is_in_the_catalogue_and_the_other_way_round():
-    sources = "".join(path.read_text() for path in Path(catalogue_module.__file__).parent.glob("*.py"))
-    assert set(re.findall(r'(?:Finding|tell)\(\s*"([a-z0-9-]+)"', sources)) | {"adapter-unreadable"} == set(catalogue())
+    paths = [*Path(catalogue_module.__file__).parent.glob("*.py"), Path(zip_directory.__file__)]
+    sources = "".join(path.read_text() for path in paths)
+    assert set(re.findall(r'(?:Finding|Defect|tell)\(\s*"([a-z0-9-]+)"', sources)) | {"adapter-unreadable"} == set(
+        catalogue()
+    )
 
 
 @pytest.mark.parametrize("entry", catalogue().values(), ids=list(catalogue()))

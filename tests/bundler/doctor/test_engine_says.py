@@ -12,7 +12,7 @@ from doctor_files import task
 from planted_containers import write
 from planted_defects import PLANTED
 
-from bundler.containers.task import TOKENIZER
+from bundler.containers.task import TOKENIZER_ENTRY
 from bundler.doctor.catalogue import catalogue
 from bundler.doctor.examine import examine
 from lora_weights.adapter import Base
@@ -31,7 +31,7 @@ def run(good, folder, broken, prompt):
     if broken.suffix == ".model":
         entries = good.entries()
         del entries["MANIFEST"]
-        broken = task(folder, {**entries, TOKENIZER: broken.read_bytes()})
+        broken = task(folder, {**entries, TOKENIZER_ENTRY: broken.read_bytes()})
     bundle, adapter, rank = broken, "", 0
     if broken.suffix == ".tflite":
         bundle, adapter, rank = good.lora_litertlm, broken, 32

@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 import sentencepiece
 from doctor_files import task
+from mediapipe_packer import INSTALL, pack_with_mediapipe
 from planted_tokenizers import metadata
 
 from bundler.containers.llm_parameters import LlmParameters
-from bundler.containers.mediapipe_packer import INSTALL, pack_with_mediapipe
-from bundler.containers.task import METADATA, MODEL, TOKENIZER
+from bundler.containers.task import METADATA_ENTRY, MODEL_ENTRY, TOKENIZER_ENTRY
 from bundler.doctor.examine import examine
 from bundler.tflite.runner import TFLiteGPT2
 
@@ -131,7 +131,9 @@ def test_mediapipes_bundle_with_its_own_tokenizer(exported, mediapipe_tokenizer,
 
 def test_mediapipes_tokenizer_without_the_mapping(exported, mediapipe_tokenizer, tmp_path):
     model = (exported / "mask_f32_ekv64.tflite").read_bytes()
-    path = task(tmp_path, {MODEL: model, TOKENIZER: mediapipe_tokenizer.read_bytes(), METADATA: metadata()})
+    path = task(
+        tmp_path, {MODEL_ENTRY: model, TOKENIZER_ENTRY: mediapipe_tokenizer.read_bytes(), METADATA_ENTRY: metadata()}
+    )
     assert codes(path) == {"byte-mapping-off", "unknown-piece-ends-text", "embedding-not-on-gpu"}
     processor = sentencepiece.SentencePieceProcessor(model_file=str(mediapipe_tokenizer))
     assert processor.encode("a b")[1] == 399  # the space: an end of text in the middle
@@ -139,7 +141,7 @@ def test_mediapipes_tokenizer_without_the_mapping(exported, mediapipe_tokenizer,
 
 def test_mediapipes_bundle_around_our_model_and_tokenizer(good, tmp_path):
     pytest.importorskip("mediapipe.tasks.python.genai.bundler", reason=f"needs `{INSTALL}`", exc_type=ImportError)
-    (tmp_path / "model.tflite").write_bytes(good.entries()[MODEL])
+    (tmp_path / "model.tflite").write_bytes(good.entries()[MODEL_ENTRY])
     pack_with_mediapipe(
         tmp_path / "theirs.task",
         tmp_path / "model.tflite",

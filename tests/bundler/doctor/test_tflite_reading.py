@@ -6,7 +6,7 @@ import pytest
 from ai_edge_litert import schema_py_generated as schema
 from ai_edge_litert.interpreter import Interpreter
 
-from bundler.containers.task import MODEL
+from bundler.containers.task import MODEL_ENTRY
 from bundler.doctor.operators import NEWEST, OLDEST
 from bundler.doctor.signatures import overrun
 from bundler.tflite.model import read_model
@@ -17,7 +17,7 @@ OPERATORS = {number: name for name, number in vars(schema.BuiltinOperator).items
 
 @pytest.mark.parametrize("name", ["task", "fp32_task", "lora_task", "adapter"])
 def test_as_the_generated_reader(good, name):
-    data = good.adapter.read_bytes() if name == "adapter" else good.entries(name)[MODEL]
+    data = good.adapter.read_bytes() if name == "adapter" else good.entries(name)[MODEL_ENTRY]
     model, reference = read_model(memoryview(data)), schema.ModelT.InitFromPackedBuf(bytearray(data))
     assert (model.damage, model.missized) == ([], [])
     assert {signature.key: signature.inputs for signature in model.signatures} == {

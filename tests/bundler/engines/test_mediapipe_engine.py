@@ -22,7 +22,7 @@ from bundler.checkpoints.checkpoint import open_checkpoint
 from bundler.containers.bundle import open_bundle
 from bundler.containers.llm_parameters import LlmParameters
 from bundler.containers.lora_manifest import base_of_bundle
-from bundler.containers.task import METADATA, MODEL, TOKENIZER, read_task, write_task
+from bundler.containers.task import METADATA_ENTRY, MODEL_ENTRY, TOKENIZER_ENTRY, read_task, write_task
 from bundler.containers.tokenizer import bundle_tokenizer
 from bundler.engines.mediapipe import EngineRefusal, missing_tools, open_mediapipe, read_placement
 from bundler.errors import BundleError
@@ -140,7 +140,7 @@ def test_a_stop_token_stops_it(eight_bit, tmp_path):
     stop = next(id_ for place, id_ in enumerate(ids) if place > 1 and id_ not in ids[:place])
     parts = {entry.name: read_task(path).read_entry(entry.name) for entry in read_task(path).entries}
     parameters = LlmParameters(start_token=END, stop_tokens=(original.tokenizer.decode([stop]),))
-    write_task(tmp_path / "stop.task", {**parts, METADATA: parameters.encode()})
+    write_task(tmp_path / "stop.task", {**parts, METADATA_ENTRY: parameters.encode()})
     with open_mediapipe(tmp_path / "stop.task") as engine:
         assert (
             engine.complete("It is")
@@ -158,7 +158,7 @@ def test_a_special_token_is_shown_or_stops(tmp_path):
     prompt = next(prompt for prompt in AWKWARD_PROMPTS if 0 < original.greedy(prompt, 24, stop=0).find(END))
     parts = {entry.name: read_task(path).read_entry(entry.name) for entry in read_task(path).entries}
     write_task(
-        tmp_path / "other.task", {**parts, METADATA: LlmParameters(start_token=END, stop_tokens=("!",)).encode()}
+        tmp_path / "other.task", {**parts, METADATA_ENTRY: LlmParameters(start_token=END, stop_tokens=("!",)).encode()}
     )
     for file, stop in ((path, original.end), (tmp_path / "other.task", 0)):
         with open_mediapipe(file) as engine:
@@ -281,7 +281,7 @@ def test_where_the_operations_run_is_read_from_the_log():
 
 def broken(path, folder, how):
     task = read_task(path)
-    parts = {name: task.read_entry(name) for name in (MODEL, TOKENIZER, METADATA)}
+    parts = {name: task.read_entry(name) for name in (MODEL_ENTRY, TOKENIZER_ENTRY, METADATA_ENTRY)}
     output = folder / "broken.task"
     if how == "compressed":
         output.write_bytes(bytes(4))
@@ -309,10 +309,10 @@ def broken(path, folder, how):
         ("compressed", "An entry of this bundle is compressed"),
         ("cut off", "This bundle is cut off or damaged"),
         ("text", "This is no .task bundle"),
-        (f"no {METADATA}", "This bundle has no entry METADATA"),
-        (f"no {MODEL}", "This bundle has no entry TF_LITE_PREFILL_DECODE"),
-        (MODEL, "The entry TF_LITE_PREFILL_DECODE of this bundle is no TFLite model"),
-        (TOKENIZER, "The entry TOKENIZER_MODEL of this bundle is no Sent"),
+        (f"no {METADATA_ENTRY}", "This bundle has no entry METADATA"),
+        (f"no {MODEL_ENTRY}", "This bundle has no entry TF_LITE_PREFILL_DECODE"),
+        (MODEL_ENTRY, "The entry TF_LITE_PREFILL_DECODE of this bundle is no TFLite model"),
+        (TOKENIZER_ENTRY, "The entry TOKENIZER_MODEL of this bundle is no Sent"),
     ],
 )
 def test_a_broken_bundle_is_refused_in_a_sentence(eight_bit, tmp_path, how, sentence):

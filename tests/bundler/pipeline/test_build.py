@@ -17,7 +17,7 @@ from tiny_gpt2 import VOCABULARY, write_tiny_checkpoint
 
 from bundler.cli import run
 from bundler.containers.litertlm import read_litertlm
-from bundler.containers.task import METADATA, MODEL, TOKENIZER, read_task
+from bundler.containers.task import METADATA_ENTRY, MODEL_ENTRY, TOKENIZER_ENTRY, read_task
 from bundler.doctor.examine import examine
 from bundler.errors import BundleError, OptionError, VerificationError
 from bundler.pipeline.build import build
@@ -53,9 +53,9 @@ def test_what_is_written(tiny_bundle, tiny_checkpoint):
 def test_both_containers_hold_the_same_model_and_tokenizers_of_the_same_vocabulary(tiny_bundle):
     output, manifest = tiny_bundle
     task, litertlm = read_task(output / "tiny.task"), read_litertlm(output / "tiny.litertlm")
-    assert [entry.name for entry in task.entries] == [MODEL, TOKENIZER, METADATA, "MANIFEST"]
-    assert task.read_entry(MODEL) == litertlm.model().read()
-    assert task.read_entry(TOKENIZER) == (output / "tokenizer.model").read_bytes()
+    assert [entry.name for entry in task.entries] == [MODEL_ENTRY, TOKENIZER_ENTRY, METADATA_ENTRY, "MANIFEST"]
+    assert task.read_entry(MODEL_ENTRY) == litertlm.model().read()
+    assert task.read_entry(TOKENIZER_ENTRY) == (output / "tokenizer.model").read_bytes()
     assert task.parameters().start_token == "<|endoftext|>" and task.parameters().stop_tokens == ("<|endoftext|>",)
     assert litertlm.llm_metadata().start_token == VOCABULARY - 1
     assert litertlm.llm_metadata().max_num_tokens == manifest["context"] == 96

@@ -9,7 +9,7 @@ import pytest
 from bundler.cli import run
 from bundler.containers.bundle import open_bundle
 from bundler.containers.litertlm import read_litertlm
-from bundler.containers.task import METADATA, MODEL, TOKENIZER, read_task, write_task
+from bundler.containers.task import METADATA_ENTRY, MODEL_ENTRY, TOKENIZER_ENTRY, read_task, write_task
 from bundler.doctor.examine import examine
 from bundler.engines.litertlm import open_engine
 from bundler.errors import BundleError, OptionError
@@ -35,7 +35,7 @@ def test_a_litertlm_becomes_a_task_that_passes_every_gate(tiny_bundle, tiny_chec
     output = tmp_path / "out.task"
     assert "lora merge" in repack(tiny_bundle[0] / "tiny.litertlm", output).notes[0]
     built = read_task(tiny_bundle[0] / "tiny.task")
-    for name in (MODEL, TOKENIZER, METADATA):  # what build itself would have written
+    for name in (MODEL_ENTRY, TOKENIZER_ENTRY, METADATA_ENTRY):  # what build itself would have written
         assert read_task(output).read_entry(name) == built.read_entry(name)
     assert all(gate.passed for gate in verify_bundle(output, str(tiny_checkpoint), VerifyOptions(recipe="int8")))
 
@@ -45,7 +45,9 @@ def test_there_and_back(tiny_bundle, tmp_path):
     repack(tmp_path / "a.litertlm", tmp_path / "b.task")
     assert examine(tmp_path / "b.task").findings == []  # whose manifest says less than a build's
     built, back = read_task(tiny_bundle[0] / "tiny.task"), read_task(tmp_path / "b.task")
-    assert all(back.read_entry(name) == built.read_entry(name) for name in (MODEL, TOKENIZER, METADATA))
+    assert all(
+        back.read_entry(name) == built.read_entry(name) for name in (MODEL_ENTRY, TOKENIZER_ENTRY, METADATA_ENTRY)
+    )
     assert open_bundle(tmp_path / "b.task").alias_of == open_bundle(tiny_bundle[0] / "tiny.task").alias_of
 
 

@@ -13,7 +13,7 @@ from bundler.containers.bundle import MANIFEST
 from bundler.containers.litertlm import write_litertlm
 from bundler.containers.llm_metadata import LlmMetadata
 from bundler.containers.llm_parameters import LlmParameters
-from bundler.containers.task import METADATA, MODEL, TOKENIZER, read_task, write_task
+from bundler.containers.task import METADATA_ENTRY, MODEL_ENTRY, TOKENIZER_ENTRY, read_task, write_task
 from bundler.containers.tokenizer import BundleTokenizer, Ids
 from bundler.conversion.convert import Signatures, convert_fp32
 from bundler.conversion.gpt2 import TokenRows, load_exportable
@@ -124,13 +124,13 @@ def test_another_models_tokenizer_fails(tiny_bundle, tiny_checkpoint, tmp_path):
 
     save_vocabulary(train_vocabulary(["quite another text, " * 40, "with other merges"], 300), tmp_path)
     proto = build_sentencepiece(read_vocabulary(tmp_path)).proto
-    path = rewritten(tiny_bundle, tmp_path / "other.task", **{TOKENIZER: proto})
+    path = rewritten(tiny_bundle, tmp_path / "other.task", **{TOKENIZER_ENTRY: proto})
     assert "tokenizer" in failed(verify_bundle(path, str(tiny_checkpoint)))
 
 
 def test_a_stop_token_that_is_no_token_is_refused(tiny_bundle, tiny_checkpoint, tmp_path):
     parameters = dataclasses.replace(read_task(tiny_bundle[0] / "tiny.task").parameters(), stop_tokens=("</s>",))
-    path = rewritten(tiny_bundle, tmp_path / "stop.task", **{METADATA: parameters.encode()})
+    path = rewritten(tiny_bundle, tmp_path / "stop.task", **{METADATA_ENTRY: parameters.encode()})
     with pytest.raises(BundleError, match="'</s>' is no token"):
         verify_bundle(path, str(tiny_checkpoint))
 
@@ -142,7 +142,7 @@ def test_a_model_of_another_checkpoint_fails(tiny_bundle, tmp_path):
 
 
 def test_a_model_that_is_none_is_refused(tiny_bundle, tiny_checkpoint, tmp_path):
-    path = rewritten(tiny_bundle, tmp_path / "broken.task", **{MODEL: b"no model at all"})
+    path = rewritten(tiny_bundle, tmp_path / "broken.task", **{MODEL_ENTRY: b"no model at all"})
     with pytest.raises(BundleError):
         verify_bundle(path, str(tiny_checkpoint))
 
@@ -160,9 +160,9 @@ def uneven_bundle(request, tiny_checkpoint, tmp_path_factory):
         write_task(
             path,
             {
-                MODEL: model,
-                TOKENIZER: pieces.proto,
-                METADATA: LlmParameters("<|endoftext|>", stop_tokens=("<|endoftext|>",)).encode(),
+                MODEL_ENTRY: model,
+                TOKENIZER_ENTRY: pieces.proto,
+                METADATA_ENTRY: LlmParameters("<|endoftext|>", stop_tokens=("<|endoftext|>",)).encode(),
                 MANIFEST: json.dumps({"tokenizer": {"alias_of": list(pieces.alias_of)}}).encode(),
             },
         )
