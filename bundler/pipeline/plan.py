@@ -6,8 +6,9 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from bundler.checkpoints.checkpoint import Checkpoint, SpecialTokens, open_checkpoint
+from bundler.checkpoints.checkpoint import Checkpoint, open_checkpoint
 from bundler.checkpoints.hub_id import HubAccess
+from bundler.checkpoints.stored_model import SpecialTokens
 from bundler.conversion.convert import Signatures, choose_signatures
 from bundler.conversion.quantize import RECIPES, check_recipe
 from bundler.errors import BundleError, OptionError
