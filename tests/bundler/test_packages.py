@@ -3,6 +3,7 @@
 import ast
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -20,7 +21,6 @@ FLOORS = (
     {"verification"},
     {"pipeline"},
     {"commands"},
-    {"cli"},
     {"__main__"},
 )
 FLOOR = {name: number for number, names in enumerate(FLOORS) for name in names}
@@ -57,7 +57,13 @@ def test_a_package_imports_from_below(package):
 def test_every_file_is_on_a_floor():
     names = {path.stem for path in ROOT.iterdir() if path.suffix == ".py" or (path / "__init__.py").exists()}
     assert names == {*FLOOR, "__init__"}
-    assert len(names) <= 16 and len(FLOORS) <= 10
+    assert len([path for path in ROOT.iterdir() if path.name != "__pycache__"]) <= 16 and len(FLOORS) <= 10
+
+
+def test_type_checkers_are_told_that_the_packages_are_typed():
+    settings = tomllib.loads((ROOT.parent / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["setuptools"]
+    for package in {name.split(".")[0] for name in settings["packages"]}:
+        assert (ROOT.parent / package / "py.typed").exists() and "py.typed" in settings["package-data"][package]
 
 
 def test_the_lower_packages_import_nothing_of_bundler():

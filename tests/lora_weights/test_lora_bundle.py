@@ -11,7 +11,7 @@ from peft_folders import write_adapter
 from tiny_gpt2 import VOCABULARY, write_tiny_checkpoint
 
 from bundler.checkpoints.checkpoint import open_checkpoint
-from bundler.cli import run
+from bundler.commands.cli import run
 from bundler.containers.bundle import open_bundle
 from bundler.containers.lora_manifest import tensors_of
 from bundler.containers.task import MODEL, read_task

@@ -9,7 +9,7 @@ import torch
 from tiny_gpt2 import VOCABULARY
 
 from bundler.checkpoints.checkpoint import open_checkpoint
-from bundler.cli import run
+from bundler.commands.cli import run
 from gpt2_training.corpus import Corpus
 from gpt2_training.errors import TrainingError
 from gpt2_training.vocabulary import train_vocabulary

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from bundler.cli import run
+from bundler.commands.cli import run
 from tokenizer_tools.bpe import tokenizer_json
 
 

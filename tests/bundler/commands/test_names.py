@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import pytest
 
 from bundler.checkpoints.architecture import architecture_of, read_json
-from bundler.cli import run
+from bundler.commands.cli import run
 from bundler.commands.console import Terminal
 from bundler.commands.gate_table import gate_table
 from bundler.containers.bundle import _noted_aliases

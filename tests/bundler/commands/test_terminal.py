@@ -9,7 +9,7 @@ import sys
 import click
 import pytest
 
-from bundler import cli
+from bundler.commands import cli
 from bundler.commands.console import Terminal
 from bundler.commands.prompt import read_prompt
 from bundler.errors import BundleError

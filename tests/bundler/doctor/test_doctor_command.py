@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from planted_containers import no_padding_in_front, write
 
-from bundler.cli import run
+from bundler.commands.cli import run
 from bundler.doctor import catalogue as catalogue_module
 from bundler.doctor.catalogue import SEVERITIES, catalogue, page
 from bundler.doctor.examine import examine

@@ -15,7 +15,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from tiny_gpt2 import VOCABULARY, write_tiny_checkpoint
 
-from bundler.cli import run
+from bundler.commands.cli import run
 from bundler.containers.litertlm import read_litertlm
 from bundler.containers.task import METADATA, MODEL, TOKENIZER, read_task
 from bundler.errors import BundleError, OptionError, VerificationError
