@@ -79,7 +79,7 @@ def fine_tune(
     if len(train) <= config.context + 1 or len(held_out) < config.context:
         raise LoraError(
             f"the text gives {len(train)} tokens to train on and {len(held_out)} to hold out; each has to fill a "
-            f"--context of {config.context}; give more text or a smaller context"
+            f"`context` of {config.context}; give more text or a smaller context"
         )
     recipe = _recipe(config, train, held_out, base)
     saved = read_state(state, recipe) if state else None

@@ -84,7 +84,7 @@ def check_context(model: GPT2LMHeadModel, config: FineTuneConfig) -> None:
     """Raise LoraError if the model has fewer positions than the config's context."""
     if config.context > model.config.n_positions:
         raise LoraError(
-            f"--context {config.context}: the model has {model.config.n_positions} positions; give that many or fewer"
+            f"`context` {config.context}: the model has {model.config.n_positions} positions; give that many or fewer"
         )
 
 

@@ -13,7 +13,7 @@ import traceback
 
 import click
 
-from bundler.commands.console import prepare_streams
+from bundler.commands.console import prepare_streams, with_flags
 from bundler.errors import BundleError, OptionError, VerificationError
 from bundler.system.signals import interrupt_on_signals, interrupted
 from bundler.system.temporary_folder import choose_temporary_place
@@ -127,7 +127,7 @@ def _fail(kind: str, message: object, code: int) -> int:
         return _fail_interrupted()
     if os.environ.get(TRACEBACK):
         _complain(traceback.format_exc())
-    text = str(message)
+    text = with_flags(str(message), task_bundler)
     if len(text) > LONGEST_MESSAGE:
         text = f"{text[: LONGEST_MESSAGE // 2]} … {text[-LONGEST_MESSAGE // 2 :]}"
     # A line of an error of ours that is not the first is indented; any other line end came with a name.

@@ -70,6 +70,31 @@ def prepare_streams() -> None:
 
 from bundler.checkpoints.hub_id import HubAccess
 
+_FIELD = re.compile(r"`([a-z_]+)`")
+
+
+def with_flags(text: str, program: click.Group) -> str:
+    """`text` with each field that the library names in backticks, as `lora_ranks`, as the option of a command of
+    `program` that sets it.
+    """
+    if not _FIELD.search(text):
+        return text
+    flags = dict(option_flags(program))
+    return _FIELD.sub(lambda field: flags.get(field[1], field[0]), text)
+
+
+def option_flags(program: click.Group) -> Iterator[tuple[str, str]]:
+    """The field and the flag of every option of every command."""
+    context = click.Context(program)
+    for command in (program.get_command(context, name) for name in program.list_commands(context)):
+        if isinstance(command, click.Group):
+            yield from option_flags(command)
+        yield from (
+            (parameter.name, max(parameter.opts, key=len))
+            for parameter in command.params
+            if isinstance(parameter, click.Option)
+        )
+
 
 @dataclass
 class Terminal:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import click
 
-from bundler.commands.console import Terminal, terminal_options
+from bundler.commands.console import Terminal, terminal_options, with_flags
 from bundler.commands.prompt import read_prompt
 from bundler.errors import BundleError
 from lora_weights.errors import LoraError
@@ -123,7 +123,7 @@ def _converse(terminal: Terminal, engine, max_tokens: int, sampling, adapter: Pa
 
 
 def _remark(terminal: Terminal, text: str) -> None:
-    for line in text.split("\n"):
+    for line in with_flags(text, click.get_current_context().find_root().command).split("\n"):
         terminal.say(line)
 
 

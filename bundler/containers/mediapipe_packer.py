@@ -26,7 +26,7 @@ def pack_with_mediapipe(path: Path, model: Path, tokenizer: Path, parameters: Ll
     except (ImportError, OSError) as error:  # OSError: a native library it needs
         raise BundleError(
             f"MediaPipe's bundler cannot be imported ({error}); expected mediapipe {VERSION}, the last release that "
-            f"has it; run `{INSTALL}`, or leave out --packer mediapipe"
+            f"has it; run `{INSTALL}`, or leave out `packer` mediapipe"
         ) from error
     path = Path(path)
     with temporary_folder("packing", path.parent) as folder:
@@ -50,7 +50,7 @@ def pack_with_mediapipe(path: Path, model: Path, tokenizer: Path, parameters: Ll
             )
         except (ValueError, OSError) as error:
             raise BundleError(
-                f"MediaPipe's bundler refuses: {error}; correct that, or leave out --packer mediapipe"
+                f"MediaPipe's bundler refuses: {error}; correct that, or leave out `packer` mediapipe"
             ) from error
         os.replace(made, path)
 
@@ -62,5 +62,5 @@ def _check(parameters: LlmParameters) -> None:
         raise BundleError(
             "MediaPipe's bundler writes a start token and stop tokens as text only, and no fields but its own; found "
             f"start token {parameters.start_token!r}, ids {parameters.start_token_id}, "
-            f"{list(parameters.stop_token_ids)}; give the tokens as text, or leave out --packer mediapipe"
+            f"{list(parameters.stop_token_ids)}; give the tokens as text, or leave out `packer` mediapipe"
         )

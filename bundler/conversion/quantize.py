@@ -54,7 +54,7 @@ def check_recipe(recipe: str, architecture: GPT2Architecture) -> None:
     block = RECIPES[recipe].block
     if block and (architecture.width % block or architecture.inner % block):
         raise OptionError(
-            f"--quant {recipe}: its blocks of {block} do not divide the model's width {architecture.width} or inner "
+            f"`recipe` {recipe}: its blocks of {block} do not divide the model's width {architecture.width} or inner "
             f"width {architecture.inner}; choose int4-block32 if 32 divides them, else int8"
         )
 

@@ -50,7 +50,7 @@ def check_output_file(output: Path, force: bool, inputs: Iterable[Path] = ()) ->
     if output.is_symlink() or (output.exists() and not output.is_file()):
         raise OptionError(f"{output} is {_kind(output)}; expected a file to write, or a name that is free")
     if output.exists() and not force:
-        raise OptionError(f"{output} exists; add --force to replace it, or give another output")
+        raise OptionError(f"{output} exists; add `force` to replace it, or give another output")
     if not output.absolute().parent.is_dir():
         raise BundleError(f"{output}: {output.absolute().parent} is no folder; make it first, or give another output")
     for path in inputs:
@@ -129,7 +129,7 @@ def _check_content(output: Path, force: bool) -> None:
     if not output.is_dir() or not any(output.iterdir()):
         return
     if not force:
-        raise OptionError(f"{output} exists and is not empty; add --force to replace it, or give another output")
+        raise OptionError(f"{output} exists and is not empty; add `force` to replace it, or give another output")
     if foreign := foreign_files(output):
         more = f" and {len(foreign) - 3} more" if len(foreign) > 3 else ""
         raise OptionError(

@@ -85,7 +85,7 @@ def verify_text(subject: Subject, checkpoint: Checkpoint, texts: Sequence[Path],
     try:
         total = sum(path.stat().st_size for path in text_files(texts) if path)
     except FileNotFoundError as error:
-        raise OptionError(f"--text: {error}") from error
+        raise OptionError(f"`texts`: {error}") from error
     context = TFLiteGPT2(subject.model, threads=1).context
     with bar("Reading the text in the bundle and in PyTorch", total) as done:
         figures = text_divergence(

@@ -47,7 +47,7 @@ def verify_bundle(
         recipe = recipe or bundle.manifest.get("recipe") or recipe_of(tflite)
         if not isinstance(recipe, str) or recipe not in RECIPES:
             raise BundleError(
-                f"{path}: made in the recipe {recipe!r}, which is not known; give --quant with one of "
+                f"{path}: made in the recipe {recipe!r}, which is not known; give `recipe` with one of "
                 f"{', '.join(RECIPES)}"
             )
         start = None if bundle.start_token is None else token_id(bundle, bundle.start_token, vocabulary)

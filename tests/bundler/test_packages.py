@@ -1,6 +1,7 @@
 """The packages of `bundler`: which may import which, and the names that Python programs import."""
 
 import ast
+import re
 import subprocess
 import sys
 import tomllib
@@ -9,6 +10,8 @@ from pathlib import Path
 import pytest
 
 import bundler
+from bundler.commands.cli import task_bundler
+from bundler.commands.console import option_flags, with_flags
 
 ROOT = Path(bundler.__file__).parent
 # From the ground up. A package may import those on lower floors only.
@@ -69,6 +72,34 @@ def test_type_checkers_are_told_that_the_packages_are_typed():
 def test_the_lower_packages_import_nothing_of_bundler():
     for package in ("tokenizer_tools", "lora_weights", "gpt2_training"):
         assert not [file for file in (ROOT.parent / package).rglob("*.py") if [*imports(file)]]
+
+
+def spoken(module):
+    """The texts in what a module raises, and in the names and functions of the module that stand there."""
+    raised = [node for node in ast.walk(module) if isinstance(node, ast.Raise)]
+    names = {node.id for part in raised for node in ast.walk(part) if isinstance(node, ast.Name)}
+    for node in ast.walk(module):
+        if isinstance(node, ast.Assign) and names & {part.id for part in node.targets if isinstance(part, ast.Name)}:
+            raised.append(node.value)
+        elif isinstance(node, ast.FunctionDef) and node.name in names:
+            raised += node.body[ast.get_docstring(node) is not None :]
+    texts = (node.value for part in raised for node in ast.walk(part) if isinstance(node, ast.Constant))
+    yield from (text for text in texts if isinstance(text, str))
+
+
+def test_errors_name_fields_and_the_command_line_names_flags():
+    """A library speaks of `lora_ranks`, in backticks; with_flags says --lora-ranks."""
+    flags = dict(option_flags(task_bundler))
+    assert len({*option_flags(task_bundler)}) == len(flags), "one field, one flag"
+    for package in ("bundler", "tokenizer_tools", "lora_weights", "gpt2_training"):
+        for path in (ROOT.parent / package).rglob("*.py"):
+            if ROOT / "commands" in path.parents:
+                continue
+            for text in spoken(ast.parse(path.read_text(encoding="utf-8"))):
+                assert not {*re.findall(r"--[a-z-]+", text)} & {*flags.values()}, f"{path}: {text}"
+    known = "`recipe` int3, `lora_ranks` 4, `stop_tokens`, `decode`, `task-bundler build`, ``"
+    told = "--quant int3, --lora-ranks 4, --stop-token, `decode`, `task-bundler build`, ``"
+    assert with_flags(known, task_bundler) == told
 
 
 def test_the_interface_is_there_and_costs_nothing_to_import():

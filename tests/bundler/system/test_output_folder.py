@@ -268,7 +268,7 @@ def test_a_file_of_somebody_else_in_the_place_of_ours_is_not_touched(tmp_path, n
     "prepare, force, error, message",
     [
         (lambda out: out.write_text(""), True, OptionError, "is a file"),
-        (lambda out: write(out), False, OptionError, "add --force"),
+        (lambda out: write(out), False, OptionError, "add `force`"),
         (
             lambda out: (out.mkdir(), (out / "manifest.json").write_text("{}")),
             True,
@@ -302,7 +302,7 @@ def test_files_that_are_not_replaced(tmp_path):
     for output, message in (("file", "is an input"), ("link", "symbolic link"), (".", "is a folder")):
         with pytest.raises(OptionError, match=message):
             check_output_file(tmp_path / output, True, [tmp_path / "link"])
-    with pytest.raises(OptionError, match="--force"):
+    with pytest.raises(OptionError, match="`force`"):
         check_output_file(tmp_path / "file", False)
     with pytest.raises(BundleError, match="no folder"):
         check_output_file(tmp_path / "new" / "file", True)
