@@ -16,9 +16,9 @@ from tokenizers import Tokenizer
 from transformers import GPT2LMHeadModel
 
 from gpt2_training.corpus import Corpus
+from gpt2_training.errors import RecipeError
 from gpt2_training.pretrain import encode
 from lora_weights.card import adapter_card
-from lora_weights.errors import LoraError
 from lora_weights.fine_tune import FineTuneConfig, Step, fine_tune
 from lora_weights.peft_adapter import RECORD
 
@@ -45,8 +45,8 @@ def train_adapter(
     `state` is the file that a stopped training goes on from, see `fine_tune`. Returns the record, also saved in the
     folder as training.json: recipe, text, losses, held-out perplexity before and after, and the fingerprint of the
     base. `name` is the adapter's, by default the folder's; `base` is what the model is called, `licence` goes into the
-    model card. Raises LoraError when the text is too short or the model too small, TrainingError for a state that is
-    not of this training.
+    model card. Raises LoraError when the text is too short, RecipeError when the model is too small, TrainingError for
+    a state that is not of this training.
     """
     check_context(model, config)
     adapted = with_adapter(model, config)
@@ -81,9 +81,9 @@ def train_adapter(
 
 
 def check_context(model: GPT2LMHeadModel, config: FineTuneConfig) -> None:
-    """Raise LoraError if the model has fewer positions than the config's context."""
+    """Raise RecipeError if the model has fewer positions than the config's context."""
     if config.context > model.config.n_positions:
-        raise LoraError(
+        raise RecipeError(
             f"`context` {config.context}: the model has {model.config.n_positions} positions; give that many or fewer"
         )
 

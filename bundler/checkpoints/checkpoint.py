@@ -156,7 +156,8 @@ def open_checkpoint(
     @REVISION. What exists on disk, or looks like a mistyped path, is taken for a path. `tokenizer`: where the
     vocabulary files are, when not beside the weights. `revision`: branch, tag or commit, for the hub only.
 
-    Raises BundleError when there is no usable GPT-2 there, OptionError when the options contradict each other.
+    Raises BundleError when there is no usable GPT-2 there, OptionError when nothing is there or the options
+    contradict each other.
     """
     source = os.path.expanduser(source)  # Path.expanduser raises RuntimeError where there is no such user
     vocabulary = None if tokenizer is None else _vocabulary_folder(Path(tokenizer))
@@ -202,17 +203,14 @@ def _content(path: Path) -> str:
 def _vocabulary_folder(path: Path) -> Path:
     path = Path(os.path.expanduser(path))
     if path.name == "meta.pkl":
-        raise OptionError(_PICKLED_VOCABULARY.format(path))
+        raise BundleError(_PICKLED_VOCABULARY.format(path))
     if path.is_file() and path.name in TOKENIZER_FILES:
         path = path.parent
     if not path.is_dir():
-        raise OptionError(
+        raise (BundleError if path.exists() else OptionError)(
             f"tokenizer {path} is no folder; give the one with vocab.json and merges.txt, or tokenizer.json"
         )
-    try:
-        return _with_vocabulary(path)
-    except BundleError as error:
-        raise OptionError(str(error)) from None
+    return _with_vocabulary(path)
 
 
 def _vocabulary_files(folder: Path) -> list[Path]:

@@ -7,7 +7,7 @@ from typing import Sequence
 
 import click
 
-from bundler.commands.console import Terminal, hub_options, terminal_options
+from bundler.commands.console import InputPath, Terminal, hub_options, terminal_options
 
 
 def _lengths(context: click.Context, parameter: click.Parameter, value: str | None) -> tuple[int, ...] | None:
@@ -55,9 +55,7 @@ def _say_notes(terminal: Terminal, notes: Sequence[str]) -> None:
     multiple=True,
     help="May be given several times. [default: the checkpoint's, else <|endoftext|>]",
 )
-@click.option(
-    "--tokenizer", type=click.Path(path_type=Path), help="Folder of the vocabulary, if it is not beside the weights."
-)
+@click.option("--tokenizer", type=InputPath(), help="Folder of the vocabulary, if it is not beside the weights.")
 @click.option(
     "--tokenizer-mode",
     type=click.Choice(["T", "F"]),
@@ -72,9 +70,7 @@ def _say_notes(terminal: Terminal, notes: Sequence[str]) -> None:
     "which nearly always parses]",
 )
 @click.option("--revision", help="Branch, tag or commit of a hub model.")
-@click.option(
-    "--calibration", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="Text for int8-static."
-)
+@click.option("--calibration", type=InputPath(dir_okay=False), help="Text for int8-static.")
 @click.option(
     "--lora-ranks",
     callback=_ranks,
@@ -85,7 +81,7 @@ def _say_notes(terminal: Terminal, notes: Sequence[str]) -> None:
     "--adapter",
     "adapters",
     multiple=True,
-    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    type=InputPath(),
     help="PEFT folder to export with the bundles, proven. May be given several times.",
 )
 @click.option(

@@ -17,7 +17,7 @@ from bundler.commands.console import prepare_streams, with_flags
 from bundler.errors import BundleError, OptionError, VerificationError
 from bundler.system.signals import interrupt_on_signals, interrupted
 from bundler.system.temporary_folder import choose_temporary_place
-from gpt2_training.errors import TrainingError
+from gpt2_training.errors import RecipeError, TrainingError
 from lora_weights.errors import LoraError
 from tokenizer_tools.errors import TokenizerError
 from tokenizer_tools.printable import printable
@@ -85,7 +85,7 @@ def run(arguments: list[str]) -> int:
         return error.exit_code
     except VerificationError as error:
         return _fail("verification failed", error, 3)
-    except OptionError as error:
+    except (OptionError, RecipeError) as error:
         return _fail("error", error, 2)
     except BrokenPipeError:
         return 1  # who read the output has left, as `head` does

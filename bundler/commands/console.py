@@ -10,6 +10,7 @@ import re
 import sys
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Callable, Iterator
 
 import click
@@ -68,8 +69,27 @@ def prepare_streams() -> None:
         stream.reconfigure(errors=_PLAIN_ERRORS)
 
 
-from bundler.checkpoints.hub_id import HubAccess
+from bundler.checkpoints.hub_id import HubAccess, what_is_missing
+from bundler.errors import OptionError
 
+
+class InputPath(click.Path):
+    """A file or folder to read, or one of `words`. What is not there is refused before any work, as a wrong use."""
+
+    def __init__(self, *words: str, **kind: Any) -> None:
+        super().__init__(**{"path_type": Path, **kind})
+        self._words = words
+
+    def convert(self, value: Any, parameter: click.Parameter | None, context: click.Context | None) -> Any:
+        if value in self._words:
+            return value
+        path = super().convert(value, parameter, context)
+        if not os.path.exists(Path(path)):
+            raise OptionError(f"no file or folder {path}: {what_is_missing(Path(path))} Check the path")
+        return path
+
+
+COUNT = click.IntRange(1)
 _FIELD = re.compile(r"`([a-z_]+)`")
 
 

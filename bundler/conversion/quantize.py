@@ -49,6 +49,12 @@ RECIPES = {
 }
 
 
+def check_known(recipe: str) -> None:
+    """Raise OptionError for a recipe that nobody knows."""
+    if recipe not in RECIPES:
+        raise OptionError(f"`recipe` {recipe}: no such recipe; choose from {', '.join(RECIPES)}")
+
+
 def check_recipe(recipe: str, architecture: GPT2Architecture) -> None:
     """Raise OptionError for a recipe whose blocks do not fit the model's widths."""
     block = RECIPES[recipe].block

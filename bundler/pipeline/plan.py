@@ -10,7 +10,7 @@ from bundler.checkpoints.checkpoint import Checkpoint, open_checkpoint
 from bundler.checkpoints.hub_id import HubAccess
 from bundler.checkpoints.stored_model import SpecialTokens
 from bundler.conversion.convert import Signatures, choose_signatures
-from bundler.conversion.quantize import RECIPES, check_recipe
+from bundler.conversion.quantize import check_known, check_recipe
 from bundler.errors import BundleError, OptionError
 from bundler.pipeline.adapters import LoraPlan, plan_lora
 from bundler.system.native_path import native_path
@@ -82,8 +82,7 @@ class Plan:
 
 def plan_build(options: BuildOptions) -> Plan:
     """Open the inputs and check the options against them. Raises OptionError or BundleError; writes nothing."""
-    if options.recipe not in RECIPES:  # before anything is downloaded
-        raise OptionError(f"`recipe` {options.recipe}: no such recipe; choose from {', '.join(RECIPES)}")
+    check_known(options.recipe)  # before anything is downloaded
     check_output(options.output, options.force, options.inputs())
     name = _bundle_name(options)
     checkpoint = open_checkpoint(options.model, tokenizer=options.tokenizer, revision=options.revision, hub=options.hub)

@@ -10,7 +10,7 @@ from bundler.checkpoints.checkpoint import open_checkpoint
 from bundler.checkpoints.hub_id import HubAccess
 from bundler.containers.bundle import Bundle, open_bundle
 from bundler.containers.tokenizer import BundleTokenizer, sentencepiece_encoder, typed_texts
-from bundler.conversion.quantize import RECIPES, recipe_of
+from bundler.conversion.quantize import RECIPES, check_known, recipe_of
 from bundler.errors import BundleError
 from bundler.system.temporary_folder import temporary_folder
 from bundler.verification.gate import Bar, Gate, Stage, silent, silent_bar
@@ -38,6 +38,8 @@ def verify_bundle(
     `recipe` names the limits to hold it to; None takes what the bundle says or looks like. Raises BundleError
     when the file or the checkpoint cannot be used at all; a gate that fails is in the result.
     """
+    if recipe is not None:
+        check_known(recipe)
     bundle = open_bundle(path)
     checkpoint = open_checkpoint(model, tokenizer=tokenizer, revision=revision, hub=hub)
     vocabulary = read_vocabulary(checkpoint.folder)

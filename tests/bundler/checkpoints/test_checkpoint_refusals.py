@@ -36,10 +36,14 @@ def refused(source, match, error=BundleError, **options):
 
 
 @pytest.mark.parametrize(
-    "source", ["/no/such/folder", "./model", "a/b/c", "gone/ckpt.pt", "https://huggingface.co/gpt2", ""]
+    "source", ["/no/such/folder", "./model", "a/b/c", "gone/ckpt.pt", "https://huggingface.co/gpt2"]
 )
 def test_neither_path_nor_hub_id(source):
-    refused(source, "does not exist: .*or a hub id with its owner, such as openai-community/gpt2|is no checkpoint")
+    refused(source, "does not exist: .*or a hub id with its owner, such as openai-community/gpt2", OptionError)
+
+
+def test_an_empty_name_is_the_working_folder():
+    refused("", "is no checkpoint")
 
 
 def test_folder_that_is_no_checkpoint(tmp_path, folder):
@@ -263,7 +267,8 @@ def test_vocabulary_is_asked_for_when_needed(folder, tmp_path):
     assert open_checkpoint(folder, tokenizer=elsewhere).folder == elsewhere
     assert open_checkpoint(folder, tokenizer=elsewhere / "vocab.json").folder == elsewhere
     refused(folder, "tokenizer .* is no folder", OptionError, tokenizer=tmp_path / "gone")
-    refused(folder, "has no vocabulary", OptionError, tokenizer=folder)
+    refused(folder, "tokenizer .* is no folder", tokenizer=folder / "config.json")
+    refused(folder, "has no vocabulary", tokenizer=folder)
 
 
 def test_a_format_is_a_module_in_the_list(folder, tmp_path, monkeypatch):

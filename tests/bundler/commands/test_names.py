@@ -68,10 +68,10 @@ def test_the_terminal_shows_names_as_they_are(capfd):
 
 
 def test_errors_are_shown_with_escapes(tmp_path, capfd):
-    assert run(["doctor", str(tmp_path / ODD)]) == 1
-    assert run(["lora", "info", str(tmp_path / ODD)]) == 1
-    assert run(["build", str(tmp_path / ODD), "-o", str(tmp_path / "out")]) == 1
-    assert run(["verify", "--against", ODD, "--quant", ODD, ODD]) == 1
+    assert run(["doctor", str(tmp_path / ODD)]) == 2
+    assert run(["lora", "info", str(tmp_path / ODD)]) == 2
+    assert run(["build", str(tmp_path / ODD), "-o", str(tmp_path / "out")]) == 2
+    assert run(["verify", "--against", ODD, "--quant", ODD, ODD]) == 2
     assert run([ODD]) == 2 and run(["build", "x", "-o", "y", "--prefill", ODD]) == 2
     shown = capfd.readouterr().err
     assert (

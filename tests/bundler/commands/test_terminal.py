@@ -111,7 +111,7 @@ def test_a_full_disk_is_said():
     ],
 )
 def test_run_says_what_is_wrong_with_the_standard_input(data, shell, message):
-    done = command(["run", "model.task"], shell, data, PYTHONUTF8="1")
+    done = command(["run", "README.md"], shell, data, PYTHONUTF8="1")
     assert done.returncode == 1 and done.stderr.decode().splitlines()[-1].startswith("task-bundler: error: the ")
     assert message in done.stderr.decode() and not done.stdout
 
