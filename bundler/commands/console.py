@@ -85,7 +85,7 @@ class InputPath(click.Path):
             return value
         path = super().convert(value, parameter, context)
         if not os.path.exists(Path(path)):
-            raise OptionError(f"no file or folder {path}: {what_is_missing(Path(path))} Check the path")
+            raise OptionError(f"{path} does not exist: {what_is_missing(Path(path))} Check the path")
         return path
 
 

@@ -91,7 +91,7 @@ def test_report_fails_over(folder, capfd):
     [
         (["--vocab", "v.json"], 2, "--merges"),
         ([], 2, "--tokenizer"),
-        (["--tokenizer", "no/such"], 2, "no file or folder no/such: this folder has no no."),
+        (["--tokenizer", "no/such"], 2, "no/such does not exist: this folder has no no."),
         (["--mode", "X"], 2, "'X'"),
     ],
 )
