@@ -89,7 +89,7 @@ def test_report_fails_over(folder, capfd):
 @pytest.mark.parametrize(
     "arguments, code, message",
     [
-        (["--vocab", "v.json"], 2, "--merges"),
+        (["--vocab", "README.md"], 2, "--merges"),
         ([], 2, "--tokenizer"),
         (["--tokenizer", "no/such"], 2, "no/such does not exist: this folder has no no."),
         (["--mode", "X"], 2, "'X'"),
