@@ -1,5 +1,5 @@
 """`python -m bundler` is `task-bundler`."""
 
-from bundler.cli import main
+from bundler.commands.cli import main
 
 main()

@@ -77,7 +77,7 @@ def pretrain(
     if len(train_ids) <= config.context + 1:
         raise TrainingError(
             f"the text gives {len(train_ids)} training tokens, fewer than one context of {config.context}; "
-            "give more text or a smaller --context"
+            "give more text or a smaller `context`"
         )
 
     torch.manual_seed(config.seed)

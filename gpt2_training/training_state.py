@@ -12,7 +12,7 @@ import torch
 from gpt2_training.errors import TrainingError
 
 _FORMAT = 2
-_BEGIN_AGAIN = "remove it to begin from the start, or begin anew with --restart"
+_BEGIN_AGAIN = "remove it to begin from the start, or begin anew with `restart`"
 
 
 def state_path(output: Path) -> Path:

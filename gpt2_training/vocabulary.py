@@ -8,7 +8,7 @@ from typing import Iterable
 
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
-from gpt2_training.errors import TrainingError
+from gpt2_training.errors import RecipeError
 
 END_OF_TEXT = "<|endoftext|>"
 
@@ -16,7 +16,7 @@ END_OF_TEXT = "<|endoftext|>"
 def train_vocabulary(documents: Iterable[str], size: int) -> Tokenizer:
     """Learn `size` tokens: the 256 bytes, the merges, and `<|endoftext|>` as the last id (as in GPT-2)."""
     if size < 257:
-        raise TrainingError(
+        raise RecipeError(
             f"a vocabulary of {size} tokens; byte-level BPE needs at least 257 (256 bytes and {END_OF_TEXT})"
         )
     tokenizer = Tokenizer(models.BPE())

@@ -82,7 +82,7 @@ def fine_tune(
     if len(text.train) <= config.context + 1 or len(text.held_out) < config.context:
         raise LoraError(
             f"the text gives {len(text.train)} tokens to train on and {len(text.held_out)} to hold out; each has to "
-            f"fill a --context of {config.context}; give more text or a smaller context"
+            f"fill a `context` of {config.context}; give more text or a smaller context"
         )
     recipe = _recipe(config, text, base)
     saved = read_state(state, recipe) if state else None

@@ -16,10 +16,10 @@ from tokenizers import Tokenizer
 from transformers import GPT2LMHeadModel
 
 from gpt2_training.corpus import Corpus
+from gpt2_training.errors import RecipeError
 from gpt2_training.loop import Step
 from gpt2_training.pretrain import encode
 from lora_weights.card import adapter_card
-from lora_weights.errors import LoraError
 from lora_weights.fine_tune import EncodedText, FineTuneConfig, fine_tune
 from lora_weights.peft_adapter import RECORD
 
@@ -62,8 +62,8 @@ def train_adapter(
 
     `state` is the file that a stopped training goes on from, see `fine_tune`. Returns the record, also saved in the
     folder as training.json: recipe, text, losses, held-out perplexity before and after, and the fingerprint of the
-    base. Raises LoraError when the text is too short or the model too small, TrainingError for a state that is not of
-    this training.
+    base. Raises LoraError when the text is too short, RecipeError when the model is too small, TrainingError for a
+    state that is not of this training.
     """
     check_context(base.model, config)
     adapted, text, folder = with_adapter(base.model, config), base.encode(corpus), output.folder
@@ -103,10 +103,10 @@ def train_adapter(
 
 
 def check_context(model: GPT2LMHeadModel, config: FineTuneConfig) -> None:
-    """Raise LoraError if the model has fewer positions than the config's context."""
+    """Raise RecipeError if the model has fewer positions than the config's context."""
     if config.context > model.config.n_positions:
-        raise LoraError(
-            f"--context {config.context}: the model has {model.config.n_positions} positions; give that many or fewer"
+        raise RecipeError(
+            f"`context` {config.context}: the model has {model.config.n_positions} positions; give that many or fewer"
         )
 
 

@@ -165,7 +165,7 @@ def _tokenizer_json_document(path: Path) -> dict[str, Any]:
     if not isinstance(document, dict) or not isinstance(document.get("model"), dict):
         raise TokenizerError(
             f'{path}: no "model" object; expected a Hugging Face tokenizer.json. '
-            "Give vocab.json and merges.txt together, as --vocab and --merges"
+            "Give vocab.json and merges.txt together, as `vocab` and `merges`"
         )
     model = document["model"]
     if model.get("type", "BPE") != "BPE":

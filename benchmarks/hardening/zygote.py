@@ -198,7 +198,7 @@ def main() -> None:
             sys.path.insert(0, str(Path(request["script"]).parent))
             runpy.run_path(request["script"], run_name="__main__")
         else:
-            from bundler.cli import main as task_bundler
+            from bundler.commands.cli import main as task_bundler
 
             task_bundler()
     except SystemExit as error:

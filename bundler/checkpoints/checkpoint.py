@@ -4,24 +4,26 @@ from __future__ import annotations
 
 import hashlib
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
 
-from bundler.checkpoints.architecture import GPT2Architecture, architecture_of, read_json
-from bundler.checkpoints.hub import Snapshot, download
+from bundler.checkpoints.hub import download
 from bundler.checkpoints.hub_id import HubAccess, split_hub_id
-from bundler.checkpoints.nanogpt import read_nanogpt
+from bundler.checkpoints.stored_model import StoredModel
 from bundler.checkpoints.tensor_names import ROWS_AT_ONCE, canonical_tensors
-from bundler.checkpoints.weight_files import WEIGHT_FILES, StoredTensor, find_weights, read_weights
 from bundler.errors import BundleError, OptionError
 from tokenizer_tools.auto_tokenizer import TOKENIZER_FILES
-from tokenizer_tools.errors import brief
 
 if TYPE_CHECKING:  # transformers takes seconds to import, and most commands do without the reference model
     from transformers import GPT2Config, GPT2LMHeadModel
+
+# The modules that read a checkpoint, each a format with `EXPECTED`, what to give for it, `recognize(path)` and
+# `read(path)`. The first that recognizes what lies at a path reads it.
+FORMATS = tuple(import_module(f"bundler.checkpoints.{name}") for name in ("nanogpt", "hugging_face"))
 
 # Tokenizers of other kinds, by the files transformers keeps them in.
 OTHER_TOKENIZERS = {
@@ -54,16 +56,6 @@ class Source:
         return digests
 
 
-@dataclass(frozen=True)
-class SpecialTokens:
-    """The token ids that generation_config.json, else config.json, names. Nobody has looked whether the vocabulary has
-    them.
-    """
-
-    bos: int | None = None
-    eos: tuple[int, ...] = ()
-
-
 class Checkpoint:
     """A GPT-2's architecture and named weights; see `open_checkpoint`.
 
@@ -72,17 +64,10 @@ class Checkpoint:
     .weight and .bias, and lm_head.weight [V, D] only if it is not tied. Matrices are [in, out].
     """
 
-    def __init__(
-        self,
-        architecture: GPT2Architecture,
-        source: Source,
-        special: SpecialTokens,
-        vocabulary: Path,
-        stored: dict[str, StoredTensor],
-    ) -> None:
-        self.architecture, self._stored = canonical_tensors(stored, architecture, source.path)
+    def __init__(self, model: StoredModel, source: Source, vocabulary: Path) -> None:
+        self.architecture, self._stored = canonical_tensors(model.tensors, model.architecture, model.path)
         self.source = source
-        self.special = special
+        self.special = model.special
         self._vocabulary = vocabulary
 
     @property
@@ -171,88 +156,61 @@ def open_checkpoint(
     @REVISION. What exists on disk, or looks like a mistyped path, is taken for a path. `tokenizer`: where the
     vocabulary files are, when not beside the weights. `revision`: branch, tag or commit, for the hub only.
 
-    Raises BundleError when there is no usable GPT-2 there, OptionError when the options contradict each other.
+    Raises BundleError when there is no usable GPT-2 there, OptionError when nothing is there or the options
+    contradict each other.
     """
     source = os.path.expanduser(source)  # Path.expanduser raises RuntimeError where there is no such user
     vocabulary = None if tokenizer is None else _vocabulary_folder(Path(tokenizer))
     path = Path(source)
     if path.exists():
+        if not (path.is_file() or path.is_dir()):
+            raise BundleError(f"{path} is neither a file nor a folder; give a checkpoint on the disk, or a hub id")
         if revision is not None:
             raise OptionError(
                 f"revision {revision!r} was given with {source}, a path on this machine; only hub models "
                 "have revisions. Leave it out"
             )
-        if path.is_dir() and not (path / "config.json").exists() and (path / "ckpt.pt").is_file():
-            path = path / "ckpt.pt"
-        return _open_folder(path, vocabulary) if path.is_dir() else _open_nanogpt(path, vocabulary)
-    repository, named = split_hub_id(source)
-    if named and revision is not None and named != revision:
-        raise OptionError(f"{source} names the revision {named!r} but {revision!r} was given too; give one of them")
-    snapshot = download(repository, named or revision, hub, vocabulary=vocabulary is None)
-    return _open_folder(snapshot.folder, vocabulary, snapshot)
-
-
-def _open_folder(folder: Path, vocabulary: Path | None, snapshot: Snapshot | None = None) -> Checkpoint:
-    if (folder / "adapter_config.json").exists():
-        raise BundleError(
-            f"{folder} holds adapter_config.json: it is a LoRA adapter, not a model. Give the model it "
-            "was trained on, and the adapter with --adapter"
-        )
-    weights = find_weights(folder)
-    if not (folder / "config.json").is_file() or weights is None:
-        lacks = "config.json" if weights is not None else f"weights ({', '.join(WEIGHT_FILES)})"
-        raise BundleError(
-            f"{folder} is no checkpoint: it has no {lacks}. Give a folder written by save_pretrained, "
-            "or one with nanoGPT's ckpt.pt"
-        )
-    config = read_json(folder / "config.json")
-    architecture = architecture_of(config, str(folder / "config.json"))
-    generation = read_json(folder / "generation_config.json") if (folder / "generation_config.json").is_file() else {}
-    stored, files = read_weights(weights)
-    vocabulary = vocabulary or folder
-    about = [path for path in (folder / "config.json", folder / "generation_config.json") if path.is_file()]
-    every = (*about, *files, *_vocabulary_files(vocabulary))
-    if snapshot is None:
-        source = Source("folder", folder.resolve().name, folder, None, every)
+        model, commit = _read(path), None
     else:
-        source = Source("hub", snapshot.repository, folder, snapshot.commit, every)
-    special = _special_tokens(config, generation)
-    return Checkpoint(architecture, source, special, vocabulary, stored)
+        repository, named = split_hub_id(source)
+        if named and revision is not None and named != revision:
+            raise OptionError(f"{source} names the revision {named!r} but {revision!r} was given too; give one of them")
+        snapshot = download(repository, named or revision, hub, vocabulary=vocabulary is None)
+        model, commit = replace(_read(snapshot.folder), kind="hub", name=snapshot.repository), snapshot.commit
+    if vocabulary is None:
+        # A checkpoint of one file does not hold its vocabulary, so forgetting it is the common mistake: say so at once.
+        vocabulary = model.path if model.path.is_dir() else _with_vocabulary(model.path.parent)
+    files = (*model.files, *_vocabulary_files(vocabulary))
+    return Checkpoint(model, Source(model.kind, model.name, model.path, commit, files), vocabulary)
 
 
-def _open_nanogpt(path: Path, vocabulary: Path | None) -> Checkpoint:
-    if path.name == "meta.pkl":
-        raise BundleError(
-            f"{path} is nanoGPT's character vocabulary, not a checkpoint; give the ckpt.pt that was trained with it"
-        )
-    if not path.is_file():
-        raise BundleError(
-            f"{path} is neither a file nor a folder; give a checkpoint folder, a nanoGPT ckpt.pt or a hub id"
-        )
-    if path.suffix in (".safetensors", ".json", ".bin"):
-        raise BundleError(f"{path} is one file of a checkpoint; give the folder it is in, {path.parent}")
-    architecture, stored = read_nanogpt(path)
-    # A ckpt.pt never holds its vocabulary, so forgetting it is the common mistake: say so at once.
-    vocabulary = _with_vocabulary(vocabulary or path.parent)
-    name = path.resolve().parent.name if path.stem == "ckpt" else path.stem
-    source = Source("nanogpt", name, path, None, (path, *_vocabulary_files(vocabulary)))
-    return Checkpoint(architecture, source, SpecialTokens(), vocabulary, stored)
+def _read(path: Path) -> StoredModel:
+    for format_ in FORMATS:
+        if format_.recognize(path):
+            return format_.read(path)
+    expected = ", or ".join(format_.EXPECTED for format_ in FORMATS)
+    raise BundleError(f"{path} is no checkpoint: {_content(path)}. Give {expected}")
+
+
+def _content(path: Path) -> str:
+    if path.is_file():
+        return "it is no file of a known format"
+    names = sorted(entry.name for entry in path.iterdir())
+    more = f" and {len(names) - 5} more" if len(names) > 5 else ""
+    return f"it holds {', '.join(names[:5]) or 'nothing'}{more}"
 
 
 def _vocabulary_folder(path: Path) -> Path:
     path = Path(os.path.expanduser(path))
     if path.name == "meta.pkl":
-        raise OptionError(_PICKLED_VOCABULARY.format(path))
+        raise BundleError(_PICKLED_VOCABULARY.format(path))
     if path.is_file() and path.name in TOKENIZER_FILES:
         path = path.parent
     if not path.is_dir():
-        raise OptionError(
+        raise (BundleError if path.exists() else OptionError)(
             f"tokenizer {path} is no folder; give the one with vocab.json and merges.txt, or tokenizer.json"
         )
-    try:
-        return _with_vocabulary(path)
-    except BundleError as error:
-        raise OptionError(str(error)) from None
+    return _with_vocabulary(path)
 
 
 def _vocabulary_files(folder: Path) -> list[Path]:
@@ -283,17 +241,3 @@ def _with_vocabulary(folder: Path) -> Path:
         f"{lacks}. Put the files there, or give their folder as the tokenizer (nanoGPT's default is GPT-2's "
         "vocabulary: the files of openai-community/gpt2)"
     )
-
-
-def _special_tokens(config: dict, generation: dict) -> SpecialTokens:
-    def ids(field: str) -> list[int]:
-        value = generation.get(field) if generation.get(field) is not None else config.get(field)
-        values = value if isinstance(value, list) else [] if value is None else [value]
-        for one in values:
-            if type(one) is not int:
-                raise BundleError(
-                    f"{field} is {brief(one)}; a token id was expected. Correct config.json or generation_config.json"
-                )
-        return values
-
-    return SpecialTokens(next(iter(ids("bos_token_id")), None), tuple(dict.fromkeys(ids("eos_token_id"))))

@@ -101,7 +101,7 @@ def _check_config(repository: str, present: set[str], folder: Path) -> None:
     if "adapter_config.json" in present:
         raise BundleError(
             f"{repository} holds adapter_config.json: it is a LoRA adapter, not a model. "
-            "Give the model it was trained on, and the adapter with --adapter"
+            "Give the model it was trained on, and the adapter with `adapters`"
         )
     if "config.json" not in present:
         raise BundleError(

@@ -10,7 +10,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Callable
 
-from bundler.errors import BundleError
+from bundler.errors import OptionError
 
 _HUB_ID = re.compile(r"([A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*)(?:@([^@\s]+))?", re.ASCII)
 _FILE_SUFFIXES = (".pt", ".pth", ".bin", ".safetensors", ".json", ".task", ".litertlm", ".tflite", ".model")
@@ -38,7 +38,7 @@ def split_hub_id(source: str) -> tuple[str, str | None]:
     """Split owner/name or owner/name@revision, which exists as no path, into repository and revision (None if not
     named).
 
-    Raises BundleError for what is rather a mistyped path, naming what is called nearly so: a name without an owner, an
+    Raises OptionError for what is rather a mistyped path, naming what is called nearly so: a name without an owner, an
     owner that is a folder here, a file's suffix, and anything that is no id at all.
     """
     path = Path(source)
@@ -46,7 +46,7 @@ def split_hub_id(source: str) -> tuple[str, str | None]:
     owner_is_here = path.parent.exists()
     if match and path.suffix not in _FILE_SUFFIXES and not owner_is_here:
         return match[1], match[2]
-    sentences = [f"{source} does not exist: {_what_is_missing(path)}"]
+    sentences = [f"{source} does not exist: {what_is_missing(path)}"]
     if match and owner_is_here:
         sentences.append(f"It is not taken for a hub id, because {path.parent} is here.")
     name, _, revision = source.partition("@")
@@ -58,10 +58,10 @@ def split_hub_id(source: str) -> tuple[str, str | None]:
         sentences.append(
             "Give a checkpoint folder, a nanoGPT ckpt.pt, or a hub id with its owner, such as openai-community/gpt2"
         )
-    raise BundleError(" ".join(sentences))
+    raise OptionError(" ".join(sentences))
 
 
-def _what_is_missing(path: Path) -> str:
+def what_is_missing(path: Path) -> str:
     """The first part of `path` that is not there, and what lies in its place with a similar name."""
     folder = next((parent for parent in path.parents if parent.exists()), Path())
     missing = path.relative_to(folder).parts[0]

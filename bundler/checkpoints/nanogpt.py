@@ -13,9 +13,14 @@ from pathlib import Path
 import torch
 
 from bundler.checkpoints.architecture import GPT2Architecture, architecture_of
+from bundler.checkpoints.stored_model import StoredModel
 from bundler.checkpoints.weight_files import StoredTensor, check_names, load_pickle, tensor_in_pickle
 from bundler.errors import BundleError
 from tokenizer_tools.errors import brief
+
+EXPECTED = "nanoGPT's ckpt.pt, or the folder that holds it"
+CHECKPOINT, CHARACTERS = "ckpt.pt", "meta.pkl"
+TORCH_FILES = (b"PK", b"\x80")  # as files of torch.save begin, a ZIP since PyTorch 1.6 and a pickle before
 
 # model_args' names to config.json's; dropout shapes training only.
 ARGUMENTS = {
@@ -31,12 +36,34 @@ LAYER_NORM = (".ln_1.weight", ".ln_2.weight", ".ln_f.weight")
 LINEAR = (".attn.c_attn.weight", ".attn.c_proj.weight", ".mlp.c_fc.weight", ".mlp.c_proj.weight")
 
 
-def read_nanogpt(path: Path) -> tuple[GPT2Architecture, dict[str, StoredTensor]]:
-    """The architecture and tensors of a ckpt.pt, named and oriented as transformers' GPT2LMHeadModel has them.
+def recognize(path: Path) -> bool:
+    """Is this a ckpt.pt, a folder with one that is no Hugging Face folder, or another file that torch.save wrote?"""
+    if path.is_dir():
+        return (path / CHECKPOINT).is_file() and not (path / "config.json").exists()
+    if path.suffix in (".pt", ".pth") or path.name == CHARACTERS:
+        return True
+    with open(path, "rb") as file:
+        return path.suffix != ".bin" and file.read(2).startswith(TORCH_FILES)
+
+
+def read(path: Path) -> StoredModel:
+    """The model in a ckpt.pt, or in the folder that holds it, named and oriented as transformers' GPT2LMHeadModel.
 
     The file is mapped: the optimizer's state in it is never read. A model without biases gets zero biases,
     which compute the same. Raises BundleError when it is not a checkpoint of nanoGPT's train.py.
     """
+    if path.name == CHARACTERS:
+        raise BundleError(
+            f"{path} is nanoGPT's character vocabulary, not a checkpoint; give the ckpt.pt that was trained with it"
+        )
+    if path.is_dir():
+        path = path / CHECKPOINT
+    architecture, tensors = _read_file(path)
+    name = path.resolve().parent.name if path.stem == "ckpt" else path.stem
+    return StoredModel("nanogpt", name, path, architecture, tensors, (path,))
+
+
+def _read_file(path: Path) -> tuple[GPT2Architecture, dict[str, StoredTensor]]:
     checkpoint = load_pickle(path)
     arguments = checkpoint.get("model_args") if isinstance(checkpoint, dict) else None
     state = checkpoint.get("model") if isinstance(checkpoint, dict) else None
@@ -59,8 +86,8 @@ def read_nanogpt(path: Path) -> tuple[GPT2Architecture, dict[str, StoredTensor]]
     architecture = _architecture(arguments, path)
     stored = {}
     for name, tensor in state.items():
-        one = tensor_in_pickle(path, name, tensor)
-        stored[name] = _transposed(one) if name.endswith(LINEAR) and len(one.shape) == 2 else one
+        weight = tensor_in_pickle(path, name, tensor)
+        stored[name] = _transposed(weight) if name.endswith(LINEAR) and len(weight.shape) == 2 else weight
     if not bias:
         _add_zero_biases(stored, path)
     return architecture, stored

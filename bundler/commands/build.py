@@ -7,7 +7,7 @@ from typing import Sequence
 
 import click
 
-from bundler.commands.console import Terminal, hub_options, terminal_options
+from bundler.commands.console import InputPath, Terminal, hub_options, terminal_options
 from bundler.conversion.recipes import DEFAULT, RECIPES, any_of
 
 
@@ -56,9 +56,7 @@ def _say_notes(terminal: Terminal, notes: Sequence[str]) -> None:
     multiple=True,
     help="May be given several times. [default: the checkpoint's, else <|endoftext|>]",
 )
-@click.option(
-    "--tokenizer", type=click.Path(path_type=Path), help="Folder of the vocabulary, if it is not beside the weights."
-)
+@click.option("--tokenizer", type=InputPath(), help="Folder of the vocabulary, if it is not beside the weights.")
 @click.option(
     "--tokenizer-mode",
     type=click.Choice(["T", "F"]),
@@ -75,7 +73,7 @@ def _say_notes(terminal: Terminal, notes: Sequence[str]) -> None:
 @click.option("--revision", help="Branch, tag or commit of a hub model.")
 @click.option(
     "--calibration",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    type=InputPath(dir_okay=False),
     help=f"Text for {any_of([name for name, recipe in RECIPES.items() if recipe.calibrated])}.",
 )
 @click.option(
@@ -88,7 +86,7 @@ def _say_notes(terminal: Terminal, notes: Sequence[str]) -> None:
     "--adapter",
     "adapters",
     multiple=True,
-    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    type=InputPath(),
     help="PEFT folder to export with the bundles, proven. May be given several times.",
 )
 @click.option(

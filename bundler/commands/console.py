@@ -10,6 +10,7 @@ import re
 import sys
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Callable, Iterator
 
 import click
@@ -68,7 +69,51 @@ def prepare_streams() -> None:
         stream.reconfigure(errors=_PLAIN_ERRORS)
 
 
-from bundler.checkpoints.hub_id import HubAccess
+from bundler.checkpoints.hub_id import HubAccess, what_is_missing
+from bundler.errors import OptionError
+
+
+class InputPath(click.Path):
+    """A file or folder to read, or one of `words`. What is not there is refused before any work, as a wrong use."""
+
+    def __init__(self, *words: str, **kind: Any) -> None:
+        super().__init__(**{"path_type": Path, **kind})
+        self._words = words
+
+    def convert(self, value: Any, parameter: click.Parameter | None, context: click.Context | None) -> Any:
+        if value in self._words:
+            return value
+        path = super().convert(value, parameter, context)
+        if not os.path.exists(Path(path)):
+            raise OptionError(f"{path} does not exist: {what_is_missing(Path(path))} Check the path")
+        return path
+
+
+COUNT = click.IntRange(1)
+_FIELD = re.compile(r"`([a-z_]+)`")
+
+
+def with_flags(text: str, program: click.Group) -> str:
+    """`text` with each field that the library names in backticks, as `lora_ranks`, as the option of a command of
+    `program` that sets it.
+    """
+    if not _FIELD.search(text):
+        return text
+    flags = dict(option_flags(program))
+    return _FIELD.sub(lambda field: flags.get(field[1], field[0]), text)
+
+
+def option_flags(program: click.Group) -> Iterator[tuple[str, str]]:
+    """The field and the flag of every option of every command."""
+    context = click.Context(program)
+    for command in (program.get_command(context, name) for name in program.list_commands(context)):
+        if isinstance(command, click.Group):
+            yield from option_flags(command)
+        yield from (
+            (parameter.name, max(parameter.opts, key=len))
+            for parameter in command.params
+            if isinstance(parameter, click.Option)
+        )
 
 
 @dataclass

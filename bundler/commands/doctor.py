@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import click
 from rich.console import Console
 
 from bundler.commands.console import Terminal, terminal_options
-from bundler.errors import BundleError, VerificationError
+from bundler.errors import BundleError, OptionError, VerificationError
 from tokenizer_tools.printable import printable
 
 
@@ -48,7 +49,8 @@ def command(terminal: Terminal, files: tuple[Path, ...]) -> None:
     if failed:
         raise VerificationError("; ".join([*failed, *unreadable]))
     if unreadable:
-        raise BundleError("; ".join(unreadable))
+        missing = [path for path in paths if not os.path.exists(path)]
+        raise (OptionError if missing else BundleError)("; ".join(unreadable))
 
 
 def _examined(paths: list[Path]) -> tuple[list, list[str]]:

@@ -12,21 +12,26 @@ from typing import TYPE_CHECKING
 import click
 
 from bundler.checkpoints.hub_id import HubAccess
-from bundler.commands.console import Terminal, hub_options, terminal_options
+from bundler.commands.console import COUNT, InputPath, Terminal, hub_options, terminal_options
 from bundler.errors import OptionError
 from bundler.system.output_folder import check_output, check_output_file, staged_folder
+from gpt2_training.corpus import STANDARD_LIBRARY
 
 if TYPE_CHECKING:
     from lora_weights.train import BaseModel
 
 PATH = click.Path(path_type=Path)
+TEXT = InputPath(STANDARD_LIBRARY, path_type=None)
 
 
 def _numbers(context: click.Context, parameter: click.Parameter, value: str) -> tuple[int, ...]:
     try:
-        return tuple(int(part) for part in value.split(","))
+        numbers = tuple(int(part) for part in value.split(","))
     except ValueError:
-        raise click.BadParameter(f"{value!r}; expected whole numbers with commas, such as 4,16") from None
+        numbers = ()
+    if not numbers or min(numbers) < 1:
+        raise click.BadParameter(f"{value!r}; expected whole numbers from 1 with commas, such as 4,16")
+    return numbers
 
 
 @click.group("lora", context_settings={"help_option_names": ["-h", "--help"]})
@@ -35,12 +40,14 @@ def command() -> None:
 
 
 @command.command("export")
-@click.argument("adapter", type=PATH)
-@click.option("--bundle", required=True, type=PATH, help="Output folder of a build with --lora-ranks, or its .task.")
+@click.argument("adapter", type=InputPath())
+@click.option(
+    "--bundle", required=True, type=InputPath(), help="Output folder of a build with --lora-ranks, or its .task."
+)
 @click.option("--against", "model", help="The checkpoint the bundle was made from; the adapter is proven against it.")
 @click.option("-o", "--output", required=True, type=PATH, help="File to write.")
 @click.option("--rank", type=int, help="One of the bundle's. [default: the one that serves both its files]")
-@click.option("--tokenizer", type=PATH, help="Folder of the vocabulary, if it is not beside the weights.")
+@click.option("--tokenizer", type=InputPath(), help="Folder of the vocabulary, if it is not beside the weights.")
 @click.option(
     "--skip-gates",
     is_flag=True,
@@ -102,9 +109,9 @@ def export(
 
 @command.command("merge")
 @click.argument("base")
-@click.argument("adapter", type=PATH)
+@click.argument("adapter", type=InputPath())
 @click.option("-o", "--output", required=True, type=PATH, help=".task to write, or folder for a checkpoint.")
-@click.option("--tokenizer", type=PATH, help="Folder of the vocabulary, if it is not beside the weights.")
+@click.option("--tokenizer", type=InputPath(), help="Folder of the vocabulary, if it is not beside the weights.")
 @click.option("--force", is_flag=True, help="Replace an output that exists.")
 @terminal_options
 @hub_options
@@ -145,23 +152,38 @@ def merge(
 def _training_options(function):
     for option in reversed(
         (
-            click.option("--steps", default=300, show_default=True),
-            click.option("--batch", default=8, show_default=True, help="Sequences in a step."),
-            click.option("--context", default=128, show_default=True, help="Tokens of a sequence."),
-            click.option("--learning-rate", default=2e-3, show_default=True),
-            click.option("--warmup", default=20, show_default=True, help="Steps until the learning rate is reached."),
+            click.option("--steps", default=300, show_default=True, type=COUNT),
+            click.option("--batch", default=8, show_default=True, type=COUNT, help="Sequences in a step."),
+            click.option("--context", default=128, show_default=True, type=COUNT, help="Tokens of a sequence."),
+            click.option("--learning-rate", default=2e-3, show_default=True, type=click.FloatRange(0)),
             click.option(
-                "--dropout", default=0.0, show_default=True, help="Helpful when a small text is read many times."
+                "--warmup",
+                default=20,
+                show_default=True,
+                type=click.IntRange(0),
+                help="Steps until the learning rate is reached.",
+            ),
+            click.option(
+                "--dropout",
+                default=0.0,
+                show_default=True,
+                type=click.FloatRange(0, 1),
+                help="Helpful when a small text is read many times.",
             ),
             click.option(
                 "--evaluate-every",
                 default=50,
                 show_default=True,
+                type=COUNT,
                 help="Steps between held-out losses and saved states.",
             ),
             click.option("--seed", default=1, show_default=True),
-            click.option("--threads", default=0, show_default=True, help="0 leaves it to PyTorch."),
-            click.option("--tokenizer", type=PATH, help="Folder of the vocabulary, if it is not beside the weights."),
+            click.option(
+                "--threads", default=0, show_default=True, type=click.IntRange(0), help="0 leaves it to PyTorch."
+            ),
+            click.option(
+                "--tokenizer", type=InputPath(), help="Folder of the vocabulary, if it is not beside the weights."
+            ),
             click.option("--force", is_flag=True, help="Replace an output that exists."),
         )
     ):
@@ -190,9 +212,9 @@ def _opened(model: str, tokenizer: Path | None, hub: HubAccess) -> BaseModel:
 
 @command.command("train")
 @click.argument("model")
-@click.argument("text")
+@click.argument("text", type=TEXT)
 @click.option("-o", "--output", required=True, type=PATH, help="PEFT folder to write; its name is the adapter's.")
-@click.option("--rank", default=8, show_default=True, type=click.IntRange(1))
+@click.option("--rank", default=8, show_default=True, type=COUNT)
 @click.option("--alpha", type=float, help="Strength: deltas are scaled by alpha / rank. [default: twice the rank]")
 @click.option(
     "--targets",
@@ -271,10 +293,12 @@ def train(
 
 @command.command("compare")
 @click.argument("model")
-@click.argument("text")
+@click.argument("text", type=TEXT)
 @click.option("-o", "--output", required=True, type=PATH, help="Folder for comparison.md, .json and .svg.")
 @click.option("--ranks", default="1,4,16", show_default=True, callback=_numbers, metavar="R,...")
-@click.option("--full-learning-rate", default=3e-4, show_default=True, help="Of full fine-tuning.")
+@click.option(
+    "--full-learning-rate", default=3e-4, show_default=True, type=click.FloatRange(0), help="Of full fine-tuning."
+)
 @click.option(
     "-p", "--prompt", "prompts", multiple=True, help='Continued by each; may be given several times. [default: "def "]'
 )
@@ -344,7 +368,7 @@ def compare(
 
 
 @command.command("info")
-@click.argument("adapter", type=PATH)
+@click.argument("adapter", type=InputPath())
 @terminal_options
 def info(terminal: Terminal, adapter: Path) -> None:
     """Show what is in ADAPTER, an adapter file or a PEFT folder, and how much it changes in each layer.

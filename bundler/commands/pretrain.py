@@ -10,25 +10,40 @@ from pathlib import Path
 
 import click
 
-from bundler.commands.console import Terminal, terminal_options
+from bundler.commands.console import COUNT, InputPath, Terminal, terminal_options
 from bundler.errors import OptionError
 from bundler.system.output_folder import staged_folder
+from gpt2_training.corpus import STANDARD_LIBRARY
 
 
 @click.command("pretrain")
-@click.argument("text")
+@click.argument("text", type=InputPath(STANDARD_LIBRARY, path_type=None))
 @click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="Folder for the checkpoint.")
-@click.option("--vocabulary", default=4096, show_default=True, help="Tokens of the BPE vocabulary to train.")
-@click.option("--context", default=512, show_default=True, help="Positions of the model.")
-@click.option("--layers", default=6, show_default=True)
-@click.option("--heads", default=4, show_default=True)
-@click.option("--width", default=256, show_default=True)
-@click.option("--steps", default=4000, show_default=True)
-@click.option("--batch", default=8, show_default=True, help="Sequences in a step.")
-@click.option("--learning-rate", default=1.5e-3, show_default=True)
-@click.option("--warmup", default=200, show_default=True, help="Steps until the learning rate is reached.")
-@click.option("--weight-decay", default=0.1, show_default=True)
-@click.option("--dropout", default=0.0, show_default=True, help="Helpful when a small text is read many times.")
+@click.option(
+    "--vocabulary",
+    default=4096,
+    show_default=True,
+    type=click.IntRange(257),
+    help="Tokens of the BPE vocabulary to train.",
+)
+@click.option("--context", default=512, show_default=True, type=COUNT, help="Positions of the model.")
+@click.option("--layers", default=6, show_default=True, type=COUNT)
+@click.option("--heads", default=4, show_default=True, type=COUNT)
+@click.option("--width", default=256, show_default=True, type=COUNT)
+@click.option("--steps", default=4000, show_default=True, type=COUNT)
+@click.option("--batch", default=8, show_default=True, type=COUNT, help="Sequences in a step.")
+@click.option("--learning-rate", default=1.5e-3, show_default=True, type=click.FloatRange(0))
+@click.option(
+    "--warmup", default=200, show_default=True, type=click.IntRange(0), help="Steps until the learning rate is reached."
+)
+@click.option("--weight-decay", default=0.1, show_default=True, type=click.FloatRange(0))
+@click.option(
+    "--dropout",
+    default=0.0,
+    show_default=True,
+    type=click.FloatRange(0, 1),
+    help="Helpful when a small text is read many times.",
+)
 @click.option(
     "--split-spaces",
     default=0.02,
@@ -37,10 +52,14 @@ from bundler.system.output_folder import staged_folder
     help="Share of words split from the space before them, so that prompts may end in a space.",
 )
 @click.option(
-    "--evaluate-every", default=250, show_default=True, help="Steps between held-out losses and saved states."
+    "--evaluate-every",
+    default=250,
+    show_default=True,
+    type=COUNT,
+    help="Steps between held-out losses and saved states.",
 )
 @click.option("--seed", default=1, show_default=True)
-@click.option("--threads", default=0, show_default=True, help="0 leaves it to PyTorch.")
+@click.option("--threads", default=0, show_default=True, type=click.IntRange(0), help="0 leaves it to PyTorch.")
 @click.option("--bfloat16/--float32", default=True, show_default=True, help="Arithmetic of the forward pass.")
 @click.option("--restart", is_flag=True, help="Begin anew, whatever state a stopped training left.")
 @click.option("--force", is_flag=True, help="Replace an output that an earlier training wrote.")

@@ -6,15 +6,15 @@ from pathlib import Path
 
 import click
 
-from bundler.commands.console import Terminal, terminal_options
+from bundler.commands.console import InputPath, Terminal, terminal_options
 
 
 @click.command("repack")
-@click.argument("source", type=click.Path(path_type=Path), metavar="IN")
+@click.argument("source", type=InputPath(), metavar="IN")
 @click.argument("output", type=click.Path(path_type=Path), metavar="OUT")
 @click.option(
     "--tokenizer",
-    type=click.Path(exists=True, path_type=Path),
+    type=InputPath(),
     help="The checkpoint's vocabulary, for a .litertlm with Hugging Face's tokenizer. [default: the .task's "
     "SentencePiece model]",
 )

@@ -9,14 +9,14 @@ from pathlib import Path
 
 import click
 
-from bundler.commands.console import Terminal, terminal_options
+from bundler.commands.console import InputPath, Terminal, terminal_options, with_flags
 from bundler.commands.prompt import read_prompt
 from bundler.errors import BundleError
 from lora_weights.errors import LoraError
 
 
 @click.command("run")
-@click.argument("file", type=click.Path(path_type=Path))
+@click.argument("file", type=InputPath())
 @click.option("-p", "--prompt", help="Text to continue. Without it: an interactive session, or standard input.")
 @click.option(
     "-n", "--max-tokens", default=128, show_default=True, type=click.IntRange(1), help="Tokens to write at most."
@@ -28,7 +28,7 @@ from lora_weights.errors import LoraError
 @click.option("--context", type=click.IntRange(2), help="Tokens of prompt and output together. [default: the file's]")
 @click.option(
     "--adapter",
-    type=click.Path(path_type=Path),
+    type=InputPath(),
     help="Adapter file to use; /adapter FILE swaps in an interactive session.",
 )
 @click.option(
@@ -123,7 +123,7 @@ def _converse(terminal: Terminal, engine, max_tokens: int, sampling, adapter: Pa
 
 
 def _remark(terminal: Terminal, text: str) -> None:
-    for line in text.split("\n"):
+    for line in with_flags(text, click.get_current_context().find_root().command).split("\n"):
         terminal.say(line)
 
 

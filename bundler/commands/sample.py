@@ -6,12 +6,12 @@ from pathlib import Path
 
 import click
 
-from bundler.commands.console import Terminal, terminal_options
+from bundler.commands.console import InputPath, Terminal, terminal_options
 from bundler.commands.prompt import read_prompt
 
 
 @click.command("sample")
-@click.argument("folder", type=click.Path(path_type=Path))
+@click.argument("folder", type=InputPath())
 @click.option("-p", "--prompt", default="def ", show_default=True)
 @click.option("-n", "--max-tokens", default=128, show_default=True, type=click.IntRange(1))
 @click.option("--temperature", default=0.8, show_default=True, type=click.FloatRange(0), help="0 is greedy.")

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from bundler.commands.console import Terminal, terminal_options
-from bundler.errors import BundleError, OptionError, VerificationError
+from bundler.commands.console import InputPath, Terminal, terminal_options
+from bundler.errors import OptionError, VerificationError
 from bundler.system.atomic_file import replacing
 from bundler.system.output_folder import check_output_file
 
@@ -29,16 +29,12 @@ def vocabulary_options(function):
             help="Whether special tokens typed in a text become these tokens, or stay text. [default: as in "
             "transformers]",
         ),
-        click.option(
-            "--merges", type=click.Path(dir_okay=False), help="merges.txt, or OpenAI's vocab.bpe; with --vocab."
-        ),
-        click.option(
-            "--vocab", type=click.Path(dir_okay=False), help="vocab.json, or OpenAI's encoder.json; with --merges."
-        ),
+        click.option("--merges", type=InputPath(), help="merges.txt, or OpenAI's vocab.bpe; with --vocab."),
+        click.option("--vocab", type=InputPath(), help="vocab.json, or OpenAI's encoder.json; with --merges."),
         click.option(
             "--tokenizer",
             "tokenizer_path",
-            type=click.Path(),
+            type=InputPath(),
             help="tokenizer.json, or a checkpoint folder that holds it or vocab.json and merges.txt.",
         ),
     ):
@@ -136,7 +132,7 @@ def build(
 
 @command.command()
 @vocabulary_options
-@click.argument("files", nargs=-1, type=click.Path())
+@click.argument("files", nargs=-1, type=InputPath("-", path_type=None))
 @click.option(
     "--generated",
     type=click.IntRange(min=0),
@@ -184,11 +180,6 @@ def report(
             raise OptionError(f"--save {save}: name a .json or an .html file")
         check_output_file(save, force, [Path(path) for path in (tokenizer_path, vocab, merges, *files) if path])
     vocabulary = _read(tokenizer_path, vocab, merges, parse_special)
-    missing = next((name for name in files if name != "-" and not Path(name).exists()), None)
-    if missing is not None:
-        raise BundleError(
-            f"no file or folder {missing!r}; give text files, folders of them, or - for the standard input"
-        )
     with terminal.stage("building the SentencePiece model"):
         model = build_sentencepiece(vocabulary, mode)
     with terminal.stage("comparing ids"):
@@ -202,7 +193,7 @@ def report(
 
 
 def _read(
-    tokenizer_path: str | None, vocab: str | None, merges: str | None, parse_special: bool | None
+    tokenizer_path: Path | None, vocab: Path | None, merges: Path | None, parse_special: bool | None
 ) -> "BytePairVocabulary":
     from tokenizer_tools.vocabulary_files import read_vocabulary, read_vocabulary_files
 

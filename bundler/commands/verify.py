@@ -7,18 +7,18 @@ from pathlib import Path
 import click
 
 from bundler.checkpoints.hub_id import HubAccess
-from bundler.commands.console import Terminal, hub_options, terminal_options
+from bundler.commands.console import InputPath, Terminal, hub_options, terminal_options
 from bundler.errors import VerificationError
 
 
 @click.command("verify")
-@click.argument("file", type=click.Path(path_type=Path))
+@click.argument("file", type=InputPath())
 @click.option("--against", "model", required=True, help="The checkpoint: a folder, a hub id, or nanoGPT's ckpt.pt.")
 @click.option(
     "--text",
     "texts",
     multiple=True,
-    type=click.Path(path_type=Path),
+    type=InputPath("-"),
     help="Text file or folder for perplexity and KL divergence. May be given several times. [default: a few built-in "
     "lines]",
 )
@@ -31,9 +31,7 @@ from bundler.errors import VerificationError
     show_default=True,
     help="Engine that has to write PyTorch's text, besides the logits in LiteRT. May be given twice.",
 )
-@click.option(
-    "--tokenizer", type=click.Path(path_type=Path), help="Folder of the vocabulary, if it is not beside the weights."
-)
+@click.option("--tokenizer", type=InputPath(), help="Folder of the vocabulary, if it is not beside the weights.")
 @click.option("--revision", help="Branch, tag or commit of a hub model.")
 @click.option(
     "--quant", "recipe", help="Hold it to this recipe's limits. [default: what the bundle says or looks like]"

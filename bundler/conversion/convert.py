@@ -62,7 +62,7 @@ def choose_signatures(positions: int, context: int | None = None, prefill: tuple
     """
     context = positions if context is None else context
     if not 1 < context <= positions:
-        raise OptionError(f"--context {context}: the checkpoint has {positions} positions; give 2 to {positions}")
+        raise OptionError(f"`context` {context}: the checkpoint has {positions} positions; give 2 to {positions}")
     if prefill is not None:
         _check_lengths(context, sorted(set(prefill)))
         return Signatures(context, tuple(sorted(set(prefill))))
@@ -87,12 +87,12 @@ def _usual_lengths(context: int) -> tuple[int, ...]:
 
 def _check_lengths(context: int, lengths: list[int]) -> None:
     if bad := [length for length in lengths if not 1 <= length <= context]:
-        raise OptionError(f"--prefill {bad[0]}: a prefill length must be from 1 to the context of {context}")
+        raise OptionError(f"`prefill` {bad[0]}: a prefill length must be from 1 to the context of {context}")
     if not lengths:
-        raise OptionError(f"--prefill is empty: a prefill length must be from 1 to the context of {context}")
+        raise OptionError(f"`prefill` is empty: a prefill length must be from 1 to the context of {context}")
     if is_placeholder(context):
         raise OptionError(
-            f"--context {context}: LiteRT-LM takes a prime above 10 for a placeholder and computes with another "
+            f"`context` {context}: LiteRT-LM takes a prime above 10 for a placeholder and computes with another "
             f"length; give {context - 1}"
         )
     for length, whole in zip(lengths[::-1], (context, *lengths[:0:-1])):
@@ -108,7 +108,7 @@ def _check_lengths(context: int, lengths: list[int]) -> None:
                 max(n for n in _divisors(whole) if n < length),
                 min(n for n in (*_divisors(whole), whole) if n > length),
             )
-            raise OptionError(f"--prefill {length} {why}; the nearest that serve are {below} and {above}")
+            raise OptionError(f"`prefill` {length} {why}; the nearest that serve are {below} and {above}")
 
 
 def _divisors(number: int) -> list[int]:

@@ -15,14 +15,20 @@ from bundler.tflite.runner import TFLiteGPT2
 from bundler.tflite.weights import weight_table
 
 
+def check_known(recipe: str) -> None:
+    """Raise OptionError for a recipe that nobody knows."""
+    if recipe not in RECIPES:
+        raise OptionError(f"`recipe` {recipe}: no such recipe; choose from {', '.join(RECIPES)}")
+
+
 def check_recipe(recipe: str, architecture: GPT2Architecture) -> None:
     """Raise OptionError for a recipe whose blocks do not fit the model's widths."""
     width, inner = architecture.width, architecture.inner
     if not RECIPES[recipe].fits(width, inner):
         fitting = [name for name, entry in RECIPES.items() if entry.fits(width, inner)]
         raise OptionError(
-            f"--quant {recipe}: its blocks of {RECIPES[recipe].block} do not divide the model's width {width} or inner "
-            f"width {inner}; choose {any_of(fitting)}"
+            f"`recipe` {recipe}: its blocks of {RECIPES[recipe].block} do not divide the model's width {width} or its "
+            f"inner width {inner}; choose {any_of(fitting)}"
         )
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, Sequence
 
 from bundler.containers.litertlm import SENTENCEPIECE_SECTION
-from bundler.containers.task import TOKENIZER_ENTRY
+from bundler.containers.task import MODEL_ENTRY, TOKENIZER_ENTRY
 from bundler.doctor.report import Finding, Report
 from bundler.errors import BundleError
 from bundler.tflite.model import AT, IDENTIFIER

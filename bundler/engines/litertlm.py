@@ -66,11 +66,11 @@ class Sampling:
 
     def __post_init__(self) -> None:
         if self.temperature < 0:
-            raise OptionError(f"--temperature {self.temperature}: expected 0 (greedy) or more")
+            raise OptionError(f"`temperature` {self.temperature}: expected 0 (greedy) or more")
         if self.top_k < 1:
-            raise OptionError(f"--top-k {self.top_k}: expected 1 or more")
+            raise OptionError(f"`top_k` {self.top_k}: expected 1 or more")
         if not 0 < self.top_p <= 1:
-            raise OptionError(f"--top-p {self.top_p}: expected a number above 0 and up to 1")
+            raise OptionError(f"`top_p` {self.top_p}: expected a number above 0 and up to 1")
 
     @property
     def greedy(self) -> bool:
@@ -116,7 +116,7 @@ class LiteRtLmEngine:
                 else "no LoRA inputs"
             )
             raise BundleError(
-                f"{self._path} has {inputs}; expected the .litertlm of a build with --lora-ranks. Or merge the "
+                f"{self._path} has {inputs}; expected the .litertlm of a build with `lora_ranks`. Or merge the "
                 "adapter: task-bundler lora merge"
             )
         header = read_adapter_file(path).header

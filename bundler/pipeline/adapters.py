@@ -44,7 +44,7 @@ def plan_lora(
         return None
     if not RECIPES[recipe].takes_lora:
         raise OptionError(
-            f"--quant {recipe} with LoRA: its activation ranges are measured without an adapter, and would cut one "
+            f"`recipe` {recipe} with LoRA: its activation ranges are measured without an adapter, and would cut one "
             "off; choose another recipe, or merge the adapter into the checkpoint first: task-bundler lora merge"
         )
     architecture = checkpoint.architecture
@@ -63,16 +63,16 @@ def plan_lora(
     # One adapter file serves both engines, so the .task needs the rank that the .litertlm takes.
     usable = [rank for rank in ranks if rank in LITERTLM_RANKS]
     if min(ranks, default=1) < 1:
-        raise OptionError(f"--lora-ranks {min(ranks)}: expected whole numbers from 1")
+        raise OptionError(f"`lora_ranks` {min(ranks)}: expected whole numbers from 1")
     if not usable:
-        asked = f"--lora-ranks {','.join(map(str, ranks))}" if ranks else f"an adapter of rank {needed}"
+        asked = f"`lora_ranks` {','.join(map(str, ranks))}" if ranks else f"an adapter of rank {needed}"
         raise OptionError(
             f"{asked}: LiteRT-LM takes rank {' or '.join(map(str, LITERTLM_RANKS))} only; name one of them (smaller "
             "adapters are padded, which is exact). A larger adapter can be merged: task-bundler lora merge"
         )
     if needed > max(usable):
         raise OptionError(
-            f"an adapter of rank {needed} does not fit --lora-ranks {','.join(map(str, ranks))}; ask for a rank of "
+            f"an adapter of rank {needed} does not fit `lora_ranks` {','.join(map(str, ranks))}; ask for a rank of "
             f"{needed} or more"
         )
     return LoraPlan(tuple(sorted(set(ranks))), max(usable), folders, adapters)

@@ -191,7 +191,7 @@ def _calibration(options: BuildOptions, tokenizer: BundleTokenizer, plan: Plan, 
         text = options.calibration.read_text(encoding="utf-8") if options.calibration else verification_text()
     except UnicodeDecodeError as error:
         raise BundleError(
-            f"{options.calibration} is not UTF-8 ({error}); expected a text file; give --calibration another"
+            f"{options.calibration} is not UTF-8 ({error}); expected a text file; give `calibration` another"
         ) from None
     ids = tokenizer.encode(text).bundle
     length = min(plan.signatures.context - 1, max(plan.signatures.prefill) + 8, len(ids) // sequences)

@@ -52,7 +52,7 @@ def open_lora_bundles(path: Path) -> LoraBundles:
     base, ranks = base_of_bundle(bundle), ranks_of(bundle)
     if not ranks:
         raise BundleError(
-            f"{task} has no signatures that take adapters; build it with --lora-ranks, or merge the adapter: "
+            f"{task} has no signatures that take adapters; build it with `lora_ranks`, or merge the adapter: "
             "task-bundler lora merge"
         )
     beside = task.with_suffix(".litertlm")
@@ -67,7 +67,7 @@ def choose_rank(adapter: Adapter, bundles: LoraBundles, rank: int | None) -> int
     """
     exported = ", ".join(map(str, bundles.ranks))
     if rank is not None and rank not in bundles.ranks:
-        raise OptionError(f"--rank {rank}: {bundles.task.path} has signatures for rank {exported}; choose one of them")
+        raise OptionError(f"`rank` {rank}: {bundles.task.path} has signatures for rank {exported}; choose one of them")
     if rank is None:
         rank = bundles.rank or min((fit for fit in bundles.ranks if fit >= adapter.rank), default=max(bundles.ranks))
     if adapter.rank > rank and (fitting := min((fit for fit in bundles.ranks if fit >= adapter.rank), default=None)):
@@ -78,12 +78,12 @@ def choose_rank(adapter: Adapter, bundles: LoraBundles, rank: int | None) -> int
         )
         raise OptionError(
             f"adapter {adapter.name} has rank {adapter.rank}, more than {rank}, but {bundles.task.path} was built for "
-            f"rank {exported}; give --rank {fitting}{alone}"
+            f"rank {exported}; give `rank` {fitting}{alone}"
         )
     if adapter.rank > rank:
         raise LoraError(
             f"adapter {adapter.name} has rank {adapter.rank}, but {bundles.task.path} was built for rank {exported}; "
-            f"build it with --lora-ranks {adapter.rank} or more, or merge the adapter: task-bundler lora merge"
+            f"build it with `lora_ranks` {adapter.rank} or more, or merge the adapter: task-bundler lora merge"
         )
     return rank
 

@@ -6,11 +6,12 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from bundler.checkpoints.checkpoint import Checkpoint, SpecialTokens, open_checkpoint
+from bundler.checkpoints.checkpoint import Checkpoint, open_checkpoint
 from bundler.checkpoints.hub_id import HubAccess
+from bundler.checkpoints.stored_model import SpecialTokens
 from bundler.conversion.convert import Signatures, choose_signatures
-from bundler.conversion.quantize import check_recipe
-from bundler.conversion.recipes import DEFAULT, RECIPES
+from bundler.conversion.quantize import check_known, check_recipe
+from bundler.conversion.recipes import DEFAULT
 from bundler.errors import BundleError, OptionError
 from bundler.pipeline.adapters import LoraPlan, plan_lora
 from bundler.system.native_path import native_path
@@ -82,8 +83,7 @@ class Plan:
 
 def plan_build(options: BuildOptions) -> Plan:
     """Open the inputs and check the options against them. Raises OptionError or BundleError; writes nothing."""
-    if options.recipe not in RECIPES:  # before anything is downloaded
-        raise OptionError(f"--quant {options.recipe}: no such recipe; choose from {', '.join(RECIPES)}")
+    check_known(options.recipe)  # before anything is downloaded
     check_output(options.output, options.force, options.inputs())
     name = _bundle_name(options)
     checkpoint = open_checkpoint(options.model, tokenizer=options.tokenizer, revision=options.revision, hub=options.hub)
@@ -114,7 +114,7 @@ def _bundle_name(options: BuildOptions) -> str:
     native_path(options.output, "the converter")
     name = options.name or options.output.resolve().name
     if not name or "/" in name or name.startswith(".") or not name.isprintable():
-        raise OptionError(f"--name {name!r}: expected a plain file name of printable characters; give one with --name")
+        raise OptionError(f"`name` {name!r}: expected a plain file name of printable characters; give one with `name`")
     return name
 
 
@@ -134,17 +134,17 @@ def _special_tokens(
     notes: list[str] = []
     # A tokenizer that itself begins every text with a token is followed: it is what the model was trained on.
     if options.start_token is not None:
-        start = _single_token("--start-token", options.start_token, vocabulary)
+        start = _single_token("`start_token`", options.start_token, vocabulary)
     else:
         bos = named.bos if vocabulary.starts_with is None else vocabulary.starts_with
         (start,) = _named_tokens("bos_token_id", () if bos is None else (bos,), vocabulary.bos, vocabulary, notes) or (
-            _single_token("--start-token", END_OF_TEXT, vocabulary),
+            _single_token("`start_token`", END_OF_TEXT, vocabulary),
         )
     if options.stop_tokens:
-        stops = [_single_token("--stop-token", token, vocabulary) for token in options.stop_tokens]
+        stops = [_single_token("`stop_tokens`", token, vocabulary) for token in options.stop_tokens]
     else:
         stops = _named_tokens("eos_token_id", named.eos, vocabulary.eos, vocabulary, notes) or [
-            _single_token("--stop-token", END_OF_TEXT, vocabulary)
+            _single_token("`stop_tokens`", END_OF_TEXT, vocabulary)
         ]
         if vocabulary.eos is not None and (end := vocabulary.name_of(vocabulary.eos)) not in (None, *stops):
             notes.append(
@@ -161,7 +161,7 @@ def _named_tokens(
     """The texts of the ids that the checkpoint names. Raises BundleError for one that cannot be a start or stop
     token.
     """
-    option = "--start-token" if field == "bos_token_id" else "--stop-token"
+    option = "`start_token`" if field == "bos_token_id" else "`stop_tokens`"
     if ids == (_DEFAULT_SPECIAL,) and len(vocabulary) <= _DEFAULT_SPECIAL:
         instead = [] if tokenizers is None else [tokenizers]
         notes.append(

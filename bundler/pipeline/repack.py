@@ -99,7 +99,7 @@ def _write_litertlm(bundle: Bundle, model: Model, output: Path, tokenizer: Path 
     elif bundle.byte_mapped:
         raise BundleError(
             f"{bundle.path}: its tokenizer needs MediaPipe's byte mapping, which LiteRT-LM does not do; "
-            "give the checkpoint's vocabulary with --tokenizer"
+            "give the checkpoint's vocabulary with `tokenizer`"
         )
     else:
         tokens = {"sentencepiece": bundle.sentencepiece}
@@ -147,7 +147,7 @@ def _write_task(bundle: Bundle, model: Model, output: Path, folder: Path) -> lis
     if lora_layout(model).plain is not None:
         raise BundleError(
             f"{bundle.path}: its signatures take a LoRA adapter in LiteRT-LM's layout; MediaPipe gives them none, and "
-            "would compute with undefined memory. Build with --lora-ranks: the .task of that build has MediaPipe's "
+            "would compute with undefined memory. Build with `lora_ranks`: the .task of that build has MediaPipe's "
             "layout"
         )
     if bundle.sentencepiece is not None:
@@ -168,7 +168,7 @@ def _write_task(bundle: Bundle, model: Model, output: Path, folder: Path) -> lis
     if None in stops or (start is None and bundle.start_token is not None):
         raise BundleError(
             f"{bundle.path}: start token {bundle.start_token}, stop tokens {list(bundle.stop_tokens)}; expected tokens "
-            "that text can name, as a .task does: one of them is part of a character. Build with --stop-token"
+            "that text can name, as a .task does: one of them is part of a character. Build with `stop_tokens`"
         )
     facts = {
         "format": FORMAT,

@@ -40,7 +40,7 @@ def check_output(output: Path, force: bool, inputs: Iterable[Path] = (), texts: 
     while not parent.exists():
         parent = parent.parent
     if not parent.is_dir() or not os.access(parent, os.W_OK | os.X_OK):
-        raise BundleError(f"{output}: {parent} is not a folder one may write to; give another output")
+        raise OptionError(f"{output}: {parent} is not a folder one may write to; give another output")
 
 
 def check_output_file(output: Path, force: bool, inputs: Iterable[Path] = ()) -> None:
@@ -50,9 +50,9 @@ def check_output_file(output: Path, force: bool, inputs: Iterable[Path] = ()) ->
     if output.is_symlink() or (output.exists() and not output.is_file()):
         raise OptionError(f"{output} is {_kind(output)}; expected a file to write, or a name that is free")
     if output.exists() and not force:
-        raise OptionError(f"{output} exists; add --force to replace it, or give another output")
+        raise OptionError(f"{output} exists; add `force` to replace it, or give another output")
     if not output.absolute().parent.is_dir():
-        raise BundleError(f"{output}: {output.absolute().parent} is no folder; make it first, or give another output")
+        raise OptionError(f"{output}: {output.absolute().parent} is no folder; make it first, or give another output")
     for path in inputs:
         if output.exists() and path.exists() and output.samefile(path):
             raise OptionError(f"{output} is an input of this command, which would be lost; give another output")
@@ -129,7 +129,7 @@ def _check_content(output: Path, force: bool) -> None:
     if not output.is_dir() or not any(output.iterdir()):
         return
     if not force:
-        raise OptionError(f"{output} exists and is not empty; add --force to replace it, or give another output")
+        raise OptionError(f"{output} exists and is not empty; add `force` to replace it, or give another output")
     if foreign := foreign_files(output):
         more = f" and {len(foreign) - 3} more" if len(foreign) > 3 else ""
         raise OptionError(
@@ -157,12 +157,12 @@ def _locked(output: Path) -> Iterator[None]:
     if not path.exists():
         for neighbor in (_beside(output, "partial"), _beside(output, "replaced")):
             if neighbor.exists() or neighbor.is_symlink():
-                raise BundleError(
+                raise OptionError(
                     f"{neighbor} is in the way, and was not written by task-bundler; move it away, or give another "
                     "output"
                 )
     elif path.is_symlink() or not path.is_file() or path.read_bytes() not in (b"", _LOCK_TEXT):
-        raise BundleError(
+        raise OptionError(
             f"{path} is in the way, and was not written by task-bundler; move it away, or give another output"
         )
     made = [parent for parent in output.parents if not parent.exists()]

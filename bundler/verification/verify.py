@@ -67,7 +67,7 @@ def verify_bundle(
         recipe = options.recipe or bundle.manifest.get("recipe") or recipe_of(open_model(bundle.model))
         if not isinstance(recipe, str) or recipe not in RECIPES:
             raise BundleError(
-                f"{path}: made in the recipe {recipe!r}, which is not known; give --quant with one of "
+                f"{path}: made in the recipe {recipe!r}, which is not known; give `recipe` with one of "
                 f"{', '.join(RECIPES)}"
             )
         tokenizer = bundle_tokenizer(bundle, vocabulary)
@@ -198,7 +198,7 @@ def text_gates(subject: Subject, progress: Progress) -> list[Gate]:
     try:
         total = sum(path.stat().st_size for path in text_files(subject.texts) if path)
     except FileNotFoundError as error:
-        raise OptionError(f"--text: {error}") from error
+        raise OptionError(f"`texts`: {error}") from error
     with progress.bar("Reading the text in the bundle and in PyTorch", total) as done:
         figures = text_divergence(
             text_blocks(subject.texts, subject.tokenizer, context_of(subject.model)),

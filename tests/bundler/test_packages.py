@@ -1,13 +1,17 @@
 """The packages of `bundler`: which may import which, and the names that Python programs import."""
 
 import ast
+import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
 
 import bundler
+from bundler.commands.cli import task_bundler
+from bundler.commands.console import option_flags, with_flags
 
 ROOT = Path(bundler.__file__).parent
 PACKAGES = ("bundler", "lora_weights", "tokenizer_tools", "gpt2_training")
@@ -22,7 +26,6 @@ FLOORS = (
     {"verification"},
     {"pipeline"},
     {"commands"},
-    {"cli"},
     {"__main__"},
 )
 FLOOR = {name: number for number, names in enumerate(FLOORS) for name in names}
@@ -59,7 +62,13 @@ def test_a_package_imports_from_below(package):
 def test_every_file_is_on_a_floor():
     names = {path.stem for path in ROOT.iterdir() if path.suffix == ".py" or (path / "__init__.py").exists()}
     assert names == {*FLOOR, "__init__"}
-    assert len(names) <= 16 and len(FLOORS) <= 10
+    assert len([path for path in ROOT.iterdir() if path.name != "__pycache__"]) <= 16 and len(FLOORS) <= 10
+
+
+def test_type_checkers_are_told_that_the_packages_are_typed():
+    settings = tomllib.loads((ROOT.parent / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["setuptools"]
+    for package in {name.split(".")[0] for name in settings["packages"]}:
+        assert (ROOT.parent / package / "py.typed").exists() and "py.typed" in settings["package-data"][package]
 
 
 def test_the_lower_packages_import_nothing_of_bundler():
@@ -101,6 +110,34 @@ def test_no_function_takes_many_parameters(package):
         if len(parameters(node)) > MOST_PARAMETERS
     }
     assert not many
+
+
+def spoken(module):
+    """The texts in what a module raises, and in the names and functions of the module that stand there."""
+    raised = [node for node in ast.walk(module) if isinstance(node, ast.Raise)]
+    names = {node.id for part in raised for node in ast.walk(part) if isinstance(node, ast.Name)}
+    for node in ast.walk(module):
+        if isinstance(node, ast.Assign) and names & {part.id for part in node.targets if isinstance(part, ast.Name)}:
+            raised.append(node.value)
+        elif isinstance(node, ast.FunctionDef) and node.name in names:
+            raised += node.body[ast.get_docstring(node) is not None :]
+    texts = (node.value for part in raised for node in ast.walk(part) if isinstance(node, ast.Constant))
+    yield from (text for text in texts if isinstance(text, str))
+
+
+def test_errors_name_fields_and_the_command_line_names_flags():
+    """A library speaks of `lora_ranks`, in backticks; with_flags says --lora-ranks."""
+    flags = dict(option_flags(task_bundler))
+    assert len({*option_flags(task_bundler)}) == len(flags), "one field, one flag"
+    for package in ("bundler", "tokenizer_tools", "lora_weights", "gpt2_training"):
+        for path in (ROOT.parent / package).rglob("*.py"):
+            if ROOT / "commands" in path.parents:
+                continue
+            for text in spoken(ast.parse(path.read_text(encoding="utf-8"))):
+                assert not {*re.findall(r"--[a-z-]+", text)} & {*flags.values()}, f"{path}: {text}"
+    known = "`recipe` int3, `lora_ranks` 4, `stop_tokens`, `decode`, `task-bundler build`, ``"
+    told = "--quant int3, --lora-ranks 4, --stop-token, `decode`, `task-bundler build`, ``"
+    assert with_flags(known, task_bundler) == told
 
 
 def test_the_interface_is_there_and_costs_nothing_to_import():

@@ -55,13 +55,13 @@ def test_what_is_no_state_of_this_training_is_refused_with_a_way_on(tmp_path, sp
     spoil(path)
     with pytest.raises(TrainingError, match=message) as refusal:
         read_state(path, RECIPE)
-    assert "--restart" in str(refusal.value) and "\n" not in str(refusal.value) and path.exists()
+    assert "`restart`" in str(refusal.value) and "\n" not in str(refusal.value) and path.exists()
 
 
 def test_values_that_are_no_trainings_are_refused(tmp_path):
     path = tmp_path / "state.pt"
     write_state(path, RECIPE, {})
-    with pytest.raises(TrainingError, match="--restart"), restoring(path):
+    with pytest.raises(TrainingError, match="`restart`"), restoring(path):
         torch.nn.Linear(2, 2).load_state_dict(read_state(path, RECIPE)["model"])
 
 

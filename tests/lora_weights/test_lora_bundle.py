@@ -12,7 +12,7 @@ from peft_folders import write_adapter
 from tiny_gpt2 import write_tiny_checkpoint
 
 from bundler.checkpoints.checkpoint import open_checkpoint
-from bundler.cli import run
+from bundler.commands.cli import run
 from bundler.containers.bundle import open_bundle
 from bundler.containers.lora_manifest import tensors_of
 from bundler.containers.task import MODEL_ENTRY, read_task
@@ -195,7 +195,7 @@ def test_a_rank_that_was_not_exported(built, adapters, tiny_checkpoint, tmp_path
 
 
 def test_a_task_without_lora_signatures(tiny_bundle):
-    with pytest.raises(BundleError, match="--lora-ranks"):
+    with pytest.raises(BundleError, match="`lora_ranks`"):
         open_lora_bundles(tiny_bundle[0])
 
 
@@ -493,7 +493,7 @@ def test_a_zero_adapter_that_changes_something_is_found(built, models, tiny_chec
     "options, named",
     [
         ({"lora_ranks": (4,)}, "rank 16 or 32 only"),
-        ({"lora_ranks": (0, 16)}, "--lora-ranks 0"),
+        ({"lora_ranks": (0, 16)}, "`lora_ranks` 0"),
         ({"lora_ranks": (16,), "recipe": "int8-static"}, "int8-static with LoRA"),
     ],
 )
@@ -510,7 +510,7 @@ def test_adapters_decide_the_ranks(tiny_checkpoint, adapters, tmp_path):
         BuildOptions(str(tiny_checkpoint), tmp_path / "out", adapters=(*adapters, tmp_path / "large"))
     ).lora
     assert (plan.ranks, plan.rank) == ((32,), 32)
-    with pytest.raises(OptionError, match="does not fit --lora-ranks 16"):
+    with pytest.raises(OptionError, match="does not fit `lora_ranks` 16"):
         plan_build(
             BuildOptions(str(tiny_checkpoint), tmp_path / "out", lora_ranks=(16,), adapters=(tmp_path / "large",))
         )

@@ -7,7 +7,7 @@ from transformers import GPT2LMHeadModel, PreTrainedModel
 
 import lora_weights.merge_checkpoint
 from bundler.checkpoints.checkpoint import open_checkpoint
-from bundler.cli import run
+from bundler.commands.cli import run
 from bundler.errors import VerificationError
 from bundler.lora.merge_checkpoint import merge_checkpoint_folder
 from bundler.pipeline.build import build

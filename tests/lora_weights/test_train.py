@@ -9,9 +9,9 @@ import torch
 from tiny_gpt2 import VOCABULARY
 
 from bundler.checkpoints.checkpoint import open_checkpoint
-from bundler.cli import run
+from bundler.commands.cli import run
 from gpt2_training.corpus import Corpus
-from gpt2_training.errors import TrainingError
+from gpt2_training.errors import RecipeError, TrainingError
 from gpt2_training.vocabulary import train_vocabulary
 from lora_weights.compare import ComparisonPlan, compare, comparison_table, write_comparison_plot
 from lora_weights.errors import LoraError
@@ -98,15 +98,15 @@ def test_an_interrupted_training_goes_on_to_the_same_bytes(model, tokenizer, tmp
 
 
 @pytest.mark.parametrize(
-    "config, corpus, named",
+    "config, corpus, error, named",
     [
-        (FineTuneConfig(context=97), CORPUS, "--context 97: the model has 96 positions"),
-        (FineTuneConfig(context=24), Corpus(["a b c"], [TEXT], ""), "to train on"),
-        (FineTuneConfig(context=24), Corpus([TEXT], ["a b c"], ""), "to hold out"),
+        (FineTuneConfig(context=97), CORPUS, RecipeError, "`context` 97: the model has 96 positions"),
+        (FineTuneConfig(context=24), Corpus(["a b c"], [TEXT], ""), LoraError, "to train on"),
+        (FineTuneConfig(context=24), Corpus([TEXT], ["a b c"], ""), LoraError, "to hold out"),
     ],
 )
-def test_texts_and_contexts_that_do_not_fit(model, tokenizer, tmp_path, config, corpus, named):
-    with pytest.raises(LoraError, match=named):
+def test_texts_and_contexts_that_do_not_fit(model, tokenizer, tmp_path, config, corpus, error, named):
+    with pytest.raises(error, match=named):
         train_adapter(BaseModel(model, tokenizer), corpus, config, AdapterOutput(tmp_path))
     assert not list(tmp_path.iterdir())
 

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from bundler.cli import run
+from bundler.commands.cli import run
 from tokenizer_tools.vocabulary_files import tokenizer_json
 
 
@@ -89,9 +89,9 @@ def test_report_fails_over(folder, capfd):
 @pytest.mark.parametrize(
     "arguments, code, message",
     [
-        (["--vocab", "v.json"], 2, "--merges"),
+        (["--vocab", "README.md"], 2, "--merges"),
         ([], 2, "--tokenizer"),
-        (["--tokenizer", "no/such"], 1, "no such file"),
+        (["--tokenizer", "no/such"], 2, "no/such does not exist: this folder has no no."),
         (["--mode", "X"], 2, "'X'"),
     ],
 )
@@ -101,7 +101,7 @@ def test_usage(arguments, code, message, capfd):
 
 
 def test_missing_text_is_refused_before_anything_is_built(folder, capfd):
-    assert run(["tokenizer", "report", "--tokenizer", str(folder), "no/such.txt"]) == 1
+    assert run(["tokenizer", "report", "--tokenizer", str(folder), "no/such.txt"]) == 2
     assert "no/such.txt" in capfd.readouterr().err
 
 

@@ -5,13 +5,16 @@ import shutil
 import struct
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 from safetensors.torch import load_file
 from tiny_checkpoint import edit_config, edit_weights, rewrite_as_bin, write_model, write_vocabulary
 
+from bundler.checkpoints import checkpoint, hugging_face
 from bundler.checkpoints.checkpoint import open_checkpoint
 from bundler.errors import BundleError, OptionError
 
@@ -33,16 +36,28 @@ def refused(source, match, error=BundleError, **options):
 
 
 @pytest.mark.parametrize(
-    "source", ["/no/such/folder", "./model", "a/b/c", "gone/ckpt.pt", "https://huggingface.co/gpt2", ""]
+    "source", ["/no/such/folder", "./model", "a/b/c", "gone/ckpt.pt", "https://huggingface.co/gpt2"]
 )
 def test_neither_path_nor_hub_id(source):
-    refused(source, "does not exist: .*or a hub id with its owner, such as openai-community/gpt2|is no checkpoint")
+    refused(source, "does not exist: .*or a hub id with its owner, such as openai-community/gpt2", OptionError)
+
+
+def test_an_empty_name_is_the_working_folder():
+    refused("", "is no checkpoint")
 
 
 def test_folder_that_is_no_checkpoint(tmp_path, folder):
-    refused(tmp_path, r"has no weights \(model.safetensors, .*\. Give a folder written by save_pretrained")
-    (folder / "config.json").unlink()
-    refused(folder, "has no config.json")
+    expected = r"nanoGPT's ckpt.pt, .*, or a folder with config.json and weights \(model.safetensors, .*save_pretrained"
+    (tmp_path / "empty").mkdir()
+    refused(tmp_path / "empty", f"is no checkpoint: it holds nothing. Give {expected}")
+    (tmp_path / "empty" / "notes").write_text("text")
+    refused(tmp_path / "empty", f"is no checkpoint: it holds notes. Give {expected}")
+    refused(tmp_path / "empty" / "notes", f"notes is no checkpoint: it is no file of a known format. Give {expected}")
+    (folder / "config.json").rename(folder / "config")
+    refused(folder, "has no config.json. Give a folder with config.json and weights")
+    (folder / "config").rename(folder / "config.json")
+    (folder / "model.safetensors").unlink()
+    refused(folder, r"has no weights \(model.safetensors, .*\. Give a folder with config.json and weights")
 
 
 def test_one_file_of_a_folder(folder):
@@ -165,13 +180,13 @@ def test_float64_that_overflows_float32(folder):
 
 
 def test_vocabulary_larger_than_the_embedding(folder):
-    checkpoint = open_checkpoint(folder)
-    checkpoint.check_vocabulary(97)
-    checkpoint.check_vocabulary(5)
+    opened = open_checkpoint(folder)
+    opened.check_vocabulary(97)
+    opened.check_vocabulary(5)
     with pytest.raises(
         BundleError, match="has 98 tokens, as transformers reads it, but the embedding of model has 97 rows"
     ):
-        checkpoint.check_vocabulary(98)
+        opened.check_vocabulary(98)
 
 
 @pytest.mark.parametrize("format", ["safetensors", "bin"])
@@ -245,14 +260,32 @@ def test_broken_index(folder, weight_map, match):
 
 def test_vocabulary_is_asked_for_when_needed(folder, tmp_path):
     (folder / "vocab.json").unlink()
-    checkpoint = open_checkpoint(folder)
+    opened = open_checkpoint(folder)
     with pytest.raises(BundleError, match="has no vocabulary: vocab.json with merges.txt, or tokenizer.json"):
-        checkpoint.folder
+        opened.folder
     elsewhere = write_vocabulary(tmp_path / "elsewhere")
     assert open_checkpoint(folder, tokenizer=elsewhere).folder == elsewhere
     assert open_checkpoint(folder, tokenizer=elsewhere / "vocab.json").folder == elsewhere
     refused(folder, "tokenizer .* is no folder", OptionError, tokenizer=tmp_path / "gone")
-    refused(folder, "has no vocabulary", OptionError, tokenizer=folder)
+    refused(folder, "tokenizer .* is no folder", tokenizer=folder / "config.json")
+    refused(folder, "has no vocabulary", tokenizer=folder)
+
+
+def test_a_format_is_a_module_in_the_list(folder, tmp_path, monkeypatch):
+    """A format that nobody knows reads its own files, and is named where nothing recognizes a path."""
+    path = tmp_path / "weights.mine"
+    path.write_text("mine")
+    write_vocabulary(tmp_path)
+    mine = SimpleNamespace(
+        EXPECTED="a .mine file",
+        recognize=lambda path: path.suffix == ".mine",
+        read=lambda path: replace(hugging_face.read(folder), kind="mine", path=path),
+    )
+    monkeypatch.setattr(checkpoint, "FORMATS", (*checkpoint.FORMATS, mine))
+    opened = open_checkpoint(path)
+    assert (opened.source.kind, opened.source.path, opened.folder) == ("mine", path, tmp_path)
+    (tmp_path / "notes").write_text("text")
+    refused(tmp_path / "notes", ", or a .mine file$")
 
 
 def test_opening_needs_no_transformers(folder):

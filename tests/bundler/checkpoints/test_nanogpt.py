@@ -11,7 +11,7 @@ from tiny_checkpoint import assert_same_as_transformers, peak_kilobytes, write_v
 from torch.nn.functional import gelu, layer_norm, linear
 
 from bundler.checkpoints.checkpoint import open_checkpoint
-from bundler.errors import BundleError, OptionError
+from bundler.errors import BundleError
 
 
 def nanogpt_logits(state, arguments, ids):
@@ -118,8 +118,8 @@ def test_character_vocabulary_is_refused(tmp_path):
     (path.parent / "merges.txt").unlink()
     meta = path.parent / "meta.pkl"
     meta.write_bytes(b"cos\nsystem\n(S'false'\ntR.")
-    for tokenizer, error in ((None, BundleError), (meta, OptionError), (path.parent, OptionError)):
-        with pytest.raises(error, match="meta.pkl is nanoGPT's character vocabulary: a pickle.*never opened"):
+    for tokenizer in (None, meta, path.parent):
+        with pytest.raises(BundleError, match="meta.pkl is nanoGPT's character vocabulary: a pickle.*never opened"):
             open_checkpoint(path, tokenizer=tokenizer)
     with pytest.raises(BundleError, match="not a checkpoint; give the ckpt.pt"):
         open_checkpoint(meta)

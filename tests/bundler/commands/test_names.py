@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import pytest
 
 from bundler.checkpoints.architecture import architecture_of, read_json
-from bundler.cli import run
+from bundler.commands.cli import run
 from bundler.commands.console import Terminal
 from bundler.commands.gate_table import gate_table
 from bundler.containers.bundle import _noted_aliases
@@ -69,10 +69,10 @@ def test_the_terminal_shows_names_as_they_are(capfd):
 
 
 def test_errors_are_shown_with_escapes(tmp_path, capfd):
-    assert run(["doctor", str(tmp_path / ODD)]) == 1
-    assert run(["lora", "info", str(tmp_path / ODD)]) == 1
-    assert run(["build", str(tmp_path / ODD), "-o", str(tmp_path / "out")]) == 1
-    assert run(["verify", "--against", ODD, "--quant", ODD, ODD]) == 1
+    assert run(["doctor", str(tmp_path / ODD)]) == 2
+    assert run(["lora", "info", str(tmp_path / ODD)]) == 2
+    assert run(["build", str(tmp_path / ODD), "-o", str(tmp_path / "out")]) == 2
+    assert run(["verify", "--against", ODD, "--quant", ODD, ODD]) == 2
     assert run([ODD]) == 2 and run(["build", "x", "-o", "y", "--prefill", ODD]) == 2
     shown = capfd.readouterr().err
     assert (

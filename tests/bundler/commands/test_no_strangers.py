@@ -47,8 +47,8 @@ COMMANDS = {
 }
 # What has to end in a refusal, and not in a question to the hub: (command, exit code).
 REFUSED = {
-    "mistyped folder": ("build tinny -o out-2", 1),
-    "mistyped path": ("build models/tinny -o out-2", 1),
+    "mistyped folder": ("build tinny -o out-2", 2),
+    "mistyped path": ("build models/tinny -o out-2", 2),
     "adapter without weights": ("lora merge tiny someone/adapter -o merged-2", 1),
     "offline": ("build nobody/gpt2 -o out-2 --offline", 1),
     "offline, lora": ("lora train nobody/gpt2 text.txt -o trained-2 --offline" + TRAINING, 1),

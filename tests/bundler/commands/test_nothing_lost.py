@@ -15,7 +15,7 @@ from tiny_gpt2 import write_tiny_checkpoint
 
 import bundler.checkpoints.checkpoint
 import bundler.pipeline.plan
-from bundler.cli import run
+from bundler.commands.cli import run
 from bundler.system.written_files import foreign_files
 
 TEXT = "The keeper wrote: the sea is calm, the light is lit. " * 20

@@ -9,7 +9,7 @@ import sys
 import click
 import pytest
 
-from bundler import cli
+from bundler.commands import cli
 from bundler.commands.console import Terminal
 from bundler.commands.prompt import read_prompt
 from bundler.errors import BundleError
@@ -111,7 +111,7 @@ def test_a_full_disk_is_said():
     ],
 )
 def test_run_says_what_is_wrong_with_the_standard_input(data, shell, message):
-    done = command(["run", "model.task"], shell, data, PYTHONUTF8="1")
+    done = command(["run", "README.md"], shell, data, PYTHONUTF8="1")
     assert done.returncode == 1 and done.stderr.decode().splitlines()[-1].startswith("task-bundler: error: the ")
     assert message in done.stderr.decode() and not done.stdout
 

@@ -106,17 +106,17 @@ def test_default_lengths_divide_the_context_and_cost_little_of_it():
 @pytest.mark.parametrize(
     "context, prefill, message",
     [
-        (2048, None, "--context 2048: the checkpoint has 1024 positions"),
-        (0, None, "--context 0"),
-        (1, None, "--context 1"),
-        (256, (512,), "--prefill 512: a prefill length must be from 1 to the context of 256"),
-        (256, (0, 8), "--prefill 0"),
-        (256, (), "--prefill is empty"),
-        (100, (30,), "--prefill 30 does not divide the context of 100, .*; the nearest that serve are 25 and 50"),
-        (100, (10, 99), "--prefill 99 does not divide the context of 100, .*; the nearest that serve are 50 and 100"),
-        (96, (16, 24), "--prefill 16 does not divide 24, the next longer, .*; the nearest that serve are 12 and 24"),
-        (1023, (31, 341), "--prefill 31 is a prime above 10, .*; the nearest that serve are 1 and 341"),
-        (97, (1,), "--context 97: LiteRT-LM takes a prime above 10 for a placeholder .*; give 96"),
+        (2048, None, "`context` 2048: the checkpoint has 1024 positions"),
+        (0, None, "`context` 0"),
+        (1, None, "`context` 1"),
+        (256, (512,), "`prefill` 512: a prefill length must be from 1 to the context of 256"),
+        (256, (0, 8), "`prefill` 0"),
+        (256, (), "`prefill` is empty"),
+        (100, (30,), "`prefill` 30 does not divide the context of 100, .*; the nearest that serve are 25 and 50"),
+        (100, (10, 99), "`prefill` 99 does not divide the context of 100, .*; the nearest that serve are 50 and 100"),
+        (96, (16, 24), "`prefill` 16 does not divide 24, the next longer, .*; the nearest that serve are 12 and 24"),
+        (1023, (31, 341), "`prefill` 31 is a prime above 10, .*; the nearest that serve are 1 and 341"),
+        (97, (1,), "`context` 97: LiteRT-LM takes a prime above 10 for a placeholder .*; give 96"),
     ],
 )
 def test_shapes_that_do_not_fit_are_refused(context, prefill, message):

@@ -10,7 +10,7 @@ from tiny_gpt2 import VOCABULARY, write_tiny_checkpoint
 
 import bundler
 from bundler.checkpoints.checkpoint import open_checkpoint
-from bundler.cli import run
+from bundler.commands.cli import run
 from bundler.conversion.convert import Signatures, convert_fp32
 from bundler.conversion.gpt2 import TokenRows, load_exportable
 from bundler.conversion.quantize import check_recipe, quantize, recipe_of

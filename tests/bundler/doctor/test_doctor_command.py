@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from planted_containers import no_padding_in_front, write
 
-from bundler.cli import run
+from bundler.commands.cli import run
 from bundler.containers import zip_directory
 from bundler.doctor import catalogue as catalogue_module
 from bundler.doctor.catalogue import SEVERITIES, catalogue, page
@@ -50,7 +50,7 @@ def test_a_good_bundle_ends_with_0_and_a_broken_one_with_3(good, tmp_path, capfd
     assert shown.err == f"task-bundler: verification failed: {tmp_path}/half.task: file-truncated\n"
     (tmp_path / "exchanged.task").write_bytes(good.task.read_bytes().replace(b'"recipe": "int8"', b'"recipe": "int9"'))
     assert run(["doctor", str(tmp_path / "exchanged.task")]) == 3
-    assert run(["doctor", str(tmp_path / "gone.task")]) == 1
+    assert run(["doctor", str(tmp_path / "gone.task")]) == 2
     (tmp_path / "empty").mkdir()
     assert run(["doctor", str(tmp_path / "empty")]) == 1
     assert "no file that the doctor knows" in capfd.readouterr().err
@@ -112,7 +112,7 @@ def test_of_several_files_the_worst_counts(good, tmp_path, capfd):
     shown = capfd.readouterr()
     assert "nothing to complain of" in shown.out and "file-truncated" in shown.out
     assert "half.task: file-truncated; " in shown.err and "gone.task: cannot be read" in shown.err
-    assert run(["doctor", str(good.task), str(tmp_path / "gone.task")]) == 1
+    assert run(["doctor", str(good.task), str(tmp_path / "gone.task")]) == 2
 
 
 def test_the_sizes_of_the_weights_add_up(good):

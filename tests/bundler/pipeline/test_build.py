@@ -15,7 +15,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from tiny_gpt2 import VOCABULARY, write_tiny_checkpoint
 
-from bundler.cli import run
+from bundler.commands.cli import run
 from bundler.containers.litertlm import read_litertlm
 from bundler.containers.task import METADATA_ENTRY, MODEL_ENTRY, TOKENIZER_ENTRY, read_task
 from bundler.doctor.examine import examine
@@ -167,18 +167,18 @@ def test_a_vocabulary_larger_than_the_embedding_is_refused(tmp_path):
 @pytest.mark.parametrize(
     "options, message",
     [
-        (dict(recipe="int3"), "--quant int3: no such recipe; choose from fp32, "),
-        (dict(context=97), "--context 97: the checkpoint has 96 positions"),
-        (dict(prefill=(97,)), "--prefill 97"),
-        (dict(context=32, prefill=(33,)), "--prefill 33"),
-        (dict(start_token=""), "--start-token is empty"),
+        (dict(recipe="int3"), "`recipe` int3: no such recipe; choose from fp32, "),
+        (dict(context=97), "`context` 97: the checkpoint has 96 positions"),
+        (dict(prefill=(97,)), "`prefill` 97"),
+        (dict(context=32, prefill=(33,)), "`prefill` 33"),
+        (dict(start_token=""), "`start_token` is empty"),
         (
             dict(start_token="<bos>"),
-            "--start-token '<bos>' is no token of the vocabulary .its special tokens: <|endoftext|>.",
+            "`start_token` '<bos>' is no token of the vocabulary .its special tokens: <|endoftext|>.",
         ),
-        (dict(stop_tokens=("",)), "--stop-token is empty"),
-        (dict(stop_tokens=("<|endoftext|>", "</s>")), "--stop-token '</s>' is no token"),
-        (dict(name="a/b"), "--name 'a/b'"),
+        (dict(stop_tokens=("",)), "`stop_tokens` is empty"),
+        (dict(stop_tokens=("<|endoftext|>", "</s>")), "`stop_tokens` '</s>' is no token"),
+        (dict(name="a/b"), "`name` 'a/b'"),
         (dict(recipe="int4-block128"), "blocks of 128 do not divide the model's width 32"),
     ],
 )
@@ -194,7 +194,7 @@ def test_options_that_are_refused(tiny_checkpoint, tmp_path, options, message):
         (["build"], 2),
         (["build", "MODEL"], 2),
         (["build", "MODEL", "-o", "OUT", "--quant", "nope"], 2),
-        (["build", "MODEL", "-o", "OUT", "--prefill", "x"], 2),
+        (["build", "MODEL", "-o", "OUT", "`prefill`", "x"], 2),
         (["build", "nowhere/at-all.pt", "-o", "OUT"], 1),
         (["nothing"], 2),
         (["build", "MODEL", "-o", "OUT", "--dry-run"], 0),

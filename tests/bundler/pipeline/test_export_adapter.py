@@ -25,15 +25,15 @@ def bundles(*ranks, litertlm):
 def test_a_rank_that_the_task_alone_takes_is_advised():
     with pytest.raises(
         OptionError,
-        match=r"rank 64, more than 16, .*built for rank 16, 64; give --rank 64, "
+        match=r"rank 64, more than 16, .*built for rank 16, 64; give `rank` 64, "
         r"for the .task alone: the .litertlm takes rank 16$",
     ):
         choose_rank(adapter(64), bundles(16, 64, litertlm=16), None)
-    with pytest.raises(OptionError, match=r"give --rank 32$"):
+    with pytest.raises(OptionError, match=r"give `rank` 32$"):
         choose_rank(adapter(20), bundles(16, 32, litertlm=32), 16)
     assert choose_rank(adapter(64), bundles(16, 64, litertlm=16), 64) == 64
 
 
 def test_a_rank_that_nothing_takes_needs_another_build():
-    with pytest.raises(LoraError, match="build it with --lora-ranks 100 or more"):
+    with pytest.raises(LoraError, match="build it with `lora_ranks` 100 or more"):
         choose_rank(adapter(100), bundles(16, 64, litertlm=16), None)

@@ -6,7 +6,7 @@ import json
 import numpy as np
 import pytest
 
-from bundler.cli import run
+from bundler.commands.cli import run
 from bundler.containers.bundle import open_bundle
 from bundler.containers.litertlm import read_litertlm
 from bundler.containers.task import METADATA_ENTRY, MODEL_ENTRY, TOKENIZER_ENTRY, read_task, write_task

@@ -259,7 +259,7 @@ def test_a_file_of_somebody_else_in_the_place_of_ours_is_not_touched(tmp_path, n
         path.mkdir()
         (path / "thesis").write_text("mine")
     before = snapshot(tmp_path)
-    with pytest.raises(BundleError, match="in the way"), staged_folder(tmp_path / "out"):
+    with pytest.raises(OptionError, match="in the way"), staged_folder(tmp_path / "out"):
         raise AssertionError("the work began")
     assert snapshot(tmp_path) == before
 
@@ -268,7 +268,7 @@ def test_a_file_of_somebody_else_in_the_place_of_ours_is_not_touched(tmp_path, n
     "prepare, force, error, message",
     [
         (lambda out: out.write_text(""), True, OptionError, "is a file"),
-        (lambda out: write(out), False, OptionError, "add --force"),
+        (lambda out: write(out), False, OptionError, "add `force`"),
         (
             lambda out: (out.mkdir(), (out / "manifest.json").write_text("{}")),
             True,
@@ -292,7 +292,7 @@ def test_outputs_that_are_taken(tmp_path):
 
 def test_a_folder_one_may_not_write_to(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(BundleError, match="not a folder one may write to"):
+    with pytest.raises(OptionError, match="not a folder one may write to"):
         check_output(tmp_path / "file" / "out", False)
 
 
@@ -302,9 +302,9 @@ def test_files_that_are_not_replaced(tmp_path):
     for output, message in (("file", "is an input"), ("link", "symbolic link"), (".", "is a folder")):
         with pytest.raises(OptionError, match=message):
             check_output_file(tmp_path / output, True, [tmp_path / "link"])
-    with pytest.raises(OptionError, match="--force"):
+    with pytest.raises(OptionError, match="`force`"):
         check_output_file(tmp_path / "file", False)
-    with pytest.raises(BundleError, match="no folder"):
+    with pytest.raises(OptionError, match="no folder"):
         check_output_file(tmp_path / "new" / "file", True)
     check_output_file(tmp_path / "file", True)
 

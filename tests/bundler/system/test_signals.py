@@ -105,7 +105,7 @@ def test_an_ignored_signal_stays_ignored():
 
 SWALLOWING = """
 import gc, os, signal, sys, time
-from bundler import cli
+from bundler.commands import cli
 from bundler.commands import doctor
 def collected(phase, info):  # as native code calls back: what is raised here goes nowhere
     gc.callbacks.clear()

@@ -14,7 +14,7 @@ import threading
 import time
 from pathlib import Path
 
-from bundler.cli import run
+from bundler.commands.cli import run
 
 
 def interrupt_when_served(port):

@@ -13,11 +13,11 @@ import traceback
 
 import click
 
-from bundler.commands.console import prepare_streams
+from bundler.commands.console import prepare_streams, with_flags
 from bundler.errors import BundleError, OptionError, VerificationError
 from bundler.system.signals import interrupt_on_signals, interrupted
 from bundler.system.temporary_folder import choose_temporary_place
-from gpt2_training.errors import TrainingError
+from gpt2_training.errors import RecipeError, TrainingError
 from lora_weights.errors import LoraError
 from tokenizer_tools.errors import TokenizerError
 from tokenizer_tools.printable import printable
@@ -85,7 +85,7 @@ def run(arguments: list[str]) -> int:
         return error.exit_code
     except VerificationError as error:
         return _fail("verification failed", error, 3)
-    except OptionError as error:
+    except (OptionError, RecipeError) as error:
         return _fail("error", error, 2)
     except BrokenPipeError:
         return 1  # who read the output has left, as `head` does
@@ -127,7 +127,7 @@ def _fail(kind: str, message: object, code: int) -> int:
         return _fail_interrupted()
     if os.environ.get(TRACEBACK):
         _complain(traceback.format_exc())
-    text = str(message)
+    text = with_flags(str(message), task_bundler)
     if len(text) > LONGEST_MESSAGE:
         text = f"{text[: LONGEST_MESSAGE // 2]} … {text[-LONGEST_MESSAGE // 2 :]}"
     # A line of an error of ours that is not the first is indented; any other line end came with a name.
