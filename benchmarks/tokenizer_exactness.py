@@ -1,6 +1,6 @@
 """The full-size comparison: real text in many languages and programming languages, and 400,000 generated strings.
 
-    python benchmarks/tokenizer_exactness.py [--tokenizer PATH] [--mode T] [--train code:16000] [--json] [FILE…]
+    python benchmarks/tokenizer_exactness.py [--tokenizer PATH] [--mode raw-bytes] [--train code:16000] [--json] [FILE…]
 
 Documents, paragraphs, lines and windows of 2,000 characters cut anywhere are compared. FILEs (and folders) are read in
 full; besides, text is found on this machine (see tokenizer_texts.py), at most --megabytes of each kind.
@@ -29,6 +29,7 @@ from tokenizer_tools import texts  # noqa: E402
 from tokenizer_tools.generators import GENERATORS  # noqa: E402
 from tokenizer_tools.report import Comparison, add_generated  # noqa: E402
 from tokenizer_tools.sentencepiece_model import build_sentencepiece  # noqa: E402
+from tokenizer_tools.symbols import MODES, RAW_BYTES
 from tokenizer_tools.vocabulary_files import BytePairVocabulary, read_vocabulary  # noqa: E402
 
 _WINDOW = 2000
@@ -42,7 +43,7 @@ def main() -> int:
     parser.add_argument(
         "--train", metavar="KIND:SIZE", help="train the vocabulary instead: code:16000, multilingual:32000"
     )
-    parser.add_argument("--mode", choices=("T", "F"), default="T")
+    parser.add_argument("--mode", choices=MODES, default=RAW_BYTES)
     parser.add_argument("--megabytes", type=float, default=0.5, help="of each kind of text found at most [0.5]")
     parser.add_argument("--only-given", action="store_true", help="take no text from this machine besides FILEs")
     parser.add_argument("--generated", type=int, default=22_000, help="strings per generator [22000]")

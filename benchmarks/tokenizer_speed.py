@@ -1,7 +1,7 @@
 """Build time, load time, size and encoding speed of the rebuilt tokenizer beside Hugging Face tokenizers, on one
 thread.
 
-    python benchmarks/tokenizer_speed.py [--tokenizer PATH] [--mode T] [--json] [FILE…]
+    python benchmarks/tokenizer_speed.py [--tokenizer PATH] [--mode raw-bytes] [--json] [FILE…]
 
 Without FILEs it takes text found on this machine (see tokenizer_texts.py). All numbers are the best of several
 runs, in processor time, so a busy machine spoils them less.
@@ -22,6 +22,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from benchmarks.tokenizer_texts import gather, gpt2_folder  # noqa: E402
 from tokenizer_tools.report import Comparison  # noqa: E402
 from tokenizer_tools.sentencepiece_model import build_sentencepiece  # noqa: E402
+from tokenizer_tools.symbols import MODES, RAW_BYTES
 from tokenizer_tools.vocabulary_files import read_vocabulary  # noqa: E402
 
 _RUNS = 5
@@ -32,7 +33,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("files", nargs="*", help="text files or folders")
     parser.add_argument("--tokenizer", default=str(gpt2_folder() or ""), help="folder or tokenizer.json [GPT-2's]")
-    parser.add_argument("--mode", choices=("T", "F"), default="T")
+    parser.add_argument("--mode", choices=MODES, default=RAW_BYTES)
     parser.add_argument("--megabytes", type=float, default=1.0, help="of each kind of text at most")
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of the table")
     arguments = parser.parse_args()

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from tokenizer_tools.keys import CONTRACTIONS
 from tokenizer_tools.spellings import Spellings, split_token
-from tokenizer_tools.symbols import Symbols
+from tokenizer_tools.symbols import RAW_BYTES, Symbols
 from tokenizer_tools.vocabulary import BYTE_SYMBOLS, BytePairVocabulary
 
 
@@ -108,11 +108,11 @@ def symbol_bytes(table: list[Alias], locked: LockedTokens, symbols: Symbols) -> 
         at = 0
         for character in alias.piece:
             itself = character.encode()
-            if symbols.mode == "T" and alias.data.startswith(itself, at):
+            if symbols.mode == RAW_BYTES and alias.data.startswith(itself, at):
                 at += len(itself)  # ASCII, or a character that stands for itself
                 continue
             byte = alias.data[at]
-            if symbols.mode == "T" or character != symbols.byte(byte):
+            if symbols.mode == RAW_BYTES or character != symbols.byte(byte):
                 meaning[character] = bytes([byte])
             at += 1
     return meaning

@@ -18,6 +18,7 @@ from typing import Callable, Iterator
 from tokenizer_tools import code_points
 from tokenizer_tools.code_points import NUMBER, OTHER, WHITE_SPACE
 from tokenizer_tools.spellings import SPACE, Spellings
+from tokenizer_tools.symbols import BYTE_MAPPED
 from tokenizer_tools.vocabulary import bytes_to_symbols
 
 CONTRACTIONS = (b"'s", b"'t", b"'re", b"'ve", b"'m", b"'ll", b"'d")
@@ -79,7 +80,7 @@ class KeyTable:
 
     def __post_init__(self) -> None:
         self.keys: dict[bytes, bytes] = {}
-        self.by_bytes = self.spellings.symbols.mode == "F"
+        self.by_bytes = self.spellings.symbols.mode == BYTE_MAPPED
 
     def put(self, key: bytes, replacement: str) -> None:
         """Add a key; the first replacement given to a key stays."""

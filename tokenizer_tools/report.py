@@ -14,6 +14,7 @@ from tokenizer_tools import texts
 from tokenizer_tools.generators import GENERATORS, generate
 from tokenizer_tools.reach import beyond_reach
 from tokenizer_tools.sentencepiece_model import SentencePieceModel
+from tokenizer_tools.symbols import RAW_BYTES
 from tokenizer_tools.vocabulary import BytePairVocabulary, bytes_to_symbols, reference_tokenizer
 
 _BATCH_STRINGS = 1000
@@ -121,8 +122,8 @@ class Comparison:
         self.beyond: dict[str, ClassCounts] = {}
 
     def prompt(self, text: str) -> str:
-        """The text as the model wants it: as it is (mode T), or in GPT-2's byte alphabet (mode F)."""
-        return text if self.model.mode == "T" else bytes_to_symbols(text.encode())
+        """The text as the model wants it: as it is (mode raw-bytes), or in GPT-2's byte alphabet (mode byte-mapped)."""
+        return text if self.model.mode == RAW_BYTES else bytes_to_symbols(text.encode())
 
     def add(self, strings: Iterable[tuple[str, str]], beyond: bool = False) -> None:
         """Compare (class, string) pairs; `beyond` counts them apart from the totals."""

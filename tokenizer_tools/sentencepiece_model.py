@@ -17,10 +17,8 @@ from tokenizer_tools.charsmap import compile_charsmap
 from tokenizer_tools.errors import TokenizerError
 from tokenizer_tools.keys import normalizer_keys
 from tokenizer_tools.spellings import Spellings, whole_characters
-from tokenizer_tools.symbols import added_symbols, choose_symbols
+from tokenizer_tools.symbols import BYTE_MAPPED, MODE_LETTERS, MODES, RAW_BYTES, added_symbols, choose_symbols
 from tokenizer_tools.vocabulary import BYTE_SYMBOLS, BytePairVocabulary, bytes_to_symbols
-
-MODES = ("T", "F")
 
 # ModelProto.SentencePiece.Type
 _NORMAL, _UNKNOWN, _UNUSED = 1, 2, 5
@@ -34,9 +32,9 @@ class SentencePieceModel:
     """A serialized ModelProto and what its ids mean.
 
     Ids below `vocabulary_size` are the vocabulary's own; id vocabulary_size + i is an alias of alias_of[i].
-    Mode "T" takes raw text, mode "F" text mapped to GPT-2's byte alphabet. `crossings` counts pieces that can
-    still lie across a cut (0 for a vocabulary trained with GPT-2's regex), `unreachable` the tokens that
-    BPE never yields.
+    Mode raw-bytes takes text as it is, mode byte-mapped text in GPT-2's byte alphabet. `crossings` counts pieces that
+    can still lie across a cut (0 for a vocabulary trained with GPT-2's regex), `unreachable` the tokens that BPE never
+    yields.
     """
 
     proto: bytes
@@ -53,17 +51,19 @@ class SentencePieceModel:
         return self.vocabulary_size + len(self.alias_of)
 
 
-def build_sentencepiece(vocabulary: BytePairVocabulary, mode: str = "T") -> SentencePieceModel:
+def build_sentencepiece(vocabulary: BytePairVocabulary, mode: str = RAW_BYTES) -> SentencePieceModel:
     """The SentencePiece model of `vocabulary`; the same vocabulary gives the same bytes.
 
     Raises TokenizerError for an unknown mode or a vocabulary the format cannot hold. A vocabulary whose
     `deviations` are not empty is built as if it followed GPT-2's rules: measure it with report.compare.
     """
+    mode = MODE_LETTERS.get(mode, mode)
     if mode not in MODES:
-        raise TokenizerError(f"tokenizer mode {mode!r}; expected T (raw text) or F (byte-mapped text)")
+        raise TokenizerError(f"tokenizer mode {mode!r}; expected {' or '.join(MODES)}")
     data = {index: vocabulary.token_bytes(index) for index in vocabulary.ordinary}
     tokens = list(data.values())
-    spellings = Spellings(choose_symbols(mode, tokens), whole_characters(vocabulary) if mode == "T" else frozenset())
+    whole = whole_characters(vocabulary) if mode == RAW_BYTES else frozenset()
+    spellings = Spellings(choose_symbols(mode, tokens), whole)
     forms, crossings = remove_crossings(spellings, tokens)
     # A token that the merges make of an added token's bytes: no text becomes it, and its piece must be another.
     hidden = [
@@ -77,7 +77,7 @@ def build_sentencepiece(vocabulary: BytePairVocabulary, mode: str = "T") -> Sent
 
     pieces = _own_pieces(vocabulary, mode, {index: private[index] for index in hidden})
     aliases = alias_table(vocabulary, spellings, forms, locked, reachable, pieces)
-    producible = spellings.whole if mode == "T" else None
+    producible = spellings.whole if mode == RAW_BYTES else None
     rows = []
     for index, piece in enumerate(pieces):
         if index not in data:
@@ -97,7 +97,7 @@ def build_sentencepiece(vocabulary: BytePairVocabulary, mode: str = "T") -> Sent
     typed = added_aliases(vocabulary, private)
     rows += [_piece(alias.piece.encode(), 0.0, _NORMAL) for alias in typed]
 
-    in_mode = bytes_to_symbols if mode == "F" else bytes.decode
+    in_mode = bytes_to_symbols if mode == BYTE_MAPPED else bytes.decode
     keys = cut_out(
         normalizer_keys(spellings, locked.write),
         {in_mode(alias.data).encode(): alias.piece.encode() for alias in typed},
@@ -136,17 +136,17 @@ def _reachable(vocabulary: BytePairVocabulary, data: dict[int, bytes]) -> dict[i
 
 
 def _own_pieces(vocabulary: BytePairVocabulary, mode: str, hidden: Mapping[int, str]) -> list[bytes]:
-    """The pieces of the vocabulary's own ids: the token's bytes (mode T) or its byte-alphabet spelling (mode F), or its
-    `hidden` symbol.
+    """The pieces of the vocabulary's own ids: the token's bytes (mode raw-bytes) or its byte-alphabet spelling (mode
+    byte-mapped), or its `hidden` symbol.
     """
     owner: dict[bytes, int] = {}
     for index, token in enumerate(vocabulary.tokens):
         piece = vocabulary.token_bytes(index)
-        if mode == "F" and index not in vocabulary.special_ids:
+        if mode == BYTE_MAPPED and index not in vocabulary.special_ids:
             piece = bytes_to_symbols(piece).encode()
         if index in hidden:
             piece = hidden[index].encode()
-        if mode == "T" and 0 in piece:
+        if mode == RAW_BYTES and 0 in piece:
             piece = f"<nul:{index}>".encode()
         if (same := owner.setdefault(piece, index)) != index:
             raise TokenizerError(
@@ -158,7 +158,7 @@ def _own_pieces(vocabulary: BytePairVocabulary, mode: str, hidden: Mapping[int, 
 
 
 def _can_be_met(piece: bytes, whole: frozenset[int] | None) -> bool:
-    """Whether normalized text can contain this piece's characters (whole is None in mode F: always)."""
+    """Whether normalized text can contain this piece's characters (whole is None in mode byte-mapped: always)."""
     if whole is None:
         return True
     try:
@@ -168,9 +168,9 @@ def _can_be_met(piece: bytes, whole: frozenset[int] | None) -> bool:
 
 
 def _denormalizer_keys(meaning: dict[str, bytes], mode: str) -> dict[bytes, bytes]:
-    """Private symbols back to bytes (mode T) or to GPT-2's byte alphabet (mode F)."""
+    """Private symbols back to bytes (mode raw-bytes) or to GPT-2's byte alphabet (mode byte-mapped)."""
     return {
-        symbol.encode(): data if mode == "T" else bytes_to_symbols(data).encode()
+        symbol.encode(): data if mode == RAW_BYTES else bytes_to_symbols(data).encode()
         for symbol, data in sorted(meaning.items())
         if data != b"\0"
     }

@@ -3,8 +3,8 @@
 SentencePiece merges whatever neighbors form a piece; GPT-2's regex first cuts the text. Where a piece could
 lie across a cut, a byte is written with another character, a *plane* of its own, so that no piece fits.
 
-Mode T: ASCII stands for itself, every other byte for a private-use character. Mode F: the text arrives
-already mapped to GPT-2's byte alphabet (MediaPipe's BYTES_TO_UNICODE), and the planes lie above that alphabet.
+Mode raw-bytes: ASCII stands for itself, every other byte for a private-use character. Mode byte-mapped: the text
+arrives already mapped to GPT-2's byte alphabet (MediaPipe's BYTES_TO_UNICODE), and the planes lie above that alphabet.
 """
 
 from __future__ import annotations
@@ -15,10 +15,15 @@ from typing import Hashable, Sequence
 from tokenizer_tools.errors import TokenizerError
 from tokenizer_tools.vocabulary import BYTE_SYMBOLS
 
+# What a model reads: text as it is, in UTF-8, or with every byte as a character of GPT-2's alphabet.
+MODES = RAW_BYTES, BYTE_MAPPED = "raw-bytes", "byte-mapped"
+# What manifests call them; taken wherever a mode is asked for.
+MODE_LETTERS = {"T": RAW_BYTES, "F": BYTE_MAPPED}
+
 PLAIN, OTHER_PLANE, NUMBER_PLANE, WHITE_PLANE = range(4)
 
-# Where mode T's private characters lie: (bytes 0x80-0xFF of each plane, then the rest). Text of icon fonts also
-# uses this area, so the first choice are two stretches that the common ones (Powerline, Nerd Fonts, Font Awesome)
+# Where the private characters of mode raw-bytes lie: (bytes 0x80-0xFF of each plane, then the rest). Text of icon fonts
+# also uses this area, so the first choice are two stretches that the common ones (Powerline, Nerd Fonts, Font Awesome)
 # leave free. The second, for a vocabulary with tokens there, is the end of plane 15.
 _PRIVATE_AREAS = ((0xE400, 0xE900), (0xFF000, 0xFF400))
 _PLANE_SIZE = 0x80
@@ -34,7 +39,7 @@ class Symbols:
     area: tuple[int, int] = _PRIVATE_AREAS[0]
 
     def byte(self, byte: int, plane: int = PLAIN) -> str:
-        if self.mode == "F":
+        if self.mode == BYTE_MAPPED:
             return BYTE_SYMBOLS[byte] if plane == PLAIN else chr(0x100 + 0x100 * plane + byte)
         if byte < 0x80 and plane == PLAIN:
             return chr(byte)
@@ -48,11 +53,11 @@ class Symbols:
     @property
     def inner_space(self) -> str:
         """A space that is followed by white space or by the end of the text."""
-        return chr(0x500 if self.mode == "F" else self.area[1])
+        return chr(0x500 if self.mode == BYTE_MAPPED else self.area[1])
 
     def locked(self, number: int) -> str:
         """A character that merges with nothing and stands for one whole token."""
-        return chr((0x501 if self.mode == "F" else self.area[1] + 1) + number)
+        return chr((0x501 if self.mode == BYTE_MAPPED else self.area[1] + 1) + number)
 
 
 def added_symbols(items: Sequence[Hashable]) -> dict[Hashable, str]:
@@ -65,8 +70,8 @@ def added_symbols(items: Sequence[Hashable]) -> dict[Hashable, str]:
 
 
 def choose_symbols(mode: str, tokens: list[bytes]) -> Symbols:
-    """The symbols of mode "T" or "F" that no token's own text collides with."""
-    if mode == "F":
+    """The symbols of a mode that no token's own text collides with."""
+    if mode == BYTE_MAPPED:
         return Symbols(mode)
     used = {
         ord(character)
@@ -78,11 +83,12 @@ def choose_symbols(mode: str, tokens: list[bytes]) -> Symbols:
     if any(code in _ADDED for code in used):
         raise TokenizerError(
             "the vocabulary has tokens in the private characters of plane 16, where the model's own symbols lie; use "
-            "mode F"
+            "mode byte-mapped"
         )
     for area in _PRIVATE_AREAS:
         if not any(area[0] <= code < area[0] + 4 * _PLANE_SIZE or area[1] <= code < area[1] + 0x100 for code in used):
             return Symbols(mode, area)
     raise TokenizerError(
-        "the vocabulary has tokens in every private-use area that could hold the model's own symbols; use mode F"
+        "the vocabulary has tokens in every private-use area that could hold the model's own symbols; use "
+        "mode byte-mapped"
     )

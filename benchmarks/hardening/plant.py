@@ -51,7 +51,7 @@ def planted(inputs: Path, target: Path) -> list[dict]:
         zero,
         zero,
         inputs / "plain" / "tokenizer.model",
-        build_sentencepiece(read_vocabulary(inputs / "base"), mode="F").proto,
+        build_sentencepiece(read_vocabulary(inputs / "base"), mode="byte-mapped").proto,
     )
     entries = []
     for number, (code, breaks) in enumerate(PLANTED):

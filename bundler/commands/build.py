@@ -7,8 +7,9 @@ from typing import Sequence
 
 import click
 
-from bundler.commands.console import InputPath, Terminal, hub_options, terminal_options
+from bundler.commands.console import InputPath, Terminal, TokenizerMode, hub_options, terminal_options
 from bundler.conversion.recipes import DEFAULT, RECIPES, any_of
+from tokenizer_tools.symbols import RAW_BYTES
 
 
 def _lengths(context: click.Context, parameter: click.Parameter, value: str | None) -> tuple[int, ...] | None:
@@ -59,10 +60,10 @@ def _say_notes(terminal: Terminal, notes: Sequence[str]) -> None:
 @click.option("--tokenizer", type=InputPath(), help="Folder of the vocabulary, if it is not beside the weights.")
 @click.option(
     "--tokenizer-mode",
-    type=click.Choice(["T", "F"]),
-    default="T",
+    type=TokenizerMode(),
+    default=RAW_BYTES,
     show_default=True,
-    help="T: raw text, for every runtime. F: MediaPipe maps bytes first, fewer alias rows.",
+    help="raw-bytes: text as it is, for every runtime. byte-mapped: MediaPipe maps bytes first, fewer alias rows.",
 )
 @click.option(
     "--parse-special/--no-parse-special",

@@ -19,6 +19,7 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TaskProgressColumn
 from rich.text import Text
 
 from tokenizer_tools.printable import printable
+from tokenizer_tools.symbols import MODE_LETTERS, MODES
 
 # What stands for the characters that we print ourselves, where a terminal's encoding lacks them.
 _PLAIN = {
@@ -87,6 +88,16 @@ class InputPath(click.Path):
         if not os.path.exists(Path(path)):
             raise OptionError(f"{path} does not exist: {what_is_missing(Path(path))} Check the path")
         return path
+
+
+class TokenizerMode(click.Choice):
+    """A mode of the SentencePiece model, also by the letter that manifests have."""
+
+    def __init__(self) -> None:
+        super().__init__(MODES)
+
+    def convert(self, value: Any, parameter: click.Parameter | None, context: click.Context | None) -> Any:
+        return super().convert(MODE_LETTERS.get(value, value), parameter, context)
 
 
 COUNT = click.IntRange(1)

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING
 
 import click
 
-from bundler.commands.console import InputPath, Terminal, terminal_options
+from bundler.commands.console import InputPath, Terminal, TokenizerMode, terminal_options
 from bundler.errors import OptionError, VerificationError
 from bundler.system.atomic_file import replacing
 from bundler.system.output_folder import check_output_file
+from tokenizer_tools.symbols import RAW_BYTES
 
 if TYPE_CHECKING:
     from tokenizer_tools.report import MismatchReport
@@ -44,11 +45,11 @@ def vocabulary_options(function):
 
 _mode = click.option(
     "--mode",
-    type=click.Choice(["T", "F"]),
-    default="T",
+    type=TokenizerMode(),
+    default=RAW_BYTES,
     show_default=True,
-    help="T: the model takes raw text, in every runtime. F: text mapped to GPT-2's byte alphabet, for "
-    "runtimes known to honour the BYTES_TO_UNICODE flag.",
+    help="raw-bytes: the model takes text as it is, in every runtime. byte-mapped: text in GPT-2's byte alphabet, for "
+    "runtimes known to honor the BYTES_TO_UNICODE flag.",
 )
 _fail_over = click.option(
     "--fail-over", type=click.IntRange(min=0), metavar="N", help="Exit with 3 when more than N tokens are mismatched."

@@ -84,7 +84,7 @@ comments there.
 * **warning** ({warning}): one engine, device or kind of prompt is hit; the rest works.
 * **note** ({note}): works, and is worth knowing.
 
-A bundle, adapter or tokenizer that `task-bundler build` wrote has no finding (`--tokenizer-mode F` has
+A bundle, adapter or tokenizer that `task-bundler build` wrote has no finding (`--tokenizer-mode byte-mapped` has
 `byte-mapping-ignored`), and a build whose files have an error fails. The codes are stable: scripts and the Android
 app use them. "What the engine says" quotes what was measured with the version named, or what its open source says
 where that is named; "not run" means that nobody has looked.

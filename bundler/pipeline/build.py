@@ -33,6 +33,7 @@ from bundler.verification.verify import FILE_GATES, GATES, verify
 from lora_weights.adapter import Base
 from tokenizer_tools.report import MismatchReport, compare
 from tokenizer_tools.sentencepiece_model import SentencePieceModel, build_sentencepiece
+from tokenizer_tools.symbols import BYTE_MAPPED
 from tokenizer_tools.vocabulary import reference_tokenizer, tokenizer_json
 
 TOKENIZER_FILE = "tokenizer.model"
@@ -118,7 +119,7 @@ def _refuse_mismatches(tokens: MismatchReport) -> None:
 
 def _bundle_tokenizer(plan: Plan, pieces: SentencePieceModel) -> BundleTokenizer:
     """The tokenizer of the .task."""
-    byte_mapped = pieces.mode == "F"
+    byte_mapped = pieces.mode == BYTE_MAPPED
     return BundleTokenizer(
         reference_tokenizer(plan.vocabulary),
         sentencepiece_encoder(pieces.proto, byte_mapped),
@@ -212,7 +213,7 @@ def _pack(plan: Plan, pieces: SentencePieceModel, facts: dict, models: Models) -
     tokenizer = folder / TOKENIZER_FILE
     tokenizer.write_bytes(pieces.proto)
     parameters = LlmParameters(
-        start_token=plan.start_token, stop_tokens=plan.stop_tokens, bytes_to_unicode=pieces.mode == "F"
+        start_token=plan.start_token, stop_tokens=plan.stop_tokens, bytes_to_unicode=pieces.mode == BYTE_MAPPED
     )
     write_task(
         bundles.task,

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Sequence
 
 from bundler.containers.bundle import FORMAT
 from tokenizer_tools.printable import markdown, printable
+from tokenizer_tools.symbols import MODE_LETTERS
 
 if TYPE_CHECKING:
     from bundler.conversion.gpt2 import TokenRows
@@ -67,7 +68,7 @@ def bundle_manifest(plan: Plan, recipe: str, pieces: SentencePieceModel, rows: T
         "stop_tokens": list(plan.stop_tokens),
         "notes": list(plan.notes),
         "tokenizer": {
-            "mode": pieces.mode,
+            "mode": next(letter for letter, mode in MODE_LETTERS.items() if mode == pieces.mode),
             "parse_special": plan.vocabulary.parse_special,
             "vocabulary": len(plan.vocabulary),
             "rows": rows.count,

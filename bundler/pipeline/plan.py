@@ -16,6 +16,7 @@ from bundler.errors import BundleError, OptionError
 from bundler.pipeline.adapters import LoraPlan, plan_lora
 from bundler.system.native_path import native_path
 from bundler.system.output_folder import check_output
+from tokenizer_tools.symbols import RAW_BYTES
 from tokenizer_tools.vocabulary import END_OF_TEXT, BytePairVocabulary
 from tokenizer_tools.vocabulary_files import read_vocabulary
 
@@ -36,7 +37,7 @@ class BuildOptions:
     start_token: str | None = None
     stop_tokens: tuple[str, ...] = ()
     tokenizer: Path | None = None
-    tokenizer_mode: str = "T"
+    tokenizer_mode: str = RAW_BYTES
     parse_special: bool | None = None
     revision: str | None = None
     calibration: Path | None = None

@@ -32,7 +32,7 @@ def multilingual(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def models(gpt2, gpt2_model, code, multilingual):
-    """name -> (vocabulary, model in mode T)."""
+    """name -> (vocabulary, model in mode raw-bytes)."""
     return {
         "gpt2": (gpt2, gpt2_model),
         "code": (code, build_sentencepiece(code)),

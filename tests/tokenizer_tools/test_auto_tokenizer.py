@@ -18,6 +18,7 @@ from tokenizer_tools.errors import TokenizerError
 from tokenizer_tools.generators import GENERATORS, generate
 from tokenizer_tools.report import compare
 from tokenizer_tools.sentencepiece_model import build_sentencepiece
+from tokenizer_tools.symbols import MODES
 from tokenizer_tools.vocabulary_files import read_vocabulary, reference_tokenizer, tokenizer_json
 
 SIZE = 600  # tokens of the vocabulary; <|endoftext|> is the last
@@ -201,7 +202,7 @@ def test_ids_are_those_of_transformers(folder, name):
     assert vocabulary.deviations == ()
     assert_as_transformers(path, vocabulary)
     # Words that begin like a contraction double the keys: one mode is enough.
-    for mode in "TF" if vocabulary.added_words and name != "awkward words" else "T":
+    for mode in MODES if vocabulary.added_words and name != "awkward words" else MODES[:1]:
         model = build_sentencepiece(vocabulary, mode)
         assert len(model.proto) < 4e6
         report = compare(vocabulary, model, generated=60, built_in=True)

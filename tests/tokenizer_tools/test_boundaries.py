@@ -42,13 +42,15 @@ def test_any_stretch_of_text_can_be_split(text, start, end):
     assert parts.tail + "".join(map(chr, parts.characters)).encode() + parts.head == token
 
 
-def settled(vocabulary, mode="T"):
+def settled(vocabulary, mode="raw-bytes"):
     tokens = [vocabulary.token_bytes(index) for index in vocabulary.ordinary]
-    spellings = Spellings(choose_symbols(mode, tokens), whole_characters(vocabulary) if mode == "T" else frozenset())
+    spellings = Spellings(
+        choose_symbols(mode, tokens), whole_characters(vocabulary) if mode == "raw-bytes" else frozenset()
+    )
     return spellings, *remove_crossings(spellings, tokens)
 
 
-@pytest.mark.parametrize("mode", ["T", "F"])
+@pytest.mark.parametrize("mode", ["raw-bytes", "byte-mapped"])
 def test_no_crossing_is_left(multilingual, mode):
     spellings, forms, stuck = settled(multilingual, mode)
     assert stuck == 0
@@ -60,7 +62,7 @@ def test_no_crossing_is_left(multilingual, mode):
 
 
 def test_crossings_are_found_before_they_are_removed(multilingual):
-    spellings = Spellings(Symbols("T"))
+    spellings = Spellings(Symbols("raw-bytes"))
     spellings.index_fragments([b"\n\n", b" \xe2\x80"])
     assert list(crossings(spellings, b"\n\n", "\n\n"))
     # A space that joins a dash, or a space and a thin space that is cut off before text.
@@ -85,4 +87,4 @@ def test_whole_characters_always_become_one_token(multilingual):
 
 
 def test_private_symbols_give_way_to_the_vocabularys_own_characters():
-    assert choose_symbols("T", ["\ue400".encode(), b"a"]) != choose_symbols("T", [b"a"])
+    assert choose_symbols("raw-bytes", ["\ue400".encode(), b"a"]) != choose_symbols("raw-bytes", [b"a"])

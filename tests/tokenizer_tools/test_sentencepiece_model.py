@@ -65,9 +65,9 @@ def test_documents_and_their_windows(models, name):
     assert_exact(comparison.report())
 
 
-@pytest.mark.parametrize("mode, aliases, megabytes", [("T", 920, 2.1), ("F", 47, 2.1)])
+@pytest.mark.parametrize("mode, aliases, megabytes", [("raw-bytes", 920, 2.1), ("byte-mapped", 47, 2.1)])
 def test_gpt2_is_small(gpt2, gpt2_model, mode, aliases, megabytes):
-    model = gpt2_model if mode == "T" else build_sentencepiece(gpt2, "F")
+    model = gpt2_model if mode == "raw-bytes" else build_sentencepiece(gpt2, "byte-mapped")
     assert len(model.alias_of) <= aliases
     assert len(model.proto) <= megabytes * 1e6
     assert model.crossings == 0 and model.unreachable == 0
@@ -77,7 +77,7 @@ def test_gpt2_is_small(gpt2, gpt2_model, mode, aliases, megabytes):
 
 def test_mode_f(code, multilingual):
     for vocabulary in (code, multilingual):
-        model = build_sentencepiece(vocabulary, "F")
+        model = build_sentencepiece(vocabulary, "byte-mapped")
         assert_exact(compare(vocabulary, model, generated=100, built_in=True))
 
 
@@ -191,7 +191,7 @@ def test_no_private_symbol_can_become_unknown(models):
 
     for vocabulary, model in models.values():
         processor = processor_of(model)
-        texts = [chr(code) for code in code_points.covered() if model.mode == "T"][::7]
+        texts = [chr(code) for code in code_points.covered() if model.mode == "raw-bytes"][::7]
         prefixed = ["\n" + text for text in texts] + [" " + text for text in texts]
         unknown = processor.unk_id()
         assert not any(unknown in ids for ids in processor.encode(texts + prefixed))
@@ -257,7 +257,7 @@ def test_every_generator_stays_mostly_within_reach(code):
 
 
 def test_mode_f_prompt_is_mapped(code):
-    model = build_sentencepiece(code, "F")
+    model = build_sentencepiece(code, "byte-mapped")
     text = "def f(x):\n\treturn  'é'\n"
     ids = processor_of(model).encode(bytes_to_symbols(text.encode()))
     assert original_ids(model, ids) == reference_tokenizer(code).encode(text).ids

@@ -27,5 +27,5 @@ def good(tiny_checkpoint, tiny_bundle, tmp_path_factory):
         lora / "adapters/zero.tflite",
         lora / "adapters/zero.tflite",
         int8 / "tokenizer.model",
-        build_sentencepiece(read_vocabulary(tiny_checkpoint), mode="F").proto,
+        build_sentencepiece(read_vocabulary(tiny_checkpoint), mode="byte-mapped").proto,
     )

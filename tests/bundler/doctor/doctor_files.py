@@ -20,7 +20,7 @@ PAGE = 16384
 
 @dataclass(frozen=True)
 class Good:
-    """Files of builds: a bundle in int8, the same in fp32, with LoRA ranks, an adapter; and a tokenizer in mode F."""
+    """Files of builds: a bundle in int8, the same in fp32, with LoRA ranks, an adapter; and a byte-mapped tokenizer."""
 
     task: Path
     litertlm: Path
