@@ -1,4 +1,4 @@
-"""Real text that a Debian system with Python happens to hold: message catalogues, manual pages, source code.
+"""Real text that a Debian system with Python happens to hold: message catalogs, manual pages, source code.
 
 Used by the two tokenizer benchmarks. What is found differs from machine to machine, so they print what they used.
 """
@@ -74,7 +74,7 @@ def gather(
     if not found_here:
         return
     chance = random.Random(seed)
-    yield from _limited(_catalogues(chance), per_kind)
+    yield from _limited(_catalogs(chance), per_kind)
     yield from _limited(_manuals(chance), per_kind)
     yield from _limited(_sources(chance), per_kind)
 
@@ -87,7 +87,7 @@ def _limited(documents: Iterator[tuple[str, str]], per_kind: int) -> Iterator[tu
             yield kind, text
 
 
-def _catalogues(chance: random.Random) -> Iterator[tuple[str, str]]:
+def _catalogs(chance: random.Random) -> Iterator[tuple[str, str]]:
     files = sorted(file for root in LOCALES if os.path.isdir(root) for file in Path(root).rglob("*.mo"))
     chance.shuffle(files)
     for file in files:

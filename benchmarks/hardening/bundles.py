@@ -218,9 +218,9 @@ def _errors(report: dict) -> set[str]:
 
 @cache
 def _opens(code: str) -> bool:
-    """Whether the catalogue itself says that the engine opens such a file: made to deceive, or damaged where the engine
+    """Whether the catalog itself says that the engine opens such a file: made to deceive, or damaged where the engine
     does not look.
     """
-    from bundler.doctor.catalogue import catalogue
+    from bundler.doctor.catalog import catalog
 
-    return any(name.startswith(ENGINE) and says.startswith("opens it") for name, says in catalogue()[code].says.items())
+    return any(name.startswith(ENGINE) and says.startswith("opens it") for name, says in catalog()[code].says.items())

@@ -27,7 +27,7 @@ _VERSION = 63  # the newest of the ZIP format, in tenths
 
 @dataclass(frozen=True)
 class ZipDefect:
-    """`kind`: its code in the doctor's catalogue. `entry`: a name, or empty for the whole file. `text`: a clause."""
+    """`kind`: its code in the doctor's catalog. `entry`: a name, or empty for the whole file. `text`: a clause."""
 
     kind: str
     entry: str

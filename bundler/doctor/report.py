@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from bundler.doctor.catalogue import SEVERITIES, Entry, catalogue
+from bundler.doctor.catalog import SEVERITIES, Entry, catalog
 from tokenizer_tools.printable import printable
 
 _LONGEST = 4096  # characters of a text among the facts
@@ -20,7 +20,7 @@ _SHOWN = 300  # characters of a finding's text: names in hostile files can have 
 class Finding:
     """`where`: the entry, signature or tensor; empty for the whole file. `found`: what was found there, a clause.
 
-    The rest (severity, engines, what they say, how to mend it) is the catalogue's, by `code`.
+    The rest (severity, engines, what they say, how to mend it) is the catalog's, by `code`.
     """
 
     code: str
@@ -28,13 +28,13 @@ class Finding:
     found: str
 
     def __post_init__(self) -> None:
-        assert self.code in catalogue(), self.code
+        assert self.code in catalog(), self.code
         for name in ("where", "found"):
             object.__setattr__(self, name, shown(getattr(self, name)))
 
     @property
     def entry(self) -> Entry:
-        return catalogue()[self.code]
+        return catalog()[self.code]
 
     @property
     def severity(self) -> str:
@@ -84,7 +84,7 @@ class Report:
         self.findings = sorted(kept, key=lambda finding: SEVERITIES.index(finding.severity))
 
     def as_dict(self) -> dict[str, Any]:
-        """One JSON object: file, kind, bytes, the facts, and findings with everything the catalogue says about them."""
+        """One JSON object: file, kind, bytes, the facts, and findings with everything the catalog says about them."""
         return {
             "file": str(self.path),
             "kind": self.kind,

@@ -13,28 +13,28 @@ from planted_containers import no_padding_in_front, write
 
 from bundler.commands.cli import run
 from bundler.containers import zip_directory
-from bundler.doctor import catalogue as catalogue_module
-from bundler.doctor.catalogue import SEVERITIES, catalogue, page
+from bundler.doctor import catalog as catalog_module
+from bundler.doctor.catalog import SEVERITIES, catalog, page
 from bundler.doctor.examine import examine
 from bundler.errors import BundleError
 
 ROOT = Path(__file__).resolve().parents[3]
 
 
-def test_the_page_is_the_catalogue():
+def test_the_page_is_the_catalog():
     assert (ROOT / "docs/FINDINGS.md").read_text(encoding="utf-8") == page()
-    assert re.findall(r"^\| `([a-z0-9-]+)` \|", page(), re.MULTILINE) == list(catalogue())
+    assert re.findall(r"^\| `([a-z0-9-]+)` \|", page(), re.MULTILINE) == list(catalog())
 
 
-def test_every_code_in_the_sources_is_in_the_catalogue_and_the_other_way_round():
-    paths = [*Path(catalogue_module.__file__).parent.glob("*.py"), Path(zip_directory.__file__)]
+def test_every_code_in_the_sources_is_in_the_catalog_and_the_other_way_round():
+    paths = [*Path(catalog_module.__file__).parent.glob("*.py"), Path(zip_directory.__file__)]
     sources = "".join(path.read_text() for path in paths)
     assert set(re.findall(r'(?:Finding|Defect|tell)\(\s*"([a-z0-9-]+)"', sources)) | {"adapter-unreadable"} == set(
-        catalogue()
+        catalog()
     )
 
 
-@pytest.mark.parametrize("entry", catalogue().values(), ids=list(catalogue()))
+@pytest.mark.parametrize("entry", catalog().values(), ids=list(catalog()))
 def test_every_entry_says_everything(entry):
     assert entry.severity in SEVERITIES and re.fullmatch("[a-z0-9]+(-[a-z0-9]+)*", entry.code)
     assert entry.meaning.endswith(".") and entry.mend.endswith(".") and entry.files and entry.engines

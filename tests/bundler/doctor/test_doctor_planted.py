@@ -4,7 +4,7 @@ import pytest
 from planted_defects import PLANTED
 
 from bundler.doctor import examine_model as model_exam
-from bundler.doctor.catalogue import catalogue
+from bundler.doctor.catalog import catalog
 from bundler.doctor.examine import examine
 
 # A file of 2 GiB is not made for a test; test_doctor_together.py has what needs several files.
@@ -32,11 +32,11 @@ def test_a_planted_defect_is_found(good, tmp_path, code, breaks):
     report = examine(breaks(good, tmp_path))
     found = [finding.code for finding in report.findings]
     assert code in found
-    assert bool(report.errors) == any(catalogue()[each].severity == "error" for each in found)
+    assert bool(report.errors) == any(catalog()[each].severity == "error" for each in found)
 
 
 def test_every_finding_is_planted():
-    assert {code for code, _ in PLANTED} | ELSEWHERE == set(catalogue())
+    assert {code for code, _ in PLANTED} | ELSEWHERE == set(catalog())
 
 
 def test_a_model_too_large_for_32_bits(good, monkeypatch):

@@ -1,4 +1,4 @@
-"""What the catalogue says of LiteRT-LM, held against LiteRT-LM with the planted defects: its words, its silence, its
+"""What the catalog says of LiteRT-LM, held against LiteRT-LM with the planted defects: its words, its silence, its
 end.
 """
 
@@ -13,7 +13,7 @@ from planted_containers import write
 from planted_defects import PLANTED
 
 from bundler.containers.task import TOKENIZER_ENTRY
-from bundler.doctor.catalogue import catalogue
+from bundler.doctor.catalog import catalog
 from bundler.doctor.examine import examine
 from lora_weights.adapter import Base
 from lora_weights.adapter_file import encode_adapter, zero_adapter
@@ -48,11 +48,11 @@ def run(good, folder, broken, prompt):
 
 
 def said_of_litert_lm(code):
-    return catalogue()[code].says.get("LiteRT-LM 0.18.1")
+    return catalog()[code].says.get("LiteRT-LM 0.18.1")
 
 
 @pytest.mark.parametrize("code", sorted({code for code, _ in PLANTED if said_of_litert_lm(code)} - ELSEWHERE))
-def test_litert_lm_says_what_the_catalogue_says(good, tmp_path, code):
+def test_litert_lm_says_what_the_catalog_says(good, tmp_path, code):
     said = said_of_litert_lm(code)
     outcomes = [
         run(good, tmp_path, breaks(good, tmp_path), PROMPTS.get(code, "def f"))

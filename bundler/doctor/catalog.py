@@ -1,6 +1,6 @@
 """Every finding the doctor can make: code, severity, whom it concerns, what the engines say, and how it is mended.
 
-The catalogue is findings.toml; docs/FINDINGS.md shows it. `python -m bundler.doctor.catalogue` prints that page.
+The catalog is findings.toml; docs/FINDINGS.md shows it. `python -m bundler.doctor.catalog` prints that page.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class Entry:
 
 
 @cache
-def catalogue() -> dict[str, Entry]:
+def catalog() -> dict[str, Entry]:
     """Every entry by its code, in the order of the page."""
     listed = tomllib.loads(resources.files("bundler.doctor").joinpath("findings.toml").read_text(encoding="utf-8"))
     return {
@@ -48,13 +48,13 @@ def catalogue() -> dict[str, Entry]:
 
 def page() -> str:
     """docs/FINDINGS.md."""
-    counts = {severity: sum(entry.severity == severity for entry in catalogue().values()) for severity in SEVERITIES}
+    counts = {severity: sum(entry.severity == severity for entry in catalog().values()) for severity in SEVERITIES}
     rows = "".join(
         f"| `{entry.code}` | {entry.severity} | {', '.join(entry.files)} | {', '.join(entry.engines)} | "
         f"{entry.meaning} | "
         f"{'<br>'.join(f'{engine}: {_cell(said)}' for engine, said in entry.says.items()) or 'not run'} | {entry.mend} "
         "|\n"
-        for entry in catalogue().values()
+        for entry in catalog().values()
     )
     return _PAGE.format(rows=rows, **counts)
 
@@ -95,7 +95,7 @@ where that is named; "not run" means that nobody has looked.
 Files may be hostile: `python benchmarks/doctor_fuzz.py out/sample` damages them thousands of times over and reports
 crashes, time and memory.
 
-This page is `python -m bundler.doctor.catalogue > docs/FINDINGS.md`; the texts are in `bundler/doctor/findings.toml`.
+This page is `python -m bundler.doctor.catalog > docs/FINDINGS.md`; the texts are in `bundler/doctor/findings.toml`.
 """
 
 if __name__ == "__main__":
