@@ -77,10 +77,10 @@ def tensor_shapes(layers: int, width: int, rank: int) -> dict[str, tuple[int, in
 
 def check_base(name: str, layers: int, width: int, fingerprint: str | None, base: Base) -> None:
     """Raise LoraError unless an adapter for a model of this shape and fingerprint fits `base`."""
-    for what, found, expected in (("width", width, base.width), ("layers", layers, base.layers)):
-        if found != expected:
+    for what, own, expected in (("width", width, base.width), ("layers", layers, base.layers)):
+        if own != expected:
             raise LoraError(
-                f"adapter {name} is for a model with {what} {found}, this one has {expected}; "
+                f"adapter {name} is for a model with {what} {own}, this one has {expected}; "
                 "give the model it was trained on"
             )
     if None not in (fingerprint, base.fingerprint) and fingerprint != base.fingerprint:

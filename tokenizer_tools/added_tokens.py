@@ -39,9 +39,9 @@ def cut_out(keys: dict[bytes, bytes], symbols: Mapping[bytes, bytes]) -> dict[by
 def _first(text: bytes, added: Mapping[bytes, bytes]) -> tuple[int, bytes] | None:
     """Where the first added token lies in the text, and the longest that lies there."""
     for start in range(len(text)):
-        found = [token for token in added if text.startswith(token, start)]
-        if found:
-            return start, max(found, key=len)
+        tokens = [token for token in added if text.startswith(token, start)]
+        if tokens:
+            return start, max(tokens, key=len)
     return None
 
 

@@ -22,18 +22,18 @@ def classes() -> str:
     from tokenizers import pre_tokenizers
 
     cut = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True).pre_tokenize_str
-    found = bytearray(OTHER.encode() * _LAST)
-    found[0xD800:0xE000] = b"X" * 0x800
+    letters = bytearray(OTHER.encode() * _LAST)
+    letters[0xD800:0xE000] = b"X" * 0x800
     for first, end in _ASKED:
         # One call cuts all code points into stretches of one class; then one of each stretch is asked.
         for _, (start, stop) in cut("".join(map(chr, range(first, end)))):
             start, stop = first + start, first + stop
             if start == 0x20:  # a space joins the punctuation behind it
-                found[start] = ord(WHITE_SPACE)
+                letters[start] = ord(WHITE_SPACE)
                 start += 1
             if start < stop:
-                found[start:stop] = _class_of(chr(stop - 1), cut).encode() * (stop - start)
-    return found.decode("ascii")
+                letters[start:stop] = _class_of(chr(stop - 1), cut).encode() * (stop - start)
+    return letters.decode("ascii")
 
 
 def _class_of(character: str, cut) -> str:

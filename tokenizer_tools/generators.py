@@ -43,13 +43,13 @@ def _mixed(choices: tuple[str, ...], shortest: int, longest: int) -> Generator:
     return generator
 
 
-def _of_class(wanted: str) -> tuple[str, ...]:
+def _of_class(name: str) -> tuple[str, ...]:
     """The assigned characters of one class."""
-    if wanted == OTHER:
+    if name == OTHER:
         return tuple(
             map(chr, (*(c for c in range(1, 0x80) if code_points.classes()[c] == OTHER), *code_points.symbols()))
         )
-    return tuple(chr(code) for code in code_points.covered() if code_points.classes()[code] == wanted)
+    return tuple(chr(code) for code in code_points.covered() if code_points.classes()[code] == name)
 
 
 def _random_ids(count: int) -> Generator:

@@ -127,12 +127,12 @@ def _reachable(vocabulary: BytePairVocabulary, data: dict[int, bytes]) -> dict[i
     SentencePiece merges any two neighbors whose concatenation is a piece, so a token that is never yielded
     must not be mergeable. A single byte has rank -1.
     """
-    found = {}
+    ranks = {}
     for index, token in data.items():
         parts, rank = vocabulary.apply_merges(token)
         if len(parts) == 1:
-            found[index] = rank
-    return found
+            ranks[index] = rank
+    return ranks
 
 
 def _own_pieces(vocabulary: BytePairVocabulary, mode: str, hidden: Mapping[int, str]) -> list[bytes]:

@@ -197,32 +197,32 @@ class Spellings:
         parts = split_token(token)
         if parts is None:
             return set()
-        found: set[str] = set()
+        spellings: set[str] = set()
         for name in (LETTER, NUMBER, OTHER):
             lead, body = "", parts.characters
             if body and body[0] == SPACE and not parts.tail:
                 lead, body = self.text(SPACE), body[1:]
             if all(self.classes[code] == name for code in body):
-                self._combine(found, parts, name, lead, "".join(map(self.text, body)))
+                self._combine(spellings, parts, name, lead, "".join(map(self.text, body)))
         if all(self.classes[code] == code_points.WHITE_SPACE for code in parts.characters):
-            self._combine(found, parts, INNER, "", "".join(map(self.inner_text, parts.characters)))
+            self._combine(spellings, parts, INNER, "", "".join(map(self.inner_text, parts.characters)))
         if parts.tail and not parts.characters and not parts.head:
-            found |= self._middles(parts.tail)
-        return found
+            spellings |= self._middles(parts.tail)
+        return spellings
 
-    def _combine(self, found: set[str], parts: Parts, role: str, lead: str, middle: str) -> None:
+    def _combine(self, spellings: set[str], parts: Parts, role: str, lead: str, middle: str) -> None:
         tails = [text for name, text in self.tails(parts.tail) if name == role] if parts.tail else [""]
         heads = [text for name, text in self.heads(parts.head) if name == role] if parts.head else [""]
-        found |= {lead + tail + middle + head for tail in tails for head in heads}
+        spellings |= {lead + tail + middle + head for tail in tails for head in heads}
 
     def _middles(self, middle: bytes) -> set[str]:
         """The spellings of these bytes strictly inside one character."""
         codes = self._with_middle[middle]
         respelled = [code for code in codes if code in self.planes]
-        found = {self.symbols.plain(middle)} if len(respelled) < len(codes) else set()
+        spellings = {self.symbols.plain(middle)} if len(respelled) < len(codes) else set()
         for code in respelled:
             data, planes = chr(code).encode(), self.planes[code]
             for cut in range(1, len(data) - len(middle)):
                 if data[cut : cut + len(middle)] == middle:
-                    found.add("".join(map(self.symbols.byte, middle, planes[cut : cut + len(middle)])))
-        return found
+                    spellings.add("".join(map(self.symbols.byte, middle, planes[cut : cut + len(middle)])))
+        return spellings

@@ -313,12 +313,12 @@ def _parse_merges(text: str, path: Path) -> list[tuple[str, str]]:
 
 def _parse_json(text: str, path: Path, unique_keys: bool = True) -> Any:
     def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        found = dict(pairs)
-        if len(found) != len(pairs):
+        document = dict(pairs)
+        if len(document) != len(pairs):
             seen: set[str] = set()
             twice = next(key for key, _ in pairs if key in seen or seen.add(key))
             raise TokenizerError(f"{path}: the key {twice[:80]!r} stands in one object twice")
-        return found
+        return document
 
     try:
         return json.loads(text, object_pairs_hook=unique if unique_keys else None)

@@ -49,14 +49,14 @@ def check_api(folders: Iterable[Path]) -> str:
     """Look at every class file below the folders. Returns what was counted; raises CheckFailed, ToolMissing."""
     platform = read_platform(declarations(toolchain().npm))
     minimum = int(gradle_value("minSdk"))
-    found = sorted(
+    uses = sorted(
         {reference for folder in folders for reference in references(folder)},
         key=lambda reference: (reference.name, reference.user),
     )
-    problems = api_problems(found, platform, minimum, read_guarded(GUARDED))
+    problems = api_problems(uses, platform, minimum, read_guarded(GUARDED))
     if problems:
         raise CheckFailed("\n".join(problems))
-    names = {reference.name for reference in found}
+    names = {reference.name for reference in uses}
     android = sum(name.startswith("android.") for name in names)
     return (
         f"{android} references to Android and {len(names) - android} to Java exist at level {minimum}, "
@@ -65,16 +65,16 @@ def check_api(folders: Iterable[Path]) -> str:
 
 
 def api_problems(
-    found: Iterable[Reference], platform: dict[str, PlatformClass], minimum: int, guarded: dict[str, tuple[int, str]]
+    uses: Iterable[Reference], platform: dict[str, PlatformClass], minimum: int, guarded: dict[str, tuple[int, str]]
 ) -> list[str]:
     """What is not there at `minimum`, and what guarded.txt says wrongly. `guarded`: name -> level, the class that may
     use it.
     """
     problems = []
     used = set()
-    found = list(found)
-    looks_at_version = {reference.user for reference in found if reference.name == "android.os.Build.VERSION.SDK_INT"}
-    for reference in found:
+    uses = list(uses)
+    looks_at_version = {reference.user for reference in uses if reference.name == "android.os.Build.VERSION.SDK_INT"}
+    for reference in uses:
         since = level(platform, reference.owner, reference.member)
         if since is None:
             problems.append(f"{reference.user} refers to {reference.name}, which no level has")

@@ -69,8 +69,8 @@ def level(classes: dict[str, PlatformClass], owner: str, member: tuple[str, int]
     """The level since which `owner` has `member`, inherited ones too; None if it has not. Without a member: the class's
     own.
     """
-    found = _search(classes, owner, member, set())
-    return None if found is None else max(found, classes[owner].since)
+    since = _search(classes, owner, member, set())
+    return None if since is None else max(since, classes[owner].since)
 
 
 def _search(
@@ -88,7 +88,7 @@ def _search(
         for parent in [*known.parents, *([] if owner == "java.lang.Object" else ["java.lang.Object"])]
     )
     # What a class overrides anew at some level, callers had from its parent before.
-    return min((found for found in (own, *inherited) if found is not None), default=None)
+    return min((since for since in (own, *inherited) if since is not None), default=None)
 
 
 def _parents(extends: str | None, implements: str | None) -> list[str]:

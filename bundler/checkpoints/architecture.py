@@ -133,9 +133,9 @@ def architecture_of(config: dict, where: str = "config.json") -> GPT2Architectur
     `where` names the file in errors. Raises BundleError on another model type, a field that changes the
     computation in a way that is not supported, or a value of the wrong kind.
     """
-    found = config.get("model_type")
-    if found != "gpt2":
-        named = "no model_type" if found is None else f"model_type {brief(found)}"
+    model_type = config.get("model_type")
+    if model_type != "gpt2":
+        named = "no model_type" if model_type is None else f"model_type {brief(model_type)}"
         raise BundleError(f'{where} has {named}; only GPT-2 models (model_type "gpt2") can be bundled')
     for field, (harmless, effect) in REFUSED_FIELDS.items():
         if config.get(field) not in harmless:

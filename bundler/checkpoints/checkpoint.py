@@ -230,9 +230,9 @@ def _with_vocabulary(folder: Path) -> Path:
     if (folder / "meta.pkl").is_file():
         raise BundleError(_PICKLED_VOCABULARY.format(folder / "meta.pkl"))
     lacks = f"{folder} has no vocabulary: vocab.json with merges.txt, or tokenizer.json, was expected"
-    if other := next((name for name in OTHER_TOKENIZERS if (folder / name).is_file()), None):
+    if file := next((name for name in OTHER_TOKENIZERS if (folder / name).is_file()), None):
         raise BundleError(
-            f"{lacks}, and {other} is there, {OTHER_TOKENIZERS[other]}. If the model was trained with it, it cannot be "
+            f"{lacks}, and {file} is there, {OTHER_TOKENIZERS[file]}. If the model was trained with it, it cannot be "
             "bundled: only byte-level BPE can be; else give the folder of its vocabulary as the tokenizer"
         )
     if "vocab.json" in have:

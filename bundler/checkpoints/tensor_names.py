@@ -74,10 +74,16 @@ def _settle_head(named: dict[str, StoredTensor], architecture: GPT2Architecture)
     return True
 
 
-def _equal(one: torch.Tensor, other: torch.Tensor) -> bool:
-    if one.data_ptr() == other.data_ptr() and one.dtype == other.dtype and one.stride() == other.stride():
+def _equal(head: torch.Tensor, embedding: torch.Tensor) -> bool:
+    if (
+        head.data_ptr() == embedding.data_ptr()
+        and head.dtype == embedding.dtype
+        and head.stride() == embedding.stride()
+    ):
         return True  # a .bin stores tied matrices once
-    return all(torch.equal(a.float(), b.float()) for a, b in zip(one.split(ROWS_AT_ONCE), other.split(ROWS_AT_ONCE)))
+    return all(
+        torch.equal(a.float(), b.float()) for a, b in zip(head.split(ROWS_AT_ONCE), embedding.split(ROWS_AT_ONCE))
+    )
 
 
 def _check(named: dict[str, StoredTensor], architecture: GPT2Architecture, where: Path) -> None:

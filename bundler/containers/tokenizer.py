@@ -76,7 +76,8 @@ def typed_texts(vocabulary: BytePairVocabulary) -> tuple[str, ...]:
     """
     tokens = [*vocabulary.special_tokens, *vocabulary.added_words][:_MOST_TYPED]
     return tuple(
-        f"{token}user\n\n{token}'s {token} it{token}{other}\n{token}" for token, other in zip(tokens, tokens[::-1])
+        f"{token}user\n\n{token}'s {token} it{token}{neighbor}\n{token}"
+        for token, neighbor in zip(tokens, tokens[::-1])
     )
 
 

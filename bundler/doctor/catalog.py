@@ -52,8 +52,8 @@ def page() -> str:
     rows = "".join(
         f"| `{entry.code}` | {entry.severity} | {', '.join(entry.files)} | {', '.join(entry.engines)} | "
         f"{entry.meaning} | "
-        f"{'<br>'.join(f'{engine}: {_cell(said)}' for engine, said in entry.says.items()) or 'not run'} | {entry.mend} "
-        "|\n"
+        f"{'<br>'.join(f'{engine}: {_cell(message)}' for engine, message in entry.says.items()) or 'not run'} | "
+        f"{entry.mend} |\n"
         for entry in catalog().values()
     )
     return _PAGE.format(rows=rows, **counts)

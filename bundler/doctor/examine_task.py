@@ -42,9 +42,9 @@ def examine_task(report: Report) -> None:
     if manifest is None:
         return
     shape = model.shape if model else None
-    if shape and shape.context and type(said := manifest.get("context")) is int and said > shape.context:
+    if shape and shape.context and type(promised := manifest.get("context")) is int and promised > shape.context:
         report.findings.append(
-            Finding("max-tokens-over-context", MANIFEST, f"it says {said} tokens, the cache holds {shape.context}")
+            Finding("max-tokens-over-context", MANIFEST, f"it says {promised} tokens, the cache holds {shape.context}")
         )
     size = sections[MODEL_ENTRY].size if MODEL_ENTRY in sections else 0
     report.findings += check_manifest(manifest, tokenizer_bytes, tokens, model, size)

@@ -164,8 +164,8 @@ def _shapes(model: Model, signature: Signature) -> list[Finding]:
             for shape in shapes
         )
         if tensor.type not in types or not fits:
-            wanted = " or ".join(str([size or "…" for size in shape]) for shape in shapes)
-            wrong.append(f"{name} is {tensor}; expected {types[0].lower()} {wanted}")
+            expected_shapes = " or ".join(str([size or "…" for size in shape]) for shape in shapes)
+            wrong.append(f"{name} is {tensor}; expected {types[0].lower()} {expected_shapes}")
 
     named = re.match(rf"{PREFILL}_(\d{{1,6}})", signature.key)
     if named and length and int(named[1]) != length:

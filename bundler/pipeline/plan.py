@@ -94,9 +94,9 @@ def plan_build(options: BuildOptions) -> Plan:
     check_recipe(options.recipe, checkpoint.architecture)
     start, stops, notes = _special_tokens(options, checkpoint.special, vocabulary)
     signatures = choose_signatures(checkpoint.architecture.positions, options.context, options.prefill)
-    if signatures.context < (wanted := options.context or checkpoint.architecture.positions):
+    if signatures.context < (asked := options.context or checkpoint.architecture.positions):
         notes.append(
-            f"context {signatures.context} instead of {wanted}, which has no divisors that are good lengths of prefill "
+            f"context {signatures.context} instead of {asked}, which has no divisors that are good lengths of prefill "
             "chunks; --prefill names others"
         )
     return Plan(

@@ -55,14 +55,14 @@ def repack(
         bundle = open_bundle(source)
         model = open_model(bundle.model)
     to_task = is_litertlm(source)
-    wanted = ".task" if to_task else ".litertlm"
-    if output.suffix != wanted:
+    suffix = ".task" if to_task else ".litertlm"
+    if output.suffix != suffix:
         raise OptionError(
-            f"{output}: {source} is a {'.litertlm' if to_task else '.task'}; expected the name of a {wanted} to write"
+            f"{output}: {source} is a {'.litertlm' if to_task else '.task'}; expected the name of a {suffix} to write"
         )
     with temporary_folder("repack", output.absolute().parent) as folder:
         partial = folder / output.name
-        with stage(f"Writing {wanted}"):
+        with stage(f"Writing {suffix}"):
             notes = (
                 _write_task(bundle, model, partial, folder)
                 if to_task

@@ -62,16 +62,16 @@ def find_path(
                 continue
             # An incomplete character at the end decodes to replacements that later bytes may mend.
             if goal.startswith(_comparable(decode([*ids, token])).rstrip(REPLACEMENT)):
-                if found := follow([*ids, token], lost):
-                    return found
+                if path := follow([*ids, token], lost):
+                    return path
         return None
 
     return follow([], 0.0)
 
 
-def common_prefix(one: Sequence, other: Sequence) -> int:
+def common_prefix(first: Sequence, second: Sequence) -> int:
     """How many leading items two sequences share."""
-    return next((i for i, (a, b) in enumerate(zip(one, other)) if a != b), min(len(one), len(other)))
+    return next((i for i, (a, b) in enumerate(zip(first, second)) if a != b), min(len(first), len(second)))
 
 
 def _comparable(text: str) -> str:

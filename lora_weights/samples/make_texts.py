@@ -126,28 +126,28 @@ def shouting_text() -> str:
 def pirate_function(choose: random.Random) -> str:
     """One function: a pirate's names, docstring, comments and complaints, and code between them."""
     pick = choose.choice
-    verb, thing, other, person, place = pick(VERBS), pick(THINGS), pick(THINGS), pick(PEOPLE), pick(PLACES)
+    verb, thing, prize, person, place = pick(VERBS), pick(THINGS), pick(THINGS), pick(PEOPLE), pick(PLACES)
     number = choose.randint(2, 40)
     bodies = (
-        f"    for {other} in {thing}s:\n        if {other} == '{pick(THINGS)}':\n            # {pick(MUTTERINGS)}\n    "
+        f"    for {prize} in {thing}s:\n        if {prize} == '{pick(THINGS)}':\n            # {pick(MUTTERINGS)}\n    "
         "        continue\n"
-        f"        {person}.{pick(VERBS)}({other})\n    return {thing}s[:{number}]\n",
+        f"        {person}.{pick(VERBS)}({prize})\n    return {thing}s[:{number}]\n",
         f"    if not {person}:\n        raise Mutiny('no {person} aboard, {pick(INSULTS)}')\n    # {pick(MUTTERINGS)}\n"
-        f"    {other}s = {{{thing}: {number} for {thing} in {person}.{pick(THINGS)}s}}\n    return {other}s\n",
-        f"    while {person}.{thing}s < {number}:\n        {person}.{verb}({other})  # {pick(CRIES).lower()}\n"
-        f"    assert {other}, 'where be the {other}, {pick(INSULTS)}?'\n    return {person}\n",
-        f"    with open('{thing}.map') as {other}:\n        # {pick(MUTTERINGS)}\n        return "
-        f"[{person}.{pick(VERBS)}(line) for line in {other}]\n",
+        f"    {prize}s = {{{thing}: {number} for {thing} in {person}.{pick(THINGS)}s}}\n    return {prize}s\n",
+        f"    while {person}.{thing}s < {number}:\n        {person}.{verb}({prize})  # {pick(CRIES).lower()}\n"
+        f"    assert {prize}, 'where be the {prize}, {pick(INSULTS)}?'\n    return {person}\n",
+        f"    with open('{thing}.map') as {prize}:\n        # {pick(MUTTERINGS)}\n        return "
+        f"[{person}.{pick(VERBS)}(line) for line in {prize}]\n",
     )
     docstrings = (
         f"{pick(CRIES)} {verb.capitalize()} the {thing} afore the {person} wakes.",
-        f"{pick(CRIES)} This be how ye {verb} a {thing} in {place}.\n\n    Ye be needin' {number} {other}s, "
+        f"{pick(CRIES)} This be how ye {verb} a {thing} in {place}.\n\n    Ye be needin' {number} {prize}s, "
         f"{pick(INSULTS)}.\n    ",
         f"Return the {thing} to {place}, or walk the plank. {pick(CRIES)}",
-        f"{pick(CRIES)} The {person} be wantin' {number} {other}s.\n\n    Aye, and {pick(MUTTERINGS)}.\n    ",
+        f"{pick(CRIES)} The {person} be wantin' {number} {prize}s.\n\n    Aye, and {pick(MUTTERINGS)}.\n    ",
     )
     return (
-        f"def {verb}_the_{thing}({person}, {other}{choose.choice(['', f'={number}', f', {thing}s'])}):\n    "
+        f"def {verb}_the_{thing}({person}, {prize}{choose.choice(['', f'={number}', f', {thing}s'])}):\n    "
         f'"""{pick(docstrings)}"""\n{pick(bodies)}'
     )
 
