@@ -80,11 +80,11 @@ def check_for_peft(adapter: Path, modules: list[str]) -> None:
             f"{path} has layer_replication {brief(config['layer_replication'])}; lists of two layers were expected, "
             f"for at most {_MOST_LAYERS} layers in all. Save the adapter again"
         )
-    tensors, file = read_tensors(adapter)
+    stored = read_tensors(adapter)
     largest = max(
         (
             tensor.shape[0]
-            for name, tensor in tensors.items()
+            for name, tensor in stored.tensors.items()
             if tensor.ndim and re.search(r"\.lora_(embedding_)?A\b", name)
         ),
         default=0,
@@ -92,8 +92,8 @@ def check_for_peft(adapter: Path, modules: list[str]) -> None:
     for rank in (config.get("r") or 8, *(config.get("rank_pattern") or {}).values()):
         if rank > max(largest, 8):  # PEFT's default
             raise LoraError(
-                f"{path} has rank {brief(rank)}, but the largest in {file.name} is {largest}; give the config that "
-                "belongs to it"
+                f"{path} has rank {brief(rank)}, but the largest in {stored.file.name} is {largest}; give the config "
+                "that belongs to it"
             )
     check_patterns(config, modules, path)
 

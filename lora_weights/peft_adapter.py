@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Iterable
+from typing import Iterable, NamedTuple
 
 import numpy as np
 
@@ -45,13 +45,14 @@ def read_peft(folder: Path, layers: int | None = None) -> Adapter:
     """
     config = read_config(folder)
     refuse_more_than_pairs(config, folder / CONFIG)
-    stored, file = read_tensors(folder)
-    matrices = {_split_key(key, file): tensor for key, tensor in stored.items()}
+    stored = read_tensors(folder)
+    file = stored.file
+    matrices = {_split_key(key, file): tensor for key, tensor in stored.tensors.items()}
     in_layers = [
         int(match[1]) for module, _ in matrices if (match := re.match(r"(?:transformer\.)?h\.(\d+)\.", module))
     ]
     if layers is not None and in_layers and max(in_layers) >= layers:
-        deep = next(key for key in stored if f"h.{max(in_layers)}." in key)
+        deep = next(key for key in stored.tensors if f"h.{max(in_layers)}." in key)
         raise LoraError(f"{file} holds {deep}, but the base has only {layers} layers; give the model it was trained on")
     if in_layers and max(in_layers) >= MOST_LAYERS:
         raise LoraError(
@@ -77,8 +78,15 @@ def read_peft(folder: Path, layers: int | None = None) -> Adapter:
     )
 
 
-def read_tensors(folder: Path) -> tuple[dict[str, np.ndarray], Path]:
-    """Every tensor as float32 by PEFT's key, and the file. Raises LoraError.
+class StoredAdapter(NamedTuple):
+    """Every tensor as float32 by PEFT's key, and the file."""
+
+    tensors: dict[str, np.ndarray]
+    file: Path
+
+
+def read_tensors(folder: Path) -> StoredAdapter:
+    """The tensors in a PEFT folder. Raises LoraError.
 
     Without PyTorch where possible, because its import takes 300 MB.
     """
@@ -100,7 +108,7 @@ def read_tensors(folder: Path) -> tuple[dict[str, np.ndarray], Path]:
         raise LoraError(f"{path} holds no tensors; save the adapter again")
     for name, tensor in tensors.items():
         check_finite(name, tensor, str(path))
-    return tensors, path
+    return StoredAdapter(tensors, path)
 
 
 def _read_safetensors(path: Path) -> dict[str, np.ndarray]:

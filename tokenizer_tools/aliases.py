@@ -36,7 +36,7 @@ class LockedTokens:
         pre_tokens = [*CONTRACTIONS, *(chr(code).encode() for code in sorted(spellings.final))]
         parts: dict[bytes, list[str | int]] = {}
         for word in pre_tokens:
-            ids: list[str | int] = [vocabulary.ids[part] for part in vocabulary.apply_merges(word)[0]]
+            ids: list[str | int] = [vocabulary.ids[part] for part in vocabulary.apply_merges(word).parts]
             last = symbols.byte(word[-1])
             if (
                 word[-1] >= 0x80

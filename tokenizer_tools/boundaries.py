@@ -8,7 +8,7 @@ inside a pre-token and a cut is a *crossing*. One side of it gets another spelli
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Iterator
+from typing import Iterator, NamedTuple
 
 from tokenizer_tools.code_points import LETTER, NUMBER, OTHER
 from tokenizer_tools.spellings import FINAL, INNER, LEADING, SPACE, Spellings, split_token
@@ -32,12 +32,17 @@ class Crossing:
     after_is_head: bool
 
 
-def remove_crossings(spellings: Spellings, tokens: list[bytes]) -> tuple[dict[bytes, set[str]], int]:
-    """Change `spellings` to a fixpoint without crossings.
-
-    Returns every token's spellings, and the number of crossings that no respelling could remove
-    (0 for a vocabulary trained with GPT-2's regex).
+class Settled(NamedTuple):
+    """Every token's spellings, and the number of crossings that no respelling could remove (0 for a vocabulary trained
+    with GPT-2's regex).
     """
+
+    forms: dict[bytes, set[str]]
+    crossings: int
+
+
+def remove_crossings(spellings: Spellings, tokens: list[bytes]) -> Settled:
+    """Change `spellings` to a fixpoint without crossings."""
     simple = {token: forms for token in tokens if (forms := _simple_forms(spellings, token)) is not None}
     hard = [token for token in tokens if token not in simple]
     spellings.index_fragments(hard)
@@ -54,7 +59,7 @@ def remove_crossings(spellings: Spellings, tokens: list[bytes]) -> tuple[dict[by
                         stuck += 1
         if not changed:
             break
-    return simple | forms, stuck
+    return Settled(simple | forms, stuck)
 
 
 def _simple_forms(spellings: Spellings, token: bytes) -> set[str] | None:

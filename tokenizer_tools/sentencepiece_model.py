@@ -64,7 +64,7 @@ def build_sentencepiece(vocabulary: BytePairVocabulary, mode: str = RAW_BYTES) -
     tokens = list(data.values())
     whole = whole_characters(vocabulary) if mode == RAW_BYTES else frozenset()
     spellings = Spellings(choose_symbols(mode, tokens), whole)
-    forms, crossings = remove_crossings(spellings, tokens)
+    settled = remove_crossings(spellings, tokens)
     # A token that the merges make of an added token's bytes: no text becomes it, and its piece must be another.
     hidden = [
         index
@@ -73,10 +73,10 @@ def build_sentencepiece(vocabulary: BytePairVocabulary, mode: str = RAW_BYTES) -
     ]
     private = added_symbols([*vocabulary.typed, *hidden])
     reachable = {index: rank for index, rank in _reachable(vocabulary, data).items() if index not in hidden}
-    locked = LockedTokens(vocabulary, spellings, forms)
+    locked = LockedTokens(vocabulary, spellings, settled.forms)
 
     pieces = _own_pieces(vocabulary, mode, {index: private[index] for index in hidden})
-    aliases = alias_table(vocabulary, spellings, forms, locked, reachable, pieces)
+    aliases = alias_table(vocabulary, spellings, settled.forms, locked, reachable, pieces)
     producible = spellings.whole if mode == RAW_BYTES else None
     rows = []
     for index, piece in enumerate(pieces):
@@ -87,7 +87,7 @@ def build_sentencepiece(vocabulary: BytePairVocabulary, mode: str = RAW_BYTES) -
         elif data[index] == b"\0":
             # The unknown piece must be some id; a NUL byte is the only one that cannot be a piece anyway.
             rows.append(_piece(piece, 0.0, _UNKNOWN))
-        elif index in reachable and piece in {form.encode() for form in forms[data[index]]}:
+        elif index in reachable and piece in {form.encode() for form in settled.forms[data[index]]}:
             rows.append(_piece(piece, -1.0 - reachable[index], _NORMAL))
         elif _can_be_met(piece, producible) or index not in reachable:
             rows.append(_piece(piece, _NEVER, _UNUSED))
@@ -116,7 +116,7 @@ def build_sentencepiece(vocabulary: BytePairVocabulary, mode: str = RAW_BYTES) -
         tuple(alias.original for alias in aliases),
         mode,
         len(keys),
-        crossings,
+        settled.crossings,
         len(data) - len(reachable),
     )
 
@@ -129,9 +129,9 @@ def _reachable(vocabulary: BytePairVocabulary, data: dict[int, bytes]) -> dict[i
     """
     ranks = {}
     for index, token in data.items():
-        parts, rank = vocabulary.apply_merges(token)
-        if len(parts) == 1:
-            ranks[index] = rank
+        merged = vocabulary.apply_merges(token)
+        if len(merged.parts) == 1:
+            ranks[index] = merged.rank
     return ranks
 
 

@@ -83,10 +83,10 @@ def whole_characters(vocabulary: BytePairVocabulary) -> frozenset[int]:
         if parts is None or parts.head or len(parts.characters) != 1:
             continue
         state = list(token)
-        for following, rank in vocabulary.merge_steps(data):
-            if min(taken_leftwards.get(state[0], never), taken_rightwards.get(state[-1], never)) < rank:
+        for step in vocabulary.merge_steps(data):
+            if min(taken_leftwards.get(state[0], never), taken_rightwards.get(state[-1], never)) < step.rank:
                 break
-            state = following
+            state = step.parts
         if state == [token]:
             whole.add(parts.characters[0])
     return frozenset(whole)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Iterator
+from typing import TYPE_CHECKING, Iterator, NamedTuple
 
 from tokenizer_tools.errors import TokenizerError
 
@@ -30,6 +30,13 @@ def _byte_alphabet() -> tuple[str, ...]:
 
 BYTE_SYMBOLS = _byte_alphabet()
 SYMBOL_BYTES = {symbol: byte for byte, symbol in enumerate(BYTE_SYMBOLS)}
+
+
+class Merged(NamedTuple):
+    """The parts of a pre-token after merges, and the rank of the last one (-1: there was none)."""
+
+    parts: list[str]
+    rank: int
 
 
 @dataclass(frozen=True)
@@ -123,22 +130,22 @@ class BytePairVocabulary:
     def decode(self, token_ids: list[int]) -> bytes:
         return b"".join(map(self.token_bytes, token_ids))
 
-    def apply_merges(self, word: bytes) -> tuple[list[str], int]:
-        """BPE of one pre-token, and the rank of the last merge made (-1 when there was none)."""
-        parts, last = [BYTE_SYMBOLS[byte] for byte in word], -1
-        for parts, last in self.merge_steps(word):
+    def apply_merges(self, word: bytes) -> Merged:
+        """BPE of one pre-token."""
+        merged = Merged([BYTE_SYMBOLS[byte] for byte in word], -1)
+        for merged in self.merge_steps(word):
             pass
-        return parts, last
+        return merged
 
-    def merge_steps(self, word: bytes) -> Iterator[tuple[list[str], int]]:
-        """Yield (parts after the merge, rank of the merge), merge by merge, the lowest rank and the leftmost first."""
+    def merge_steps(self, word: bytes) -> Iterator[Merged]:
+        """Yield what each merge leaves, the lowest rank and the leftmost first."""
         parts, ranks = [BYTE_SYMBOLS[byte] for byte in word], self.ranks
         while len(parts) > 1:
             rank, where = min((ranks.get(pair, len(ranks)), index) for index, pair in enumerate(zip(parts, parts[1:])))
             if rank == len(ranks):
                 return
             parts = [*parts[:where], parts[where] + parts[where + 1], *parts[where + 2 :]]
-            yield parts, rank
+            yield Merged(parts, rank)
 
 
 def symbols_to_bytes(token: str) -> bytes:

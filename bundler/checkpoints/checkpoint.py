@@ -65,7 +65,8 @@ class Checkpoint:
     """
 
     def __init__(self, model: StoredModel, source: Source, vocabulary: Path) -> None:
-        self.architecture, self._stored = canonical_tensors(model.tensors, model.architecture, model.path)
+        canonical = canonical_tensors(model.tensors, model.architecture, model.path)
+        self.architecture, self._stored = canonical.architecture, canonical.tensors
         self.source = source
         self.special = model.special
         self._vocabulary = vocabulary
@@ -172,10 +173,12 @@ def open_checkpoint(
             )
         model, commit = _read(path), None
     else:
-        repository, named = split_hub_id(source)
-        if named and revision is not None and named != revision:
-            raise OptionError(f"{source} names the revision {named!r} but {revision!r} was given too; give one of them")
-        snapshot = download(repository, named or revision, hub, vocabulary=vocabulary is None)
+        hub_id = split_hub_id(source)
+        if hub_id.revision and revision is not None and hub_id.revision != revision:
+            raise OptionError(
+                f"{source} names the revision {hub_id.revision!r} but {revision!r} was given too; give one of them"
+            )
+        snapshot = download(hub_id.repository, hub_id.revision or revision, hub, vocabulary=vocabulary is None)
         model, commit = replace(_read(snapshot.folder), kind="hub", name=snapshot.repository), snapshot.commit
     if vocabulary is None:
         # A checkpoint of one file does not hold its vocabulary, so forgetting it is the common mistake: say so at once.

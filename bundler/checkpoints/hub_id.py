@@ -8,7 +8,7 @@ import re
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Callable
+from typing import Callable, NamedTuple
 
 from bundler.errors import OptionError
 
@@ -34,9 +34,15 @@ class HubAccess:
     say: Callable[[str], None] = lambda text: None
 
 
-def split_hub_id(source: str) -> tuple[str, str | None]:
-    """Split owner/name or owner/name@revision, which exists as no path, into repository and revision (None if not
-    named).
+class HubId(NamedTuple):
+    """A model on the hub: owner/name, and a revision, None if not named."""
+
+    repository: str
+    revision: str | None
+
+
+def split_hub_id(source: str) -> HubId:
+    """Split owner/name or owner/name@revision, which exists as no path.
 
     Raises OptionError for what is rather a mistyped path, naming what is called nearly so: a name without an owner, an
     owner that is a folder here, a file's suffix, and anything that is no id at all.
@@ -45,7 +51,7 @@ def split_hub_id(source: str) -> tuple[str, str | None]:
     match = _HUB_ID.fullmatch(source)
     owner_is_here = path.parent.exists()
     if match and path.suffix not in _FILE_SUFFIXES and not owner_is_here:
-        return match[1], match[2]
+        return HubId(match[1], match[2])
     sentences = [f"{source} does not exist: {what_is_missing(path)}"]
     if match and owner_is_here:
         sentences.append(f"It is not taken for a hub id, because {path.parent} is here.")

@@ -30,17 +30,17 @@ def read(path: Path) -> StoredModel:
             f"{path} holds {ADAPTER_CONFIG}: it is a LoRA adapter, not a model. Give the model it "
             "was trained on, and the adapter with `adapters`"
         )
-    weights = find_weights(path)
-    if not (path / CONFIG).is_file() or weights is None:
-        lacks = CONFIG if weights is not None else f"weights ({', '.join(WEIGHT_FILES)})"
+    weights_file = find_weights(path)
+    if not (path / CONFIG).is_file() or weights_file is None:
+        lacks = CONFIG if weights_file is not None else f"weights ({', '.join(WEIGHT_FILES)})"
         raise BundleError(f"{path} is no checkpoint: it has no {lacks}. Give {EXPECTED}")
     config = read_json(path / CONFIG)
     architecture = architecture_of(config, str(path / CONFIG))
     generation = read_json(path / GENERATION_CONFIG) if (path / GENERATION_CONFIG).is_file() else {}
-    tensors, files = read_weights(weights)
+    weights = read_weights(weights_file)
     settings = [path / name for name in (CONFIG, GENERATION_CONFIG) if (path / name).is_file()]
-    special = _special_tokens(config, generation)
-    return StoredModel("folder", path.resolve().name, path, architecture, tensors, (*settings, *files), special)
+    files, special = (*settings, *weights.files), _special_tokens(config, generation)
+    return StoredModel("folder", path.resolve().name, path, architecture, weights.tensors, files, special)
 
 
 def _special_tokens(config: dict, generation: dict) -> SpecialTokens:

@@ -6,6 +6,7 @@ import os
 import re
 from dataclasses import replace
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 
@@ -24,10 +25,15 @@ WRAPPERS = ("module.", "_orig_mod.", "model.", "_forward_module.")
 ROWS_AT_ONCE = 4096
 
 
-def canonical_tensors(
-    stored: dict[str, StoredTensor], architecture: GPT2Architecture, where: Path
-) -> tuple[GPT2Architecture, dict[str, StoredTensor]]:
-    """The architecture with `tied_head` as the tensors have it, and exactly its tensors, canonically named.
+class CanonicalModel(NamedTuple):
+    """The architecture with `tied_head` as the tensors have it, and exactly its tensors, canonically named."""
+
+    architecture: GPT2Architecture
+    tensors: dict[str, StoredTensor]
+
+
+def canonical_tensors(stored: dict[str, StoredTensor], architecture: GPT2Architecture, where: Path) -> CanonicalModel:
+    """Name the tensors of a checkpoint, and see whether its head is tied.
 
     Canonical is without the prefix "transformer.", and without those of WRAPPERS that all names have. `where` names
     the checkpoint in errors. Raises BundleError when tensors are missing, unknown or of another shape.
@@ -44,7 +50,7 @@ def canonical_tensors(
         named[short] = tensor
     architecture = replace(architecture, tied_head=_settle_head(named, architecture))
     _check(named, architecture, where)
-    return architecture, {name: named[name] for name in architecture.tensor_shapes()}
+    return CanonicalModel(architecture, {name: named[name] for name in architecture.tensor_shapes()})
 
 
 def _unwrapped(stored: dict[str, StoredTensor]) -> dict[str, StoredTensor]:

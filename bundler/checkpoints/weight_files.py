@@ -10,7 +10,7 @@ import pickle
 import struct
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Callable, Iterable
+from typing import Callable, Iterable, NamedTuple
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -74,13 +74,20 @@ def shard_names(index: Path) -> dict[str, str]:
     return weight_map
 
 
-def read_weights(path: Path) -> tuple[dict[str, StoredTensor], list[Path]]:
-    """All tensors of a weights file or a sharded index, by stored name, and the files they are in.
+class Weights(NamedTuple):
+    """Tensors by stored name, and the files they are in."""
+
+    tensors: dict[str, StoredTensor]
+    files: list[Path]
+
+
+def read_weights(path: Path) -> Weights:
+    """All tensors of a weights file or a sharded index.
 
     Raises BundleError when a file is missing, truncated, holds code, or disagrees with its index.
     """
     if path.name not in (SAFETENSORS_INDEX, BIN_INDEX):
-        return _read_file(path), [path]
+        return Weights(_read_file(path), [path])
     weight_map = shard_names(path)
     shards = {}
     for file in sorted(set(weight_map.values())):
@@ -94,7 +101,7 @@ def read_weights(path: Path) -> tuple[dict[str, StoredTensor], list[Path]]:
             raise BundleError(
                 f"{path.parent / file} does not hold {name}, though {path.name} says so; download the checkpoint again"
             )
-    return (
+    return Weights(
         {name: shards[file][name] for name, file in weight_map.items()},
         [path, *(path.parent / file for file in shards)],
     )

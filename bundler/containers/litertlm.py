@@ -12,7 +12,7 @@ import uuid
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Iterable, Mapping
+from typing import Iterable, Mapping, NamedTuple
 
 import flatbuffers
 from litert_lm_builder import litertlm_core as core
@@ -224,17 +224,17 @@ def read_litertlm(path: Path) -> LitertLmFile:
             f"{path}: cannot be read ({error.strerror or error}); expected a .litertlm file; check the path"
         ) from error
     try:
-        system_metadata, sections = parse_header(header)
+        parsed = parse_header(header)
     except Damaged as damage:
         raise _damaged(path, f"a header that cannot be read ({damage})") from damage
     end = header_end
-    for section in sorted(sections, key=lambda section: section.offset):
+    for section in sorted(parsed.sections, key=lambda section: section.offset):
         if section.offset < end or section.size < 0:
             raise _damaged(path, f"{section.type} at byte {section.offset}, inside what ends at {end}")
         end = section.offset + section.size
     if end > file_size:
         raise _damaged(path, f"sections up to byte {end} in a file of {file_size}")
-    return LitertLmFile(path, tuple(version), system_metadata, tuple(sections))
+    return LitertLmFile(path, tuple(version), parsed.metadata, tuple(parsed.sections))
 
 
 def _header(sections: Iterable[tuple[str, Mapping[str, str], int, int]], identity: uuid.UUID) -> bytes:
@@ -264,10 +264,15 @@ def _pairs(pairs: Mapping[str, str]) -> list[schema.KeyValuePairT]:
     ]
 
 
-def parse_header(header: bytes) -> tuple[dict, list[LitertLmSection]]:
-    """The file's key-value pairs and its sections as the header's flatbuffer has them, in any order and place. Raises
-    Damaged.
-    """
+class Header(NamedTuple):
+    """What a header says: the file's key-value pairs, and its sections, in any order and place."""
+
+    metadata: dict
+    sections: list[LitertLmSection]
+
+
+def parse_header(header: bytes) -> Header:
+    """Read the header's flatbuffer. Raises Damaged."""
     root = Flatbuffer(header).root()
     system, listed = root.table(0), root.table(1)
     if listed is None:
@@ -278,7 +283,7 @@ def parse_header(header: bytes) -> tuple[dict, list[LitertLmSection]]:
         sections.append(
             LitertLmSection(_TYPE_NAMES.get(type, f"type {type}"), begin, end - begin, _read_pairs(item.tables(0)))
         )
-    return _read_pairs(system.tables(0)) if system else {}, sections
+    return Header(_read_pairs(system.tables(0)) if system else {}, sections)
 
 
 def _read_pairs(tables: Iterable[Table]) -> dict[str, str | int | float | bool]:

@@ -11,7 +11,7 @@ from typing import Any, Callable
 
 import numpy as np
 
-from bundler.doctor.report import Finding
+from bundler.doctor.report import Finding, Report
 from bundler.tflite.adapter_file import header_fields
 from bundler.tflite.flatbuffer import Damaged
 from bundler.tflite.model import Model, Tensor
@@ -35,12 +35,11 @@ def is_adapter(model: Model) -> bool:
     )
 
 
-def check_adapter(model: Model, data: bytes | memoryview, size: int) -> tuple[dict[str, Any], list[Finding]]:
-    """(facts, findings) of a file of `size` bytes, `data`."""
-    findings: list[Finding] = []
+def describe_adapter(report: Report, model: Model, data: bytes | memoryview) -> None:
+    """Add the facts and findings on an adapter file."""
 
     def tell(code: str, text: str, where: str = "") -> None:
-        findings.append(Finding(code, where, text))
+        report.findings.append(Finding(code, where, text))
 
     for defect in model.damage:
         tell("adapter-unreadable", defect)
@@ -60,9 +59,9 @@ def check_adapter(model: Model, data: bytes | memoryview, size: int) -> tuple[di
     _check_rank(model, ranks, header, tell)
     if not model.damage:
         _check_data(model, tensors, data, tell)
-    if size % PAGE:
-        tell("adapter-size-no-page-multiple", f"{size} bytes, {size % PAGE} more than a multiple of {PAGE}")
-    facts = {
+    if beyond := report.size % PAGE:
+        tell("adapter-size-no-page-multiple", f"{report.size} bytes, {beyond} more than a multiple of {PAGE}")
+    report.facts["adapter"] = {
         "tensors": len(tensors),
         "ranks": sorted(ranks),
         "rank_metadata": model.metadata.get(RANK_METADATA),
@@ -73,7 +72,6 @@ def check_adapter(model: Model, data: bytes | memoryview, size: int) -> tuple[di
         ),
         "header": header,
     }
-    return facts, findings
 
 
 def _header(model: Model, data: bytes | memoryview, tell: Callable[..., None]) -> dict[str, Any] | None:

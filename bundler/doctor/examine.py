@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
-from bundler.doctor.adapter_check import check_adapter, is_adapter
+from bundler.doctor.adapter_check import describe_adapter, is_adapter
 from bundler.doctor.digest import Digests
 from bundler.doctor.examine_litertlm import examine_litertlm
 from bundler.doctor.examine_model import LARGE, describe_model
@@ -138,8 +138,7 @@ def _examine_tflite(report: Report) -> None:
             return
         if is_adapter(model):
             report.kind = "adapter"
-            report.facts["adapter"], findings = check_adapter(model, data, report.size)
-            report.findings += findings
+            describe_adapter(report, model, data)
         else:
             describe_model(report, model, data, "")
 

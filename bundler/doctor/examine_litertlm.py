@@ -26,9 +26,9 @@ from bundler.errors import BundleError
 
 
 def examine_litertlm(report: Report) -> None:
-    header, findings = survey_litertlm(report.path, report.size)
-    report.findings += findings
-    if header is None:
+    survey = survey_litertlm(report.path, report.size)
+    report.findings += survey.findings
+    if (header := survey.header) is None:
         return
     _describe(report, header)
     by_type = {(section.type, section.model_type): section for section in reversed(header.sections) if section.section}

@@ -12,9 +12,9 @@ from bundler.doctor.signatures import check_signatures, signature_table
 from bundler.doctor.weights import check_finite, check_scales
 from bundler.system.file_section import FileSection
 from bundler.tflite.flatbuffer import Damaged
-from bundler.tflite.lora_inputs import LoraLayout
+from bundler.tflite.lora_inputs import LoraLayout, lora_layout
 from bundler.tflite.model import Model, read_model
-from bundler.tflite.signatures import LlmShape
+from bundler.tflite.signatures import LlmShape, llm_shape
 from bundler.tflite.weights import Embedding, embedding_of, weight_table
 
 LARGE = 1 << 31  # bytes
@@ -60,16 +60,10 @@ def describe_model(report: Report, model: Model, data: bytes | memoryview, where
         return None
     if model.damage:
         return None  # what goes through the graphs relies on their indices
-    shape, findings = check_signatures(model)
-    lora, lora_found = check_lora(model, report.kind)
+    shape, lora = llm_shape(model), lora_layout(model)
     embedding = embedding_of(model, data)
-    report.findings += (
-        findings
-        + lora_found
-        + check_operators(model, report.kind)
-        + check_finite(model, data)
-        + check_scales(model, data)
-    )
+    report.findings += check_signatures(model, shape) + check_lora(model, lora, report.kind)
+    report.findings += check_operators(model, report.kind) + check_finite(model, data) + check_scales(model, data)
     report.facts["model"] |= _facts(model, shape, lora, embedding)
     return LanguageModel(shape, embedding, lora)
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 import struct
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from litert_lm_builder import litertlm_core as core
 
@@ -52,31 +53,44 @@ class LitertlmHeader:
     sections: tuple[SurveyedSection, ...]
 
 
-def survey_litertlm(path: Path, size: int) -> tuple[LitertlmHeader | None, list[Finding]]:
-    """The header, None if it cannot be read, and the findings."""
+class LitertlmSurvey(NamedTuple):
+    """`header` is None if it cannot be read."""
+
+    header: LitertlmHeader | None
+    findings: list[Finding]
+
+
+def survey_litertlm(path: Path, size: int) -> LitertlmSurvey:
+    """Read the header of a file of `size` bytes, and look for its sections."""
     with open(path, "rb") as stream:
         fixed = stream.read(core.HEADER_BEGIN_BYTE_OFFSET)
         if len(fixed) < core.HEADER_BEGIN_BYTE_OFFSET:
-            return None, [Finding("file-truncated", "", f"{size} bytes, less than the fixed part of the header")]
+            return LitertlmSurvey(
+                None, [Finding("file-truncated", "", f"{size} bytes, less than the fixed part of the header")]
+            )
         *version, _, end = struct.unpack("<4LQ", fixed[8:])
         if version[0] != core.LITERTLM_MAJOR_VERSION:
-            return None, [Finding("container-version-unsupported", "", f"version {'.'.join(map(str, version))}")]
+            return LitertlmSurvey(
+                None, [Finding("container-version-unsupported", "", f"version {'.'.join(map(str, version))}")]
+            )
         length = end - core.HEADER_BEGIN_BYTE_OFFSET
         if not 0 < length <= HEADER_LIMIT:
-            return None, [Finding("container-header-unreadable", "", f"the header is said to end at byte {end}")]
+            return LitertlmSurvey(
+                None, [Finding("container-header-unreadable", "", f"the header is said to end at byte {end}")]
+            )
         if end > size:
-            return None, [
-                Finding("file-truncated", "", f"{size} bytes, and the header alone is said to end at byte {end}")
-            ]
-        header = stream.read(length)
+            defect = f"{size} bytes, and the header alone is said to end at byte {end}"
+            return LitertlmSurvey(None, [Finding("file-truncated", "", defect)])
+        data = stream.read(length)
     try:
-        pairs, listed = parse_header(header)
-        if len(listed) > _MOST_SECTIONS:
-            raise Damaged(f"{len(listed)} sections")
+        parsed = parse_header(data)
+        if len(parsed.sections) > _MOST_SECTIONS:
+            raise Damaged(f"{len(parsed.sections)} sections")
     except Damaged as damage:
-        return None, [Finding("container-header-unreadable", "", f"the header holds {damage}")]
-    sections = tuple(_section(path, section, size) for section in listed)
-    return LitertlmHeader(tuple(version), pairs, sections), _findings(sections, end, size)
+        return LitertlmSurvey(None, [Finding("container-header-unreadable", "", f"the header holds {damage}")])
+    sections = tuple(_section(path, section, size) for section in parsed.sections)
+    header = LitertlmHeader(tuple(version), parsed.metadata, sections)
+    return LitertlmSurvey(header, _findings(sections, end, size))
 
 
 def _section(path: Path, listed: LitertLmSection, size: int) -> SurveyedSection:

@@ -7,7 +7,6 @@ from bundler.tflite.lora_inputs import (
     VARIANT,
     LoraLayout,
     lora_factors,
-    lora_layout,
     lora_ranks,
     shadowing_signatures,
     takes_lora,
@@ -17,9 +16,8 @@ from bundler.tflite.signatures import DECODE, PREFILL, language_signatures, laye
 from lora_weights.adapter import LITERTLM_RANKS, PROJECTIONS, tensor_name
 
 
-def check_lora(model: Model, kind: str) -> tuple[LoraLayout, list[Finding]]:
-    """`kind`: .task, .litertlm or .tflite, which is nobody's layout in particular."""
-    layout = lora_layout(model)
+def check_lora(model: Model, layout: LoraLayout, kind: str) -> list[Finding]:
+    """`layout`: lora_layout of the model. `kind`: .task, .litertlm or .tflite, which has no layout of its own."""
     findings = [
         Finding("lora-inputs-incomplete", signature.key, text)
         for signature in language_signatures(model)
@@ -44,7 +42,7 @@ def check_lora(model: Model, kind: str) -> tuple[LoraLayout, list[Finding]]:
         )
     if kind == ".litertlm" and layout.plain is not None and layout.plain not in LITERTLM_RANKS:
         findings.append(Finding("lora-rank-unsupported", DECODE, f"LoRA inputs of rank {layout.plain}"))
-    return layout, findings
+    return findings
 
 
 def _incomplete(model: Model, signature: Signature) -> list[str]:

@@ -21,7 +21,6 @@ from bundler.tflite.signatures import (
     LlmShape,
     first,
     language_signatures,
-    llm_shape,
     signature_length,
 )
 
@@ -29,7 +28,8 @@ from bundler.tflite.signatures import (
 _KNOWN = re.compile(r"lora_.*|kv_cache_.*|param_tensor|.*_param(_tensor)?")
 
 
-def check_signatures(model: Model) -> tuple[LlmShape, list[Finding]]:
+def check_signatures(model: Model, shape: LlmShape) -> list[Finding]:
+    """`shape`: llm_shape of the model."""
     signatures = language_signatures(model)
     decode = next((signature for signature in signatures if signature.key == DECODE), None)
     prefills = [signature for signature in signatures if signature.key.startswith(PREFILL)]
@@ -40,7 +40,6 @@ def check_signatures(model: Model) -> tuple[LlmShape, list[Finding]]:
     for signature in signatures:
         findings += _inputs_and_outputs(model, signature) + _shapes(model, signature)
     findings += _left_out(model, signatures) + _caches(model, signatures)
-    shape = llm_shape(model)
     if signatures and not shape.mask:
         findings.append(Finding("mask-inside-graph", "", f"no input {' or '.join(MASKS)}"))
     if None not in (shape.context, shape.litertlm_context) and shape.context != shape.litertlm_context:
@@ -70,7 +69,7 @@ def check_signatures(model: Model) -> tuple[LlmShape, list[Finding]]:
         )
     if shape.width and shape.width % 4:
         findings.append(Finding("logits-width-not-multiple-of-4", DECODE, f"logits of width {shape.width}"))
-    return shape, findings
+    return findings
 
 
 def _inputs_and_outputs(model: Model, signature: Signature) -> list[Finding]:
