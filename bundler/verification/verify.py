@@ -10,7 +10,7 @@ from bundler.checkpoints.checkpoint import open_checkpoint
 from bundler.checkpoints.hub_id import HubAccess
 from bundler.containers.bundle import is_litertlm, open_bundle
 from bundler.containers.tokenizer import BundleTokenizer, Ids, bundle_tokenizer
-from bundler.conversion.quantize import recipe_of
+from bundler.conversion.quantize import check_known, recipe_of
 from bundler.conversion.recipes import RECIPES
 from bundler.doctor.examine import examine
 from bundler.errors import BundleError, OptionError
@@ -58,6 +58,8 @@ def verify_bundle(
 
     Raises BundleError when the file or the checkpoint cannot be used at all; a gate that fails is in the result.
     """
+    if options.recipe is not None:
+        check_known(options.recipe)
     bundle = open_bundle(path)
     checkpoint = open_checkpoint(model, tokenizer=options.tokenizer, revision=options.revision, hub=options.hub)
     vocabulary = read_vocabulary(checkpoint.folder)

@@ -91,10 +91,10 @@ def named(tmp_path, vocabulary=VOCABULARY, generation=None, **fields):
     [
         (
             dict(vocabulary=404, eos_token_id=402),
-            "eos_token_id is 402, but the vocabulary has 400 tokens.*give --stop-token",
+            "eos_token_id is 402, but the vocabulary has 400 tokens.*give `stop_tokens`",
         ),
         (dict(generation={"eos_token_id": [END, 50256]}), "eos_token_id is 50256, but the vocabulary has 400 tokens"),
-        (dict(vocabulary=404, bos_token_id=401), "bos_token_id is 401.*give --start-token"),
+        (dict(vocabulary=404, bos_token_id=401), "bos_token_id is 401.*give `start_token`"),
         (dict(eos_token_id=-1), "eos_token_id is -1"),
         (dict(eos_token_id=150), r"eos_token_id is 150, the bytes b'.x..'; expected a token that text can name"),
     ],
