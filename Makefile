@@ -87,8 +87,9 @@ verify: .venv/.ready
 	$(BIN)/task-bundler verify $(OUT)/$(NAME).task --against $(MODEL) $(ARGS)
 	$(BIN)/task-bundler verify $(OUT)/$(NAME).litertlm --against $(MODEL) $(ARGS)
 
+# Two processes, a file each: more take more memory than most machines have, because tests build models.
 test: .venv/.ready
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
 
 lint: .venv/.ready
 	$(BIN)/ruff format --check .

@@ -201,7 +201,12 @@ def _schedules(saved: dict | None, config: PretrainConfig) -> list[dict]:
 
 
 def _save_checkpoint(model, tokenizer: Tokenizer, record: dict, folder: Path) -> None:
-    transformers_logging.disable_progress_bar()  # progress is shown by whoever called
-    model.half().save_pretrained(folder, safe_serialization=True)
+    shown = transformers_logging.is_progress_bar_enabled()
+    transformers_logging.disable_progress_bar()  # the caller shows progress
+    try:
+        model.half().save_pretrained(folder, safe_serialization=True)
+    finally:
+        if shown:  # downloads from the hub have the same switch
+            transformers_logging.enable_progress_bar()
     save_vocabulary(tokenizer, folder)
     (folder / "training.json").write_text(json.dumps(record, indent=1) + "\n")
