@@ -30,7 +30,7 @@ def perplexity_of(token_losses: torch.Tensor) -> Perplexity:
 
 
 @torch.inference_mode()
-def held_out_perplexity(model, ids: torch.Tensor, block: int, batch: int = 8) -> Perplexity:
+def held_out_perplexity(model: torch.nn.Module, ids: torch.Tensor, block: int, batch: int = 8) -> Perplexity:
     """Perplexity of a Hugging Face causal model on `ids` (1-D), in non-overlapping blocks of `block` tokens.
 
     The first token of a block is context only, so every scored token has between 1 and `block - 1` tokens before it.

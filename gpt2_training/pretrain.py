@@ -200,7 +200,7 @@ def _schedules(saved: dict | None, config: PretrainConfig) -> list[dict]:
     return schedules
 
 
-def _save_checkpoint(model, tokenizer: Tokenizer, record: dict, folder: Path) -> None:
+def _save_checkpoint(model: GPT2LMHeadModel, tokenizer: Tokenizer, record: dict, folder: Path) -> None:
     shown = transformers_logging.is_progress_bar_enabled()
     transformers_logging.disable_progress_bar()  # the caller shows progress
     try:

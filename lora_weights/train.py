@@ -9,7 +9,7 @@ import platform
 import warnings
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Callable
+from typing import TYPE_CHECKING, Callable
 
 import torch
 from tokenizers import Tokenizer
@@ -22,6 +22,9 @@ from gpt2_training.pretrain import encode
 from lora_weights.card import adapter_card
 from lora_weights.fine_tune import EncodedText, FineTuneConfig, fine_tune
 from lora_weights.peft_adapter import RECORD
+
+if TYPE_CHECKING:
+    from peft import PeftModel
 
 
 @dataclass(frozen=True)
@@ -110,7 +113,7 @@ def check_context(model: GPT2LMHeadModel, config: FineTuneConfig) -> None:
         )
 
 
-def with_adapter(model: GPT2LMHeadModel, config: FineTuneConfig):
+def with_adapter(model: GPT2LMHeadModel, config: FineTuneConfig) -> PeftModel:
     """`model` with a new adapter in place, only that trainable; from the config's seed. Returns peft's model around
     it.
     """

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Iterator, NamedTuple
 
 from tokenizer_tools.code_points import LETTER, NUMBER, OTHER
-from tokenizer_tools.spellings import FINAL, INNER, LEADING, SPACE, Spellings, split_token
+from tokenizer_tools.spellings import FINAL, INNER, LEADING, SPACE, Parts, Spellings, split_token
 from tokenizer_tools.symbols import NUMBER_PLANE, OTHER_PLANE, PLAIN, WHITE_PLANE
 
 _TEXT = (LETTER, NUMBER, OTHER)
@@ -93,7 +93,7 @@ def crossings(spellings: Spellings, token: bytes, form: str) -> Iterator[Crossin
                     )
 
 
-def _units(spellings: Spellings, parts, form: str) -> list[Unit]:
+def _units(spellings: Spellings, parts: Parts, form: str) -> list[Unit]:
     """For each (partial) character of the token: role -> code points that have it with this spelling."""
     units: list[Unit] = []
     at = 0

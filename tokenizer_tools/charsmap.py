@@ -8,7 +8,7 @@ It works on bytes: a key may begin or end inside a character.
 from __future__ import annotations
 
 import struct
-from typing import Mapping
+from typing import Iterable, Mapping
 
 from tokenizer_tools.double_array import build_double_array
 
@@ -37,7 +37,7 @@ def compile_charsmap(replacements: Mapping[bytes, bytes]) -> bytes:
     return struct.pack("<I", len(trie)) + trie + bytes(strings)
 
 
-def deepest_nesting(keys) -> int:
+def deepest_nesting(keys: Iterable[bytes]) -> int:
     """The largest number of keys that are prefixes of one key, itself included."""
     deepest, chain = 0, []
     for key in sorted(keys):

@@ -7,6 +7,7 @@ Unicode versions.
 from __future__ import annotations
 
 import functools
+from typing import Callable
 
 LETTER, NUMBER, OTHER, WHITE_SPACE = "L", "N", "O", "W"
 
@@ -36,7 +37,7 @@ def classes() -> str:
     return letters.decode("ascii")
 
 
-def _class_of(character: str, cut) -> str:
+def _class_of(character: str, cut: Callable[[str], list]) -> str:
     """What `character` joins to: a letter, a digit, punctuation or none of them."""
     for neighbor, name in (("a", LETTER), ("1", NUMBER), ("!", OTHER)):
         if len(cut(neighbor + character)) == 1:

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Iterator
+from typing import Any, Iterator
 
 import huggingface_hub
 from huggingface_hub import constants
@@ -71,7 +71,7 @@ def download(
 class _Silent(hub_tqdm):
     """A progress bar that is never shown."""
 
-    def __init__(self, *arguments, **options) -> None:
+    def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **{**options, "disable": True})
 
 

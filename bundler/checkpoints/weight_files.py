@@ -151,7 +151,7 @@ def _read_safetensors(path: Path) -> dict[str, StoredTensor]:
     }
 
 
-def _safetensors_reader(file, path: Path, name: str, dtype: str) -> Callable[[], torch.Tensor]:
+def _safetensors_reader(file: safe_open, path: Path, name: str, dtype: str) -> Callable[[], torch.Tensor]:
     def read() -> torch.Tensor:
         if dtype not in SAFETENSORS_FLOATS:
             raise BundleError(_not_floats(path, name, dtype))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Sequence
+from typing import Any, Sequence
 
 import click
 
@@ -108,7 +108,7 @@ def _say_notes(terminal: Terminal, notes: Sequence[str]) -> None:
 @click.option("--dry-run", is_flag=True, help="Check everything that can be checked without building.")
 @terminal_options
 @hub_options
-def command(terminal: Terminal, dry_run: bool, **options) -> None:
+def command(terminal: Terminal, dry_run: bool, **options: Any) -> None:
     """Build NAME.task and NAME.litertlm from a GPT-2 checkpoint, and verify both against PyTorch.
 
     MODEL is a Hugging Face folder, a hub id (owner/name or owner/name@revision), or nanoGPT's ckpt.pt.

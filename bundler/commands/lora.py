@@ -7,7 +7,7 @@ import shlex
 import sys
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Callable
 
 import click
 
@@ -149,7 +149,7 @@ def merge(
     terminal.result({"folder": str(output), "name": adapter.name})
 
 
-def _training_options(function):
+def _training_options(function: Callable) -> Callable:
     for option in reversed(
         (
             click.option("--steps", default=300, show_default=True, type=COUNT),
@@ -239,7 +239,7 @@ def train(
     licence: str | None,
     restart: bool,
     hub: HubAccess,
-    **recipe,
+    **recipe: Any,
 ) -> None:
     """Train an adapter of the checkpoint MODEL on TEXT: a file, a folder, or python-stdlib.
 
@@ -316,7 +316,7 @@ def compare(
     full_learning_rate: float,
     prompts: tuple[str, ...],
     hub: HubAccess,
-    **recipe,
+    **recipe: Any,
 ) -> None:
     """Fine-tune MODEL on TEXT fully and with LoRA at several ranks, and show what each costs and gives.
 

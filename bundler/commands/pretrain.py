@@ -7,6 +7,7 @@ import shlex
 import sys
 from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -64,7 +65,7 @@ from gpt2_training.corpus import STANDARD_LIBRARY
 @click.option("--restart", is_flag=True, help="Begin anew, whatever state a stopped training left.")
 @click.option("--force", is_flag=True, help="Replace an output that an earlier training wrote.")
 @terminal_options
-def command(terminal: Terminal, text: str, output: Path, restart: bool, force: bool, **recipe) -> None:
+def command(terminal: Terminal, text: str, output: Path, restart: bool, force: bool, **recipe: Any) -> None:
     """Train a small GPT-2 from scratch on TEXT: a file, a folder, or python-stdlib.
 
     A part is held out and its perplexity reported. Stopped training goes on from its last saved state, the file

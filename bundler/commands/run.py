@@ -6,6 +6,7 @@ import os
 import sys
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -13,6 +14,9 @@ from bundler.commands.console import InputPath, Terminal, terminal_options, with
 from bundler.commands.prompt import read_prompt
 from bundler.errors import BundleError
 from lora_weights.errors import LoraError
+
+if TYPE_CHECKING:
+    from bundler.engines.litertlm import LiteRtLmEngine, Sampling
 
 
 @click.command("run")
@@ -73,7 +77,9 @@ def command(
         terminal.result({"file": str(file), "adapter": adapter and str(adapter), "prompt": prompt, **result})
 
 
-def _complete(terminal: Terminal, engine, prompt: str, max_tokens: int, sampling, adapter: Path | None) -> dict:
+def _complete(
+    terminal: Terminal, engine: LiteRtLmEngine, prompt: str, max_tokens: int, sampling: Sampling, adapter: Path | None
+) -> dict:
     started, first, text = time.perf_counter(), None, ""
     for piece in engine.generate(prompt, max_tokens, sampling, adapter):
         if first is None:  # a prompt that is refused is not shown
@@ -98,7 +104,9 @@ def _complete(terminal: Terminal, engine, prompt: str, max_tokens: int, sampling
     return {"text": text, **figures}
 
 
-def _converse(terminal: Terminal, engine, max_tokens: int, sampling, adapter: Path | None) -> None:
+def _converse(
+    terminal: Terminal, engine: LiteRtLmEngine, max_tokens: int, sampling: Sampling, adapter: Path | None
+) -> None:
     terminal.say(
         "Type a text to continue; /adapter FILE swaps the adapter, /adapter alone goes back to the base; an empty line "
         "or Ctrl-D ends."
@@ -127,7 +135,9 @@ def _remark(terminal: Terminal, text: str) -> None:
         terminal.say(line)
 
 
-def _swap(terminal: Terminal, engine, name: str, current: Path | None, max_tokens: int, sampling) -> Path | None:
+def _swap(
+    terminal: Terminal, engine: LiteRtLmEngine, name: str, current: Path | None, max_tokens: int, sampling: Sampling
+) -> Path | None:
     """The adapter to go on with; the current one if the named one cannot be used."""
     try:
         chosen = Path(os.path.expanduser(name)) if name else None

@@ -6,7 +6,7 @@ import json
 import os
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Callable
 
 import click
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from tokenizer_tools.vocabulary import BytePairVocabulary
 
 
-def vocabulary_options(function):
+def vocabulary_options(function: Callable) -> Callable:
     """The ways to name a vocabulary, and how to read it."""
     for option in (
         click.option(
@@ -80,9 +80,9 @@ def command() -> None:
 @terminal_options
 def build(
     terminal: Terminal,
-    tokenizer_path,
-    vocab,
-    merges,
+    tokenizer_path: Path | None,
+    vocab: Path | None,
+    merges: Path | None,
     parse_special: bool | None,
     output: Path,
     aliases: Path | None,
@@ -152,9 +152,9 @@ def build(
 @terminal_options
 def report(
     terminal: Terminal,
-    tokenizer_path,
-    vocab,
-    merges,
+    tokenizer_path: Path | None,
+    vocab: Path | None,
+    merges: Path | None,
     parse_special: bool | None,
     files: tuple[str, ...],
     generated: int,

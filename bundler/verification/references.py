@@ -29,7 +29,7 @@ class Reference:
 
     name = "PyTorch"
 
-    def __init__(self, checkpoint: Checkpoint, vocabulary: int):
+    def __init__(self, checkpoint: Checkpoint, vocabulary: int) -> None:
         torch.set_num_threads(min(torch.get_num_threads(), THREADS))
         self.model = checkpoint.reference_model()
         self.vocabulary = vocabulary
@@ -62,7 +62,7 @@ class Reference:
 class Continuation:
     """Next-token logits after a prompt and tokens written since; calls that share a beginning share its work."""
 
-    def __init__(self, reference: Reference, prompt: Sequence[int]):
+    def __init__(self, reference: Reference, prompt: Sequence[int]) -> None:
         self._reference, self._prompt = reference, list(prompt)
         self._seen: list[int] = []
         self._cache = DynamicCache()
@@ -82,7 +82,7 @@ class Continuation:
 class PeftReference(Reference):
     """A Reference whose adapter can be chosen: one of the PEFT `folders` it was made with, or none."""
 
-    def __init__(self, checkpoint: Checkpoint, vocabulary: int, folders: Sequence[Path]):
+    def __init__(self, checkpoint: Checkpoint, vocabulary: int, folders: Sequence[Path]) -> None:
         from peft import PeftModel
 
         super().__init__(checkpoint, vocabulary)
@@ -114,7 +114,7 @@ class TFLiteReference:
 
     name = "TFLite"
 
-    def __init__(self, model: TFLiteGPT2, vocabulary: int):
+    def __init__(self, model: TFLiteGPT2, vocabulary: int) -> None:
         self._model, self._vocabulary = model, vocabulary
         self._seen: list[int] = []
         model.reset()

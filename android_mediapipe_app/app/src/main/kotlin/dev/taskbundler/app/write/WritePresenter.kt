@@ -201,7 +201,7 @@ class WritePresenter(
         container.log.add("refused ${refusal.reason}")
         if (id != null && id != generation) return
         if (id != null) generation = null
-        // After a failure to open, that no bundle is open is no news.
+        // After a failure to open, the notice already says that no bundle is open.
         if (refusal.reason == RefusalReason.NO_MODEL && model.notice is Notice.Failed) return
         show(model.copy(notice = Notice.Refused(refusal)))
     }
