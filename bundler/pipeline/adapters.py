@@ -15,7 +15,7 @@ from lora_weights.adapter_file import adapter_file, encode_adapter, zero_adapter
 from lora_weights.peft_adapter import read_peft
 
 if TYPE_CHECKING:
-    from bundler.verification.lora_gates import Variant
+    from bundler.verification.subject import Variant
 
 ZERO = "zero"
 
@@ -101,7 +101,7 @@ def export_adapters(plan: LoraPlan, base: Base, folder: Path) -> list[dict]:
 
 def lora_variants(plan: LoraPlan, task_model: Path, litertlm_model: Path, label: str = "") -> tuple[Variant, ...]:
     """The signatures that take adapters, those of the exported rank first, the .litertlm's last."""
-    from bundler.verification.lora_gates import Variant
+    from bundler.verification.subject import Variant
 
     needed = max((adapter.rank for adapter in plan.adapters), default=1)
     ranks = sorted((rank for rank in plan.ranks if rank >= needed), key=lambda rank: (rank != plan.rank, rank))

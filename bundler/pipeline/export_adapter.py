@@ -108,8 +108,8 @@ def check_adapter(
     """Run the LoRA gates on the bundles with this adapter, against the checkpoint. Raises VerificationError."""
     from bundler.containers.tokenizer import bundle_tokenizer
     from bundler.lora.facts import weights_fingerprint
-    from bundler.verification.lora_gates import Variant, lora_gates
-    from bundler.verification.subject import Lora, Subject
+    from bundler.verification.lora_gates import lora_gates
+    from bundler.verification.subject import Lora, Subject, Variant
     from tokenizer_tools.vocabulary_files import read_vocabulary
 
     if (fingerprint := weights_fingerprint(checkpoint)) != bundles.base.fingerprint:

@@ -28,7 +28,7 @@ from bundler.verification.engine_gates import Expected, compare_texts, completio
 from bundler.verification.gate import Gate, Progress
 from bundler.verification.logit_gates import TEXT_TOKENS, Pair, logit_gates
 from bundler.verification.references import PeftReference, TFLiteReference
-from bundler.verification.subject import Subject
+from bundler.verification.subject import Subject, Variant
 from bundler.verification.text import verification_text
 from lora_weights.adapter import tensor_name
 from lora_weights.adapter_file import AdapterFile, adapter_file, encode_adapter, zero_adapter
@@ -41,19 +41,6 @@ MERGED_KL = 0.01
 RANDOM_STRENGTH = 0.3
 RANDOM_RANK = 4
 DECODE_STEPS = 4
-
-
-@dataclass(frozen=True)
-class Variant:
-    """A set of signatures that take adapters: those named `_lora_rR`, or with `plain` those of the plain names."""
-
-    name: str
-    model: Path
-    rank: int
-    plain: bool = False
-
-    def open(self, adapter: AdapterFile | None = None) -> TFLiteGPT2:
-        return TFLiteGPT2(self.model, rank=None if self.plain else self.rank, adapter=adapter and adapter.tensors)
 
 
 @dataclass(frozen=True)

@@ -6,14 +6,29 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from bundler.tflite.runner import TFLiteGPT2
+
 if TYPE_CHECKING:
     from bundler.checkpoints.checkpoint import Checkpoint
     from bundler.containers.tokenizer import BundleTokenizer
-    from bundler.verification.lora_gates import Variant
     from lora_weights.adapter import Base
+    from lora_weights.adapter_file import AdapterFile
     from tokenizer_tools.report import MismatchReport
 
 LITERTLM, MEDIAPIPE = "litert-lm", "mediapipe"
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A set of signatures that take adapters: those named `_lora_rR`, or with `plain` those of the plain names."""
+
+    name: str
+    model: Path
+    rank: int
+    plain: bool = False
+
+    def open(self, adapter: AdapterFile | None = None) -> TFLiteGPT2:
+        return TFLiteGPT2(self.model, rank=None if self.plain else self.rank, adapter=adapter and adapter.tensors)
 
 
 @dataclass(frozen=True)

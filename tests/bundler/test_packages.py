@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 import tomllib
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -57,6 +58,20 @@ def test_a_package_imports_from_below(package):
         if name != package and FLOOR[name] >= FLOOR[package]
     }
     assert not upwards
+
+
+def modules_of(path):
+    """The modules that a file imports by name, also for type checkers alone; of a package, those taken from it."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and node.module:
+            yield from (node.module, *(f"{node.module}.{name.name}" for name in node.names))
+
+
+def test_no_two_files_lead_to_each_other():
+    files = [path for package in PACKAGES for path in (ROOT.parent / package).rglob("*.py") if path.stem != "__init__"]
+    names = {".".join(path.relative_to(ROOT.parent).with_suffix("").parts): path for path in files}
+    graph = {name: {module for module in modules_of(path) if module in names} for name, path in names.items()}
+    assert len([*TopologicalSorter(graph).static_order()]) == len(names)  # raises CycleError, which names the circle
 
 
 def test_every_file_is_on_a_floor():

@@ -31,8 +31,8 @@ from bundler.tflite.adapter_file import read_adapter_file
 from bundler.tflite.lora_inputs import lora_layout
 from bundler.tflite.model import open_model
 from bundler.tflite.runner import TFLiteGPT2
-from bundler.verification.lora_gates import Variant, _load, consumed_gate, lora_gates, zero_gate
-from bundler.verification.subject import Lora, Subject
+from bundler.verification.lora_gates import _load, consumed_gate, lora_gates, zero_gate
+from bundler.verification.subject import Lora, Subject, Variant
 from lora_weights.adapter_file import encode_adapter
 from lora_weights.errors import LoraError
 
