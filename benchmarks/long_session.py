@@ -1,9 +1,10 @@
-"""Memory, file descriptors, texts and swap times over a long session of one engine that swaps between two adapters and
+r"""Memory, file descriptors, texts and swap times over a long session of one engine that swaps between two adapters and
 the base.
 
-    task-bundler build gpt2_training/sample -o out/sample --adapter lora_weights/samples/pirate --adapter
-    lora_weights/samples/shouting python benchmarks/long_session.py out/sample bash -c 'ulimit -n 256; python
-    benchmarks/long_session.py out/sample'
+    task-bundler build gpt2_training/sample -o out/sample --adapter lora_weights/samples/pirate \
+        --adapter lora_weights/samples/shouting
+    python benchmarks/long_session.py out/sample
+    bash -c 'ulimit -n 256; python benchmarks/long_session.py out/sample'
 
 Prints one line of JSON. Any build with LoRA ranks will do; one with fewer than two adapters is given random ones. A
 text is wrong if it is not what a fresh engine writes. The first texts, of every adapter after every prompt, are the
