@@ -179,6 +179,7 @@ class Transformers:
     """What transformers makes of the folder, and nothing of ours."""
 
     def __init__(self, folder: Path, parse_special: bool) -> None:
+        self.reads_start = False
         self.model = GPT2LMHeadModel.from_pretrained(folder).eval()
         self.tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
         self.split = not parse_special
@@ -187,7 +188,7 @@ class Transformers:
 
     def ids(self, prompt: str) -> list[int]:
         ids = self.tokenizer(prompt, split_special_tokens=self.split).input_ids
-        if self.split and prompt.startswith(START):  # LiteRT-LM's own reading; see docs/TOKENIZER.md
+        if self.split and self.reads_start and prompt.startswith(START):
             ids = [END, *self.tokenizer(prompt.removeprefix(START), split_special_tokens=True).input_ids]
         start = self.tokenizer(" x").input_ids[0] == END  # a start token that the tokenizer puts there itself
         return ids if start else [END, *ids]
@@ -229,6 +230,8 @@ def prompts_for(reference: Transformers, context: int, prefill: list[int]) -> di
 def compare(path: Path, reference: Transformers, prompts: dict[str, int], mediapipe: bool) -> list[str]:
     """What is wrong with an engine's text, a line each."""
     wrong = []
+    # LiteRT-LM takes the start token's text at the beginning of a prompt for that token; see docs/TOKENIZER.md.
+    reference.reads_start = not mediapipe
     with open_mediapipe(path) if mediapipe else open_engine(path) as engine:
         for prompt, count in prompts.items():
             text, expected = engine.complete(prompt, count), reference.text(prompt, count)
