@@ -80,14 +80,14 @@ def answer(request: BaseHTTPRequestHandler, hub: Hub) -> None:
         name, commit, file = path.removeprefix("/large/").rsplit("/", 2)
         return send(request, 200, body=hub.repositories[name].commits[commit][file])
 
-    found = parse(path)
-    repository = hub.repositories.get(found[1]) if found else None
+    parts = parse(path)
+    repository = hub.repositories.get(parts[1]) if parts else None
     if repository is None:
         # The hub does not tell strangers whether a repository exists.
         return send(request, 404 if authorization else 401, {"X-Error-Code": "RepoNotFound"} if authorization else {})
-    if repository.gated and authorization is None and found[0] != "info":
+    if repository.gated and authorization is None and parts[0] != "info":
         return send(request, 401, {"X-Error-Code": "GatedRepo", "X-Error-Message": "Access to model is restricted."})
-    kind, name, revision, file = found
+    kind, name, revision, file = parts
     commit = repository.revisions.get(revision, revision)
     if commit not in repository.commits:
         return send(request, 404, {"X-Error-Code": "RevisionNotFound"})

@@ -81,10 +81,10 @@ NAME = "android.app.ActivityManager.getHistoricalProcessExitReasons/3"
 def test_a_newer_call_is_found_unless_it_is_listed_and_behind_a_check(platform, looks, guarded, complaint):
     from api_check import Reference, api_problems
 
-    found = [Reference(*NEW, "a.B")]
+    references = [Reference(*NEW, "a.B")]
     if looks:
-        found.append(Reference("android.os.Build.VERSION", "SDK_INT", "a.B"))
-    problems = api_problems(found, platform, 24, guarded)
+        references.append(Reference("android.os.Build.VERSION", "SDK_INT", "a.B"))
+    problems = api_problems(references, platform, 24, guarded)
     assert (problems == []) if complaint is None else any(complaint in problem for problem in problems)
 
 

@@ -64,48 +64,51 @@ def built(tiny_checkpoint, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def said(import_, built):
+def facts(import_, built):
     return import_(built / "tiny.litertlm", built / "loud.tflite")
 
 
-def test_what_a_bundle_says_of_itself(said, built):
+def test_what_a_bundle_says_of_itself(facts, built):
     path = built / "tiny.litertlm"
     layout, file = lora_layout(open_model(open_bundle(path).model)), read_litertlm(path)
-    assert said["rank"] == str(layout.plain) == str(RANK)
-    assert said["context"] == str(file.llm_metadata().max_num_tokens)
-    assert said["fingerprint"] == next(
+    assert facts["rank"] == str(layout.plain) == str(RANK)
+    assert facts["context"] == str(file.llm_metadata().max_num_tokens)
+    assert facts["fingerprint"] == next(
         section.metadata["base_fingerprint"] for section in file.sections if "base_fingerprint" in section.metadata
     )
-    assert said["loud.tflite"] == "fits"
+    assert facts["loud.tflite"] == "fits"
 
 
-def test_the_adapter_of_zeros_has_pythons_bytes(said, built):
+def test_the_adapter_of_zeros_has_pythons_bytes(facts, built):
     layout = lora_layout(open_model(open_bundle(built / "tiny.litertlm").model))
     expected = encode_adapter(
-        zero_adapter(Base(layout.layers, layout.width, (1.0,) * layout.layers, said["fingerprint"]), RANK)
+        zero_adapter(Base(layout.layers, layout.width, (1.0,) * layout.layers, facts["fingerprint"]), RANK)
     )
-    with open(said["zero"], "rb") as file:
+    with open(facts["zero"], "rb") as file:
         assert file.read() == expected
 
 
-def test_the_engine_writes_the_bases_text_with_it(said, built):
+def test_the_engine_writes_the_bases_text_with_it(facts, built):
     with open_engine(built / "tiny.litertlm") as engine:
         base, loud = engine.complete("The", 12), engine.complete("The", 12, adapter=built / "loud.tflite")
-        assert engine.complete("The", 12, adapter=Path(said["zero"])) == base != loud
+        assert engine.complete("The", 12, adapter=Path(facts["zero"])) == base != loud
 
 
 def test_a_bundle_without_lora_inputs_takes_no_adapters(import_, built, tiny_bundle):
-    said = import_(tiny_bundle[0] / "tiny.litertlm", built / "loud.tflite")
-    assert said["rank"] == said["zero"] == "null" and said["loud.tflite"] == "app-litertlm-without-lora"
-    assert len(said["fingerprint"]) == 64
+    facts = import_(tiny_bundle[0] / "tiny.litertlm", built / "loud.tflite")
+    assert facts["rank"] == facts["zero"] == "null" and facts["loud.tflite"] == "app-litertlm-without-lora"
+    assert len(facts["fingerprint"]) == 64
 
 
-def test_adapters_of_another_rank_or_base_are_refused(import_, built, tmp_path, said):
+def test_adapters_of_another_rank_or_base_are_refused(import_, built, tmp_path, facts):
     wide, stranger = tmp_path / "wide.tflite", tmp_path / "stranger.tflite"
-    wide.write_bytes(encode_adapter(zero_adapter(Base(2, 32, (1.0, 1.0), said["fingerprint"]), 32)))
+    wide.write_bytes(encode_adapter(zero_adapter(Base(2, 32, (1.0, 1.0), facts["fingerprint"]), 32)))
     stranger.write_bytes(encode_adapter(zero_adapter(Base(2, 32, (1.0, 1.0), "0" * 64), RANK)))
-    said = import_(built / "tiny.litertlm", wide, stranger)
-    assert (said["wide.tflite"], said["stranger.tflite"]) == ("app-adapter-rank-unsupported", "app-adapter-other-base")
+    facts = import_(built / "tiny.litertlm", wide, stranger)
+    assert (facts["wide.tflite"], facts["stranger.tflite"]) == (
+        "app-adapter-rank-unsupported",
+        "app-adapter-other-base",
+    )
 
 
 def test_a_damaged_file_is_a_finding(import_, built, tmp_path):

@@ -151,8 +151,8 @@ def test_errors_name_fields_and_the_command_line_names_flags():
             for text in spoken(ast.parse(path.read_text(encoding="utf-8"))):
                 assert not {*re.findall(r"--[a-z-]+", text)} & {*flags.values()}, f"{path}: {text}"
     known = "`recipe` int3, `lora_ranks` 4, `stop_tokens`, `decode`, `task-bundler build`, ``"
-    told = "--quant int3, --lora-ranks 4, --stop-token, `decode`, `task-bundler build`, ``"
-    assert with_flags(known, task_bundler) == told
+    translated = "--quant int3, --lora-ranks 4, --stop-token, `decode`, `task-bundler build`, ``"
+    assert with_flags(known, task_bundler) == translated
 
 
 def test_the_interface_is_there_and_costs_nothing_to_import():

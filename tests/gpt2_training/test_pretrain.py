@@ -149,9 +149,9 @@ def test_the_learning_rate_rises_then_falls_to_a_tenth():
 
 def test_perplexity_and_its_error():
     losses = torch.tensor([1.0, 2.0, 3.0, 2.0])
-    found = perplexity_of(losses)
-    assert found.value == pytest.approx(torch.exp(losses.mean()).item())
-    assert found.standard_error == pytest.approx(found.value * losses.std().item() / 2)
+    perplexity = perplexity_of(losses)
+    assert perplexity.value == pytest.approx(torch.exp(losses.mean()).item())
+    assert perplexity.standard_error == pytest.approx(perplexity.value * losses.std().item() / 2)
 
 
 def test_the_vocabulary_is_gpt2s_form(tmp_path):
@@ -171,8 +171,8 @@ def test_the_vocabulary_is_gpt2s_form(tmp_path):
 def test_samples_are_repeatable_and_greedy_at_zero(corpus, tmp_path):
     pretrain(corpus, tmp_path, CONFIG)
     sampler = load_sampler(tmp_path)
-    one, other, again = ("".join(sample(sampler, "12 green", 24, seed=seed)) for seed in (1, 2, 1))
-    assert one == again != other
+    first, second, again = ("".join(sample(sampler, "12 green", 24, seed=seed)) for seed in (1, 2, 1))
+    assert first == again != second
     assert "".join(sample(sampler, "12 green", 24, temperature=0)) == "".join(
         sample(sampler, "12 green", 24, temperature=0, seed=5)
     )

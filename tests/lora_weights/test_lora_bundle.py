@@ -163,7 +163,7 @@ def test_export_writes_what_the_build_wrote(built, adapters, tiny_checkpoint, tm
 
 
 def test_export_for_another_checkpoint_writes_nothing(built, adapters, tmp_path, capsys):
-    other = write_tiny_checkpoint(tmp_path / "other", seed=5)
+    stranger = write_tiny_checkpoint(tmp_path / "other", seed=5)
     assert (
         run(
             [
@@ -173,7 +173,7 @@ def test_export_for_another_checkpoint_writes_nothing(built, adapters, tmp_path,
                 "--bundle",
                 str(built[0]),
                 "--against",
-                str(other),
+                str(stranger),
                 "-o",
                 str(tmp_path / "a.tflite"),
                 "--quiet",
@@ -446,7 +446,7 @@ def rewritten(path, output, change):
 
 
 def graph_of(model, signature):
-    definition = next(one for one in model.signatureDefs if one.signatureKey == signature)
+    definition = next(candidate for candidate in model.signatureDefs if candidate.signatureKey == signature)
     return definition, model.subgraphs[definition.subgraphIndex]
 
 
@@ -454,9 +454,9 @@ def test_an_input_that_nothing_consumes_is_found(models, tmp_path):
     def change(model):
         definition, graph = graph_of(model, b"decode_lora_r16")
         inputs = {entry.name: entry.tensorIndex for entry in definition.inputs}
-        lost, other = inputs[b"lora_atten_k_b_prime_weight_1"], inputs[b"lora_atten_v_b_prime_weight_1"]
+        lost, stranger = inputs[b"lora_atten_k_b_prime_weight_1"], inputs[b"lora_atten_v_b_prime_weight_1"]
         for operator in graph.operators:
-            operator.inputs = np.where(operator.inputs == lost, other, operator.inputs)
+            operator.inputs = np.where(operator.inputs == lost, stranger, operator.inputs)
 
     gate = consumed_gate(Variant(".task", rewritten(models["task"], tmp_path / "a.tflite", change), RANK), None)
     assert not gate.passed and "decode_lora_r16: lora_atten_k_b_prime_weight_1" in gate.found

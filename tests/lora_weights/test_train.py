@@ -116,15 +116,15 @@ def test_the_comparison(model, tokenizer, tmp_path):
     comparison = compare(BaseModel(model, tokenizer), CORPUS, plan)
     base, results = comparison.base, comparison.results
     assert [result.name for result in results] == ["full fine-tuning", "LoRA, rank 1", "LoRA, rank 4"]
-    full, one, four = results
+    full, rank_1, rank_4 = results
     assert full.trainable_parameters == sum(parameter.numel() for parameter in model.parameters())
     # A and B of c_attn and c_proj, in two layers; Adam keeps two numbers for each parameter, and a step count per
     # tensor.
     assert (
-        one.trainable_parameters == 2 * (32 + 96 + 32 + 32)
-        and four.trainable_parameters == 4 * one.trainable_parameters
+        rank_1.trainable_parameters == 2 * (32 + 96 + 32 + 32)
+        and rank_4.trainable_parameters == 4 * rank_1.trainable_parameters
     )
-    assert one.optimizer_bytes == 8 * one.trainable_parameters + 4 * 8
+    assert rank_1.optimizer_bytes == 8 * rank_1.trainable_parameters + 4 * 8
     assert all(result.perplexity < base.perplexity and result.samples.keys() == {"The "} for result in results)
     table = comparison_table(comparison)
     assert table.count("\n|") == 5 and "LoRA, rank 4" in table

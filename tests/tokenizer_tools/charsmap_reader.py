@@ -16,7 +16,7 @@ class DoubleArrayReader:
 
     def prefixes(self, text: bytes, start: int = 0) -> list[tuple[int, int]]:
         """(length, value) of every key that `text[start:]` begins with, the shortest first."""
-        found: list[tuple[int, int]] = []
+        keys: list[tuple[int, int]] = []
         node = _children(self.units[0])
         for index in range(start, len(text)):
             node ^= text[index]
@@ -25,12 +25,12 @@ class DoubleArrayReader:
                 break
             node ^= _children(unit)
             if unit & _HAS_LEAF:
-                found.append((index + 1 - start, self.units[node] & ~_LEAF))
-        return found
+                keys.append((index + 1 - start, self.units[node] & ~_LEAF))
+        return keys
 
     def items(self) -> dict[bytes, int]:
         """Every key and its value. Raises ValueError when nodes lead back to one another."""
-        found, waiting = {}, [(b"", _children(self.units[0]), False)]
+        keys, waiting = {}, [(b"", _children(self.units[0]), False)]
         visited = 0
         while waiting:
             visited += 1
@@ -38,13 +38,13 @@ class DoubleArrayReader:
                 raise ValueError("the nodes of this double array form a circle")
             prefix, base, has_leaf = waiting.pop()
             if has_leaf:
-                found[prefix] = self.units[base] & ~_LEAF
+                keys[prefix] = self.units[base] & ~_LEAF
             for label in range(1, 256):
                 child = base ^ label
                 unit = self.units[child] if child < len(self.units) else 0
                 if unit & (_LEAF | 0xFF) == label:
                     waiting.append((prefix + bytes([label]), child ^ _children(unit), bool(unit & _HAS_LEAF)))
-        return found
+        return keys
 
 
 def _children(unit: int) -> int:

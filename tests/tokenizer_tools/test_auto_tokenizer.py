@@ -78,11 +78,11 @@ def added(*tokens):
     """Changes tokenizer.json: these tokens follow the vocabulary, if it has none of the name."""
 
     def change(document):
-        for one in tokens:
+        for added in tokens:
             index = document["model"]["vocab"].get(
-                one["content"], SIZE + sum(one["id"] >= SIZE for one in document["added_tokens"])
+                added["content"], SIZE + sum(added["id"] >= SIZE for added in document["added_tokens"])
             )
-            document["added_tokens"].append({**one, "id": index})
+            document["added_tokens"].append({**added, "id": index})
 
     return change
 

@@ -30,8 +30,8 @@ KEYS = (
 def wrong(code):
     """A model of the code vocabulary with two ids exchanged."""
     swapped = list(code.tokens)
-    one, other = code.ids["Ġ="], code.ids["Ġ("]
-    swapped[one], swapped[other] = swapped[other], swapped[one]
+    equals, bracket = code.ids["Ġ="], code.ids["Ġ("]
+    swapped[equals], swapped[bracket] = swapped[bracket], swapped[equals]
     return build_sentencepiece(dataclasses.replace(code, tokens=tuple(swapped)))
 
 
@@ -99,8 +99,10 @@ def test_unknown_tokens_are_counted(code, models):
 
 def test_generators_repeat_themselves(code):
     for name in GENERATORS:
-        first, again, other = (generate(name, code, seed) for seed in (1, 1, 2))
-        assert [next(first) for _ in range(50)] == [next(again) for _ in range(50)] != [next(other) for _ in range(50)]
+        first, again, reseeded = (generate(name, code, seed) for seed in (1, 1, 2))
+        assert (
+            [next(first) for _ in range(50)] == [next(again) for _ in range(50)] != [next(reseeded) for _ in range(50)]
+        )
 
 
 def test_documents_are_cut_without_loss(tmp_path):

@@ -254,9 +254,9 @@ def test_no_network(hub, monkeypatch):
 
 
 def test_models_that_cannot_be_used_cost_no_download_of_weights(hub, tmp_path):
-    other = write_model(tmp_path / "other")
-    edit_config(other, model_type="llama")
-    hub.repositories["someone/llama"] = Repository({NEW: files_of(other)}, {"main": NEW})
+    llama = write_model(tmp_path / "other")
+    edit_config(llama, model_type="llama")
+    hub.repositories["someone/llama"] = Repository({NEW: files_of(llama)}, {"main": NEW})
     refused("config.json of someone/llama has model_type 'llama'", "someone/llama")
     adapter = {"adapter_config.json": b"{}", "adapter_model.safetensors": b""}
     hub.repositories["someone/lora"] = Repository({NEW: adapter}, {"main": NEW})

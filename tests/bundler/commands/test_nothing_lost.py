@@ -157,8 +157,8 @@ def test_a_stopped_training_keeps_its_state_and_goes_on(user, capsys, monkeypatc
     state = user / "out.training_state.pt"
     assert run(line) == 1 and state.is_file() and not (user / "out").exists()
     last = seen[-1]
-    other = ["--learning-rate", "0.5"]
-    assert run([*line, *other]) == 1
+    changed = ["--learning-rate", "0.5"]
+    assert run([*line, *changed]) == 1
     message = capsys.readouterr().err
     assert "learning rate" in message and "--restart" in message and state.is_file()
     assert run(line) == 0 and not state.exists() and seen[-1] == last and seen.count(1) == 1

@@ -158,8 +158,8 @@ def test_what_nobody_foresaw_is_one_sentence(error, expected, monkeypatch, capsy
     monkeypatch.setattr(cli.task_bundler, "main", fail)
     monkeypatch.delenv(cli.TRACEBACK, raising=False)
     assert cli.run([]) == 1
-    said = capsys.readouterr().err
-    assert said.startswith(f"task-bundler: error: {expected}") and said.count("\n") == 1
+    message = capsys.readouterr().err
+    assert message.startswith(f"task-bundler: error: {expected}") and message.count("\n") == 1
     monkeypatch.setenv(cli.TRACEBACK, "1")
     assert cli.run([]) == 1 and "Traceback" in capsys.readouterr().err
 
@@ -170,5 +170,5 @@ def test_a_long_message_is_cut(monkeypatch, capsys):
 
     monkeypatch.setattr(cli.task_bundler, "main", fail)
     assert cli.run([]) == 1
-    said = capsys.readouterr().err
-    assert len(said) < 5000 and said.endswith("\n  the end\n")
+    message = capsys.readouterr().err
+    assert len(message) < 5000 and message.endswith("\n  the end\n")

@@ -65,7 +65,7 @@ def test_metadata_round_trip(metadata):
 
 
 @pytest.mark.parametrize(
-    "fields, told",
+    "fields, sentence",
     [
         (dict(stop_tokens=()), "at least one"),
         (dict(stop_tokens=("",)), "empty token"),
@@ -79,8 +79,8 @@ def test_metadata_round_trip(metadata):
         (dict(max_num_tokens=2**31), "2147483648"),
     ],
 )
-def test_metadata_no_engine_takes(fields, told):
-    with pytest.raises(BundleError, match=told):
+def test_metadata_no_engine_takes(fields, sentence):
+    with pytest.raises(BundleError, match=sentence):
         LlmMetadata(**{"stop_tokens": (1,), **fields}).encode()
 
 
@@ -211,7 +211,7 @@ def test_one_tokenizer_neither_none_nor_two(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "data, told",
+    "data, sentence",
     [
         (b"", "begins with b''"),
         (b"PK\3\4" + bytes(60), "begins with b'PK"),
@@ -223,8 +223,8 @@ def test_one_tokenizer_neither_none_nor_two(tmp_path):
         (b"LITERTLM" + struct.pack("<4LQ", 1, 7, 0, 0, 64) + b"\xff" * 32, "cannot be read"),
     ],
 )
-def test_what_is_no_litertlm(tmp_path, data, told):
-    with pytest.raises(BundleError, match=told):
+def test_what_is_no_litertlm(tmp_path, data, sentence):
+    with pytest.raises(BundleError, match=sentence):
         read(tmp_path, data)
 
 
@@ -272,20 +272,20 @@ def test_list_that_would_take_hours(tmp_path, good):
 
 
 @pytest.mark.parametrize(
-    "patch, told",
+    "patch, sentence",
     [
         ((16384).to_bytes(8, "little"), "inside what ends at"),
         ((2**62).to_bytes(8, "little"), "inside what ends at|sections up to byte"),
     ],
 )
-def test_sections_that_overlap_or_lie_outside(tmp_path, good, patch, told):
+def test_sections_that_overlap_or_lie_outside(tmp_path, good, patch, sentence):
     at = good.index((49152).to_bytes(8, "little"))
-    with pytest.raises(BundleError, match=told):
+    with pytest.raises(BundleError, match=sentence):
         read(tmp_path, good[:at] + patch + good[at + 8 :])
 
 
 @pytest.mark.parametrize(
-    "content, told",
+    "content, sentence",
     [
         (b"", "is not"),
         (b"not zlib at all", "does not decompress"),
@@ -295,14 +295,14 @@ def test_sections_that_overlap_or_lie_outside(tmp_path, good, patch, told):
         ((6).to_bytes(8, "little") + zlib.compress(b"123456")[:-1], "is not"),
     ],
 )
-def test_hostile_compressed_tokenizer(tmp_path, good, content, told):
+def test_hostile_compressed_tokenizer(tmp_path, good, content, sentence):
     file = read(tmp_path, good)
     section = file.find(HF_TOKENIZER_SECTION)
     object.__setattr__(section, "size", len(content))
     with open(file.path, "r+b") as stream:
         stream.seek(section.offset)
         stream.write(content)
-    with pytest.raises(BundleError, match=told):
+    with pytest.raises(BundleError, match=sentence):
         file.tokenizer_json()
 
 

@@ -44,31 +44,31 @@ def _message_class():
             )
         return described
 
-    one, many = field.LABEL_OPTIONAL, field.LABEL_REPEATED
+    single, many = field.LABEL_OPTIONAL, field.LABEL_REPEATED
     message(
         "PromptTemplate",
         *(
-            (name, number, field.TYPE_STRING, one, None)
+            (name, number, field.TYPE_STRING, single, None)
             for name, number in (("session_prefix", 1), ("prompt_prefix", 2), ("prompt_suffix", 3))
         ),
     )
     message(
         "PromptTemplates",
         *(
-            (name, number, field.TYPE_MESSAGE, one, "PromptTemplate")
+            (name, number, field.TYPE_MESSAGE, single, "PromptTemplate")
             for name, number in (("user", 1), ("model", 2), ("system", 3))
         ),
     )
     described = message(
         "LlmParameters",
-        ("vocab_size", 2, field.TYPE_INT32, one, None),
-        ("start_token_id", 4, field.TYPE_INT32, one, None),
+        ("vocab_size", 2, field.TYPE_INT32, single, None),
+        ("start_token_id", 4, field.TYPE_INT32, single, None),
         ("stop_tokens", 5, field.TYPE_STRING, many, None),
-        ("start_token", 6, field.TYPE_STRING, one, None),
+        ("start_token", 6, field.TYPE_STRING, single, None),
         ("input_output_normalizations", 7, field.TYPE_INT32, many, None),
-        ("prompt_template", 8, field.TYPE_MESSAGE, one, "PromptTemplate"),
-        ("user_role_token", 11, field.TYPE_STRING, one, None),
-        ("prompt_templates", 17, field.TYPE_MESSAGE, one, "PromptTemplates"),
+        ("prompt_template", 8, field.TYPE_MESSAGE, single, "PromptTemplate"),
+        ("user_role_token", 11, field.TYPE_STRING, single, None),
+        ("prompt_templates", 17, field.TYPE_MESSAGE, single, "PromptTemplates"),
         ("stop_token_ids", 18, field.TYPE_INT32, many, None),
     )
     described.oneof_decl.add(name="start_token_union")
@@ -169,7 +169,7 @@ def test_a_valid_message_cut_or_changed_is_refused_or_read(value, data):
 
 
 @pytest.mark.parametrize(
-    "data, told",
+    "data, sentence",
     [
         (b"\x2a\x0dshort", "claims 13 bytes where 5 are left"),
         (b"\x32\x02\xc3\x28", "not UTF-8"),
@@ -178,8 +178,8 @@ def test_a_valid_message_cut_or_changed_is_refused_or_read(value, data):
         (b"\x00\x00", "field number 0"),
     ],
 )
-def test_damage_is_named(data, told):
-    with pytest.raises(BundleError, match=told):
+def test_damage_is_named(data, sentence):
+    with pytest.raises(BundleError, match=sentence):
         LlmParameters.decode(data)
 
 
@@ -189,7 +189,7 @@ def test_hostile_repeats_cost_time_in_proportion_to_their_size():
 
 
 @pytest.mark.parametrize(
-    "fields, told",
+    "fields, sentence",
     [
         (dict(start_token=""), "start token is empty"),
         (dict(start_token=END, start_token_id=0), "two start tokens"),
@@ -201,6 +201,6 @@ def test_hostile_repeats_cost_time_in_proportion_to_their_size():
         (dict(start_token_id=-1), "token id -1"),
     ],
 )
-def test_what_fails_in_an_engine_is_refused_here(fields, told):
-    with pytest.raises(BundleError, match=told):
+def test_what_fails_in_an_engine_is_refused_here(fields, sentence):
+    with pytest.raises(BundleError, match=sentence):
         LlmParameters(**{"stop_tokens": (END,), **fields}).encode()

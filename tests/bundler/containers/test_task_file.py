@@ -111,8 +111,8 @@ def test_a_failed_write_leaves_what_was_there_and_nothing_else(tmp_path, monkeyp
         raise failure
 
     monkeypatch.setattr(task_file, "_write_directory", fail)
-    expected, told = (BundleError, "No space left") if isinstance(failure, OSError) else (KeyboardInterrupt, None)
-    with pytest.raises(expected, match=told):
+    expected, sentence = (BundleError, "No space left") if isinstance(failure, OSError) else (KeyboardInterrupt, None)
+    with pytest.raises(expected, match=sentence):
         write_task(tmp_path / "a.task", bundle())
     assert [entry.name for entry in tmp_path.iterdir()] == ["a.task"]
     assert (tmp_path / "a.task").read_bytes() == b"the old bundle"
@@ -134,7 +134,7 @@ def test_a_source_that_shrinks_while_it_is_copied(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "entries, told",
+    "entries, sentence",
     [
         ({MODEL_ENTRY: b"", METADATA_ENTRY: b"", TOKENIZER_ENTRY: b""}, "in this order"),
         ({}, "in this order"),
@@ -143,8 +143,8 @@ def test_a_source_that_shrinks_while_it_is_copied(tmp_path):
         (bundle(**{"Ġ": b""}), "expected letters"),
     ],
 )
-def test_entries_no_reader_would_find(tmp_path, entries, told):
-    with pytest.raises(BundleError, match=told):
+def test_entries_no_reader_would_find(tmp_path, entries, sentence):
+    with pytest.raises(BundleError, match=sentence):
         write_task(tmp_path / "a.task", entries)
 
 

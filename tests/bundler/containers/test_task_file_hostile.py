@@ -28,10 +28,10 @@ def good(tmp_path):
     return (tmp_path / "good.task").read_bytes()
 
 
-def refused(tmp_path, data, told=None):
-    """read_task raises a BundleError that says `told`."""
+def refused(tmp_path, data, sentence=None):
+    """read_task raises a BundleError that says `sentence`."""
     (tmp_path / "hostile.task").write_bytes(data)
-    with pytest.raises(BundleError, match=told):
+    with pytest.raises(BundleError, match=sentence):
         read_task(tmp_path / "hostile.task")
 
 

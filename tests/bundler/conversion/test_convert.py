@@ -41,10 +41,10 @@ def test_logits_are_pytorchs_for_every_cut_into_chunks(tiny_tflite, prompt):
     path, _, checkpoint = tiny_tflite
     model = TFLiteGPT2(path)
     model.prefill(IDS[: prompt - 1])
-    found = model.decode(IDS[prompt - 1])
+    logits = model.decode(IDS[prompt - 1])
     expected = Reference(checkpoint, VOCABULARY).logits(IDS[:prompt])[-1]
-    assert np.abs(found[:VOCABULARY] - expected).max() < 1e-3
-    assert found[VOCABULARY:].max() < -1000
+    assert np.abs(logits[:VOCABULARY] - expected).max() < 1e-3
+    assert logits[VOCABULARY:].max() < -1000
 
 
 def test_no_matrix_is_stored_twice(tiny_tflite):

@@ -58,8 +58,8 @@ def test_recipe(wide, recipe):
 
     model = TFLiteGPT2(path)
     model.prefill(IDS[:30])
-    found = np.stack([model.decode(token)[:VOCABULARY] for token in IDS[30:]])
-    figures = compare_logits(Reference(checkpoint, VOCABULARY).logits(IDS)[30:], found)
+    logits = np.stack([model.decode(token)[:VOCABULARY] for token in IDS[30:]])
+    figures = compare_logits(Reference(checkpoint, VOCABULARY).logits(IDS)[30:], logits)
     assert figures["mean_kl"] < RECIPES[recipe].mean_kl
     if recipe != "fp32":
         assert figures["max_logit_difference"] > 1e-5  # it was quantized

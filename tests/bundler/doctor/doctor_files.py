@@ -147,6 +147,6 @@ def signature(model, key: str):
 
 def tensor(model, key: str, name: str, end="inputs"):
     """The tensor that a signature knows by `name`."""
-    found = signature(model, key)
-    index = next(entry.tensorIndex for entry in getattr(found, end) if entry.name == name.encode())
-    return model.subgraphs[found.subgraphIndex].tensors[index]
+    definition = signature(model, key)
+    index = next(entry.tensorIndex for entry in getattr(definition, end) if entry.name == name.encode())
+    return model.subgraphs[definition.subgraphIndex].tensors[index]

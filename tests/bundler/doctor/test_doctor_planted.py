@@ -30,9 +30,9 @@ def test_nothing_is_found_in_a_good_file(good, name):
 @pytest.mark.parametrize("code, breaks", PLANTED, ids=[f"{code}: {breaks.__name__}" for code, breaks in PLANTED])
 def test_a_planted_defect_is_found(good, tmp_path, code, breaks):
     report = examine(breaks(good, tmp_path))
-    found = [finding.code for finding in report.findings]
-    assert code in found
-    assert bool(report.errors) == any(catalog()[each].severity == "error" for each in found)
+    codes = [finding.code for finding in report.findings]
+    assert code in codes
+    assert bool(report.errors) == any(catalog()[each].severity == "error" for each in codes)
 
 
 def test_every_finding_is_planted():

@@ -66,9 +66,9 @@ def test_an_adapter_fits_one_of_several_bundles(good, tmp_path):
     """The other one is of other weights, of the same shape."""
     sections = good.sections("lora_litertlm")
     type_, pairs, data = sections[-1]
-    other = litertlm(tmp_path, [*sections[:-1], (type_, {**pairs, "base_fingerprint": "0" * 64}, data)])
-    assert together(other, good.adapter) == {good.adapter.name: ["adapter-of-another-base"]}
-    assert together(other, good.lora_litertlm, good.adapter) == {}
+    stranger = litertlm(tmp_path, [*sections[:-1], (type_, {**pairs, "base_fingerprint": "0" * 64}, data)])
+    assert together(stranger, good.adapter) == {good.adapter.name: ["adapter-of-another-base"]}
+    assert together(stranger, good.lora_litertlm, good.adapter) == {}
 
 
 def test_an_adapter_of_a_rank_that_the_bundle_lacks(good, tmp_path):
@@ -94,9 +94,9 @@ def test_the_tokenizer_of_another_bundle(good, tmp_path):
     def change(proto):
         proto.normalizer_spec.name = b"other"
 
-    other = write(tmp_path, "other.model", edited_tokenizer(good.tokenizer.read_bytes(), change))
-    assert together(good.task, other) == {"other.model": ["tokenizer-of-another-bundle"]}
-    assert together(good.litertlm, other) == {}  # it has a tokenizer.json
+    stranger = write(tmp_path, "other.model", edited_tokenizer(good.tokenizer.read_bytes(), change))
+    assert together(good.task, stranger) == {"other.model": ["tokenizer-of-another-bundle"]}
+    assert together(good.litertlm, stranger) == {}  # it has a tokenizer.json
 
 
 def test_two_containers_of_two_builds(good, tmp_path):

@@ -53,16 +53,16 @@ def said_of_litert_lm(code):
 
 @pytest.mark.parametrize("code", sorted({code for code, _ in PLANTED if said_of_litert_lm(code)} - ELSEWHERE))
 def test_litert_lm_says_what_the_catalog_says(good, tmp_path, code):
-    said = said_of_litert_lm(code)
+    message = said_of_litert_lm(code)
     outcomes = [
         run(good, tmp_path, breaks(good, tmp_path), PROMPTS.get(code, "def f"))
         for planted, breaks in PLANTED
         if planted == code
     ]
     printed = "\n".join(output for _, output in outcomes)
-    for quoted in re.findall("“([^”]*)”", said):
+    for quoted in re.findall("“([^”]*)”", message):
         assert quoted in printed
-    if "the process ends with" in said:  # a signal
+    if "the process ends with" in message:  # a signal
         assert any(status < 0 for status, _ in outcomes)
-    if said.startswith("opens it without a message"):
+    if message.startswith("opens it without a message"):
         assert all(status == 0 and "WRITTEN" in output for status, output in outcomes)

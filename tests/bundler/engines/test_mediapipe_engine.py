@@ -170,8 +170,8 @@ def test_sampling_follows_the_seed(eight_bit):
         with open_mediapipe(eight_bit[1], top_k=40, temperature=1.5, seed=seed) as engine:
             return [engine.complete("It is", 8) for _ in range(2)]
 
-    one, two = write(1), write(2)
-    assert one[0] == one[1] and two[0] == two[1] and one != two  # each text starts from the seed again
+    first, second = write(1), write(2)
+    assert first[0] == first[1] and second[0] == second[1] and first != second  # each text starts from the seed again
 
 
 def gates_of(path, checkpoint, reference, prefill=(24,)):
@@ -198,9 +198,9 @@ def test_the_gates_pass(tiny_bundle, tiny_checkpoint):
 
 def test_the_gates_fail(tiny_bundle, tiny_checkpoint, tmp_path):
     """A model of other weights, with a tokenizer of other merges."""
-    other = Original(write_tiny_checkpoint(tmp_path / "other", seed=1))
+    stranger = Original(write_tiny_checkpoint(tmp_path / "other", seed=1))
     save_vocabulary(train_vocabulary(["quite another text, " * 40, "with other merges"], 400), tmp_path / "other")
-    gates = gates_of(tiny_bundle[0] / "tiny.task", tmp_path / "other", other.reference)
+    gates = gates_of(tiny_bundle[0] / "tiny.task", tmp_path / "other", stranger.reference)
     assert {name for name, gate in gates.items() if not gate.passed} == {
         "token counts",
         "greedy text",
@@ -384,10 +384,10 @@ def test_nothing_is_left_running(eight_bit):
 
 def _alive_in(stat, group):
     try:
-        state, _, found = stat.read_text().rpartition(")")[2].split()[:3]
+        state, _, group_of_process = stat.read_text().rpartition(")")[2].split()[:3]
     except (FileNotFoundError, ProcessLookupError):
         return False
-    return int(found) == group and state != "Z"
+    return int(group_of_process) == group and state != "Z"
 
 
 def test_a_browser_that_dies_is_an_error(eight_bit):

@@ -127,10 +127,10 @@ def test_a_full_disk_leaves_no_output(tiny_checkpoint, tmp_path):
 def test_a_failed_gate_leaves_no_output(tiny_checkpoint, tmp_path, monkeypatch):
     import bundler.pipeline.build
 
-    other, original = write_tiny_checkpoint(tmp_path / "other", seed=1), bundler.pipeline.build.run_isolated
+    stranger, original = write_tiny_checkpoint(tmp_path / "other", seed=1), bundler.pipeline.build.run_isolated
 
     def convert_another_model(what, function, source, *arguments):
-        return original(what, function, other if what == "converting" else source, *arguments)
+        return original(what, function, stranger if what == "converting" else source, *arguments)
 
     monkeypatch.setattr(bundler.pipeline.build, "run_isolated", convert_another_model)
     with pytest.raises(VerificationError, match="distributions on a text.*Nothing was written"):

@@ -74,8 +74,8 @@ def test_both_containers_read_and_write_it_as_transformers_does(chat, tmp_path, 
     gate = next(gate for gate in manifest["verification"] if gate["name"] == "LiteRT-LM, .task: greedy text")
     written = "".join(text for _, text in gate["figures"]["completions"])
     assert "<|endoftext|>" in written or "word" in written
-    found = verify_bundle(output / "out.litertlm", str(chat), VerifyOptions(engines=()))[0].found
-    assert ("are text" in found) is (parse_special is False)
+    sentence = verify_bundle(output / "out.litertlm", str(chat), VerifyOptions(engines=()))[0].found
+    assert ("are text" in sentence) is (parse_special is False)
 
 
 def named(tmp_path, vocabulary=VOCABULARY, generation=None, **fields):

@@ -228,14 +228,14 @@ with output_folder.staged_folder(Path(sys.argv[1]), force=True) as folder:
 """
 
 
-@pytest.mark.parametrize("way", ["exchange", "renames"])
-def test_killed_at_any_moment_of_the_replacement_there_is_an_output_after_the_next_try(tmp_path, way):
+@pytest.mark.parametrize("kind", ["exchange", "renames"])
+def test_killed_at_any_moment_of_the_replacement_there_is_an_output_after_the_next_try(tmp_path, kind):
     ends = set()
     for moment in range(24):
         out = tmp_path / str(moment) / "out"
         write(out, old="old", more="more")
-        done = subprocess.run([sys.executable, "-c", STOPPED, str(out), str(moment), way])
-        if way == "exchange":
+        done = subprocess.run([sys.executable, "-c", STOPPED, str(out), str(moment), kind])
+        if kind == "exchange":
             assert contents(out) in ([LEDGER, "more", "old"], [LEDGER, "new"]) and foreign_files(out) == []
         try:
             with staged_folder(out, force=True):

@@ -63,11 +63,11 @@ def interrupting():
 
     sys.addaudithook(hook)
     # A second thread, as PyTorch has many: a mask of the main thread alone would not keep the signal from it.
-    other = threading.Thread(target=ended.wait)
-    other.start()
+    thread = threading.Thread(target=ended.wait)
+    thread.start()
     yield interrupt
     ended.set()
-    other.join()
+    thread.join()
 
 
 @pytest.mark.parametrize("work", [write_file, write_folder, use_temporary_folder])

@@ -21,9 +21,9 @@ def random_logits(seed, noise, rows=40, vocabulary=11):
 
 @given(st.integers(0, 2**32 - 1), st.floats(0.01, 10))
 def test_the_figures_agree_with_torch(seed, noise):
-    expected, found, following = random_logits(seed, noise)
-    figures = divergence([compare_rows(expected, found, following)])
-    p, q = (torch.tensor(logits).double().log_softmax(1) for logits in (expected, found))
+    expected, measured, following = random_logits(seed, noise)
+    figures = divergence([compare_rows(expected, measured, following)])
+    p, q = (torch.tensor(logits).double().log_softmax(1) for logits in (expected, measured))
     kl = torch.nn.functional.kl_div(q, p, log_target=True, reduction="none").sum(1)
     targets = torch.tensor(following)
     assert figures.mean_kl == pytest.approx(kl.mean().item(), rel=1e-6, abs=1e-9)
@@ -46,18 +46,21 @@ def test_errors_are_those_of_repeated_sampling():
 
 
 def test_parts_of_a_text_make_the_whole():
-    expected, found, following = random_logits(3, 0.2)
-    whole = divergence([compare_rows(expected[:-1], found[:-1], following)])
+    expected, measured, following = random_logits(3, 0.2)
+    whole = divergence([compare_rows(expected[:-1], measured[:-1], following)])
     parts = divergence(
-        [compare_rows(expected[:9], found[:9], following[:9]), compare_rows(expected[9:-1], found[9:-1], following[9:])]
+        [
+            compare_rows(expected[:9], measured[:9], following[:9]),
+            compare_rows(expected[9:-1], measured[9:-1], following[9:]),
+        ]
     )
     assert parts.as_dict() == pytest.approx(whole.as_dict())
 
 
 def test_the_last_token_has_none_after_it():
-    expected, found, following = random_logits(4, 0.2)
-    assert divergence([compare_rows(expected, found, following)]).tokens == 40
-    assert divergence([compare_rows(expected[:1], found[:1])]).tokens == 1
+    expected, measured, following = random_logits(4, 0.2)
+    assert divergence([compare_rows(expected, measured, following)]).tokens == 40
+    assert divergence([compare_rows(expected[:1], measured[:1])]).tokens == 1
 
 
 def test_a_shift_of_all_logits_changes_nothing():
@@ -68,6 +71,6 @@ def test_a_shift_of_all_logits_changes_nothing():
 
 
 def test_no_number_is_no_agreement():
-    expected, found, following = random_logits(6, 0)
-    found[3] = np.nan
-    assert not divergence([compare_rows(expected, found, following)]).mean_kl <= 1e9
+    expected, measured, following = random_logits(6, 0)
+    measured[3] = np.nan
+    assert not divergence([compare_rows(expected, measured, following)]).mean_kl <= 1e9

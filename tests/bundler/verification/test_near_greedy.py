@@ -76,7 +76,7 @@ def test_every_text_passes_with_unlimited_slack_and_only_the_greedy_one_with_non
 
 
 @pytest.mark.parametrize(
-    "one, other, length", [([], [], 0), ([1], [1], 1), ([1, 2], [1, 3], 1), ([1, 2, 3], [1, 2], 2)]
+    "first, second, length", [([], [], 0), ([1], [1], 1), ([1, 2], [1, 3], 1), ([1, 2, 3], [1, 2], 2)]
 )
-def test_common_prefix(one, other, length):
-    assert common_prefix(one, other) == length
+def test_common_prefix(first, second, length):
+    assert common_prefix(first, second) == length

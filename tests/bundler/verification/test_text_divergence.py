@@ -36,9 +36,9 @@ def test_blocks_hold_the_whole_text_in_order(tokenizer, tmp_path):
 
 
 def test_ids_that_differ_are_not_mixed(tokenizer, tmp_path):
-    other = BundleTokenizer(tokenizer.reference, lambda text: tokenizer.pieces(text.replace("e", "a")))
+    mistaken = BundleTokenizer(tokenizer.reference, lambda text: tokenizer.pieces(text.replace("e", "a")))
     (tmp_path / "a.txt").write_text("some text here")
-    (block,) = text_blocks([tmp_path], other, 96)
+    (block,) = text_blocks([tmp_path], mistaken, 96)
     assert block.ids.bundle == block.ids.reference
 
 
@@ -58,9 +58,9 @@ def test_processes_find_what_one_does(tiny_tflite, tokenizer, tmp_path):
         ]
     )
     done = []
-    found = text_divergence(blocks, checkpoint, VOCABULARY, path, done.append)
-    assert found.as_dict() == pytest.approx(expected.as_dict(), rel=1e-4, abs=1e-9)
-    assert found.mean_kl < 1e-9 and done == [block.bytes_read for block in blocks]
+    figures = text_divergence(blocks, checkpoint, VOCABULARY, path, done.append)
+    assert figures.as_dict() == pytest.approx(expected.as_dict(), rel=1e-4, abs=1e-9)
+    assert figures.mean_kl < 1e-9 and done == [block.bytes_read for block in blocks]
 
 
 def test_a_given_text_becomes_a_gate(tiny_bundle, tiny_checkpoint, tmp_path):

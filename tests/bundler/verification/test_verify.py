@@ -81,9 +81,9 @@ def test_a_defect_fails_its_gate(tiny_tflite, defect, gate):
 
 
 def test_the_weights_of_another_model_fail_the_text_gate(tiny_tflite, tiny_checkpoint, tmp_path):
-    other = Reference(open_checkpoint(write_tiny_checkpoint(tmp_path / "other", seed=1)), VOCABULARY)
+    stranger = Reference(open_checkpoint(write_tiny_checkpoint(tmp_path / "other", seed=1)), VOCABULARY)
     assert "distributions on a text" in failed(
-        logit_gates(Pair(TFLiteGPT2(tiny_tflite[0]), other, "int8", Ids(IDS, IDS), 399))
+        logit_gates(Pair(TFLiteGPT2(tiny_tflite[0]), stranger, "int8", Ids(IDS, IDS), 399))
     )
 
 
@@ -136,8 +136,8 @@ def test_a_stop_token_that_is_no_token_is_refused(tiny_bundle, tiny_checkpoint, 
 
 
 def test_a_model_of_another_checkpoint_fails(tiny_bundle, tmp_path):
-    other = write_tiny_checkpoint(tmp_path / "other", seed=1)
-    names = failed(verify_bundle(tiny_bundle[0] / "tiny.task", str(other)))
+    stranger = write_tiny_checkpoint(tmp_path / "other", seed=1)
+    names = failed(verify_bundle(tiny_bundle[0] / "tiny.task", str(stranger)))
     assert "distributions on a text" in names and "LiteRT-LM, .task: greedy text" in names
 
 
@@ -235,12 +235,12 @@ def test_an_engine_that_goes_on_after_a_stop_token_is_seen(tiny_bundle, tiny_che
     complete, bundle = engine_of(expected, [VOCABULARY - 1]), tiny_bundle[0] / "tiny.task"
     deaf = stop_gate(trial_of(expected, complete, bundle, lambda probe, prompt, count: complete(prompt, count)))
     assert not deaf.passed and "expected" in deaf.found
-    told = []
+    given = []
 
     def obedient(probe, prompt, count):
         token = read_task(probe).parameters().stop_tokens[-1]
-        told.append(token)
+        given.append(token)
         text = complete(prompt, count)
         return text[: text.index(token)]
 
-    assert stop_gate(trial_of(expected, complete, bundle, obedient)).passed and told
+    assert stop_gate(trial_of(expected, complete, bundle, obedient)).passed and given
