@@ -119,7 +119,9 @@ class Block(nn.Module):
         mask: Tensor,
         lora: dict[str, tuple[Tensor, Tensor]] | None = None,
     ) -> tuple[Tensor, Tensor, Tensor]:
-        # litert-torch's operator is a plain index_copy in PyTorch and DYNAMIC_UPDATE_SLICE in TFLite.
+        # litert-torch's operators: index_copy and einsum in PyTorch, DYNAMIC_UPDATE_SLICE and BATCH_MATMUL in TFLite.
+        # Both factors of bmm_4d have the summed dimension last, as the caches do: nothing is transposed.
+        from litert_torch.generative.custom_ops.bmm_4d import bmm_4d
         from litert_torch.generative.custom_ops.dynamic_update_slice import dynamic_update_slice
 
         batch, length, width = x.shape
@@ -136,8 +138,8 @@ class Block(nn.Module):
         zero = torch.zeros([], dtype=torch.int32)
         k_cache = dynamic_update_slice(k_cache, k, [zero, zero, start, zero])
         v_cache = dynamic_update_slice(v_cache, v, [zero, zero, zero, start])
-        weights = torch.softmax(q @ k_cache.transpose(2, 3) + mask, dim=-1)
-        y = (weights @ v_cache.transpose(2, 3)).transpose(1, 2).reshape(batch, length, width)
+        weights = torch.softmax(bmm_4d(q, k_cache) + mask, dim=-1)
+        y = bmm_4d(weights, v_cache).transpose(1, 2).reshape(batch, length, width)
         x = x + project("o", y)
         return x + self.c_proj(self.activation(self.c_fc(self.ln_2(x)))), k_cache, v_cache
 
