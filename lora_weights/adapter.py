@@ -64,15 +64,20 @@ def tensor_name(projection: str, factor: str, layer: int) -> str:
     return f"lora_atten_{projection}_{factor}_prime_weight_{layer}"
 
 
-def tensor_shapes(layers: int, width: int, rank: int) -> dict[str, tuple[int, int]]:
-    """Every tensor of an adapter file, in its order."""
-    shapes = {"a": (width, rank), "b": (rank, width)}
-    return {
-        tensor_name(projection, factor, layer): shapes[factor]
+def tensor_names(layers: int) -> list[str]:
+    """The name of every tensor of an adapter file, in its order."""
+    return [
+        tensor_name(projection, factor, layer)
         for layer in range(layers)
         for projection in PROJECTIONS
         for factor in "ab"
-    }
+    ]
+
+
+def tensor_shapes(layers: int, width: int, rank: int) -> dict[str, tuple[int, int]]:
+    """Every tensor of an adapter file, in its order."""
+    names = tensor_names(layers)  # a and b in turns
+    return dict(zip(names, [(width, rank), (rank, width)] * (len(names) // 2)))
 
 
 def check_base(name: str, layers: int, width: int, fingerprint: str | None, base: Base) -> None:

@@ -15,7 +15,7 @@ from bundler.doctor.report import Finding, Report
 from bundler.tflite.adapter_file import header_fields
 from bundler.tflite.flatbuffer import Damaged
 from bundler.tflite.model import Model, Tensor
-from lora_weights.adapter import LITERTLM_RANKS, PROJECTIONS, tensor_name
+from lora_weights.adapter import LITERTLM_RANKS, tensor_names
 from lora_weights.adapter_file import FORMAT, OWN_METADATA, PAGE, RANK_METADATA
 
 _NAME = re.compile(r"lora_atten_([qkvo])_([ab])_prime_weight_(\d{1,5})")
@@ -96,12 +96,7 @@ def _check_tensors(tensors: dict[str, Tensor], header: dict[str, Any] | None, te
         if header
         else min(_MOST_LAYERS, 1 + max((int(match[3]) for match in named.values()), default=0))
     )
-    expected = [
-        tensor_name(projection, factor, layer)
-        for layer in range(layers)
-        for projection in PROJECTIONS
-        for factor in "ab"
-    ]
+    expected = tensor_names(layers)
     if missing := [name for name in expected if name not in tensors]:
         tell("adapter-tensor-missing", f"{len(missing)} of {len(expected)} are not there", missing[0])
     if beyond := sorted(named.keys() - set(expected)):

@@ -13,7 +13,7 @@ from bundler.tflite.lora_inputs import (
 )
 from bundler.tflite.model import Model, Signature
 from bundler.tflite.signatures import DECODE, PREFILL, language_signatures, layers_of, signature_length
-from lora_weights.adapter import LITERTLM_RANKS, PROJECTIONS, tensor_name
+from lora_weights.adapter import LITERTLM_RANKS, tensor_names
 
 
 def check_lora(model: Model, layout: LoraLayout, kind: str) -> list[Finding]:
@@ -51,12 +51,7 @@ def _incomplete(model: Model, signature: Signature) -> list[str]:
     variant = VARIANT.search(signature.key)
     if not inputs:
         return [f"its name says LoRA of rank {variant[1]}, and it has no such inputs"] if variant else []
-    expected = {
-        tensor_name(projection, factor, layer)
-        for layer in range(layers_of(signature))
-        for projection in PROJECTIONS
-        for factor in "ab"
-    }
+    expected = set(tensor_names(layers_of(signature)))
     wrong = []
     if missing := sorted(expected - inputs.keys()):
         wrong.append(f"it lacks {len(missing)} of {len(expected)} LoRA inputs, first {missing[0]}")

@@ -19,6 +19,7 @@ from bundler.tflite.signatures import (
     PREFILL,
     TOKENS,
     LlmShape,
+    decode_signature,
     first,
     language_signatures,
     signature_length,
@@ -31,7 +32,7 @@ _KNOWN = re.compile(r"lora_.*|kv_cache_.*|param_tensor|.*_param(_tensor)?")
 def check_signatures(model: Model, shape: LlmShape) -> list[Finding]:
     """`shape`: llm_shape of the model."""
     signatures = language_signatures(model)
-    decode = next((signature for signature in signatures if signature.key == DECODE), None)
+    decode = decode_signature(model)
     prefills = [signature for signature in signatures if signature.key.startswith(PREFILL)]
     findings = []
     if decode is None or not prefills:

@@ -8,7 +8,15 @@ import re
 from dataclasses import dataclass
 
 from bundler.tflite.model import Graph, Model, Signature
-from bundler.tflite.signatures import DECODE, POSITIONS, PREFILL, first, language_signatures, layers_of
+from bundler.tflite.signatures import (
+    DECODE,
+    POSITIONS,
+    PREFILL,
+    decode_signature,
+    first,
+    language_signatures,
+    layers_of,
+)
 
 INPUT = re.compile(r"lora_atten_([qkvo])_([ab])_prime_weight_(\d{1,6})")
 VARIANT = re.compile(r"_lora_r(\d{1,6})$")
@@ -66,7 +74,7 @@ def shadowing_signatures(model: Model) -> list[Signature]:
     It knows the prefill signatures by their length, and of those of one length keeps the last. Without an adapter for
     its inputs it would read undefined memory.
     """
-    decode = next((signature for signature in model.signatures if signature.key == DECODE), None)
+    decode = decode_signature(model)
     if decode is None or takes_lora(decode):
         return []
     last: dict[tuple[int, ...], Signature] = {}

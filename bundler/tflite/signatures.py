@@ -44,7 +44,7 @@ def llm_shape(model: Model) -> LlmShape:
     lengths = tuple(
         sorted({length for signature in prefills if (length := signature_length(model, signature)) is not None})
     )
-    decode = next((signature for signature in signatures if signature.key == DECODE), None)
+    decode = decode_signature(model)
     if decode is None:
         mask = any(first(signature.inputs, MASKS) is not None for signature in prefills)
         return LlmShape(lengths, 0, None, None, mask, None)
@@ -71,6 +71,11 @@ def first(tensors: dict[str, Any], names: tuple[str, ...]) -> Any:
 def language_signatures(model: Model) -> list[Signature]:
     """`decode`, and every one whose name begins with `prefill`, LoRA variants included."""
     return [signature for signature in model.signatures if signature.key.startswith((PREFILL, DECODE))]
+
+
+def decode_signature(model: Model) -> Signature | None:
+    """The plain `decode`; None if there is none."""
+    return next((signature for signature in model.signatures if signature.key == DECODE), None)
 
 
 def signature_length(model: Model, signature: Signature) -> int | None:

@@ -10,7 +10,7 @@ import numpy as np
 
 from bundler.tflite.graph import KINDS, head_bias, kinds_of_constants, lookup_table
 from bundler.tflite.model import Buffer, Model, Tensor
-from bundler.tflite.signatures import DECODE, LOGITS, TOKENS, first, language_signatures
+from bundler.tflite.signatures import LOGITS, TOKENS, decode_signature, first, language_signatures
 
 FLOATS = {"FLOAT32": "<f4", "FLOAT16": "<f2", "FLOAT64": "<f8"}
 
@@ -63,7 +63,7 @@ def scheme(tensor: Tensor) -> str:
 
 def embedding_of(model: Model, data: bytes | memoryview) -> Embedding:
     """The table that `decode` looks tokens up in, and its head's bias."""
-    decode = next((signature for signature in model.signatures if signature.key == DECODE), None)
+    decode = decode_signature(model)
     if decode is None:
         return Embedding(None, None)
     graph, rows, width, bias = model.graphs[decode.graph], None, None, None
