@@ -24,8 +24,8 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from bundler.conversion.convert import convert_fp32
-from bundler.conversion.gpt2 import TokenRows, load_exportable
+from bundler.conversion.convert import convert_graph, fill_graph
+from bundler.conversion.exported_weights import TokenRows, exported_weights
 from bundler.conversion.quantize import check_recipe, quantize
 from bundler.conversion.recipes import RECIPES, REFERENCE
 from bundler.errors import OptionError
@@ -54,11 +54,10 @@ def main() -> None:
         checkpoint, context = plan.checkpoint, plan.signatures.context
         tokenizer = reference_tokenizer(plan.vocabulary)
         parameters = sum(int(np.prod(shape)) for shape in checkpoint.architecture.tensor_shapes().values())
-        convert_fp32(
-            load_exportable(checkpoint, context, TokenRows(len(plan.vocabulary))),
-            plan.signatures,
-            folder / f"{REFERENCE}.tflite",
-        )
+        rows = TokenRows(len(plan.vocabulary))
+        convert_graph(checkpoint.architecture, rows, plan.signatures, folder / "graph")
+        weights = exported_weights(checkpoint, context, rows)
+        fill_graph(folder / "graph", weights, RECIPES[REFERENCE], folder / f"{REFERENCE}.tflite")
 
         start = plan.vocabulary.id_of_text(plan.start_token)
         text = arguments.text.read_text() if arguments.text else "\n".join(read_corpus(STANDARD_LIBRARY).held_out)
@@ -77,11 +76,13 @@ def main() -> None:
             except OptionError as error:
                 Console(stderr=True).print(str(error))
                 continue
-            if recipe != REFERENCE:
+            if RECIPES[recipe].calibrated:
                 calibration = [
                     [start, *tokenizer.encode(verification_text()).ids[i * 150 : (i + 1) * 150]] for i in range(4)
                 ]
-                quantize(folder / f"{REFERENCE}.tflite", recipe, path, calibration)
+                quantize(folder / f"{REFERENCE}.tflite", RECIPES[recipe], path, calibration)
+            elif recipe != REFERENCE:
+                fill_graph(folder / "graph", weights, RECIPES[recipe], path)
             results[recipe] = {"bytes": path.stat().st_size, "bytes_per_parameter": path.stat().st_size / parameters}
             if blocks:
                 with quiet():

@@ -19,14 +19,15 @@ def tiny_checkpoint(tmp_path_factory):
 def tiny_tflite(tiny_checkpoint, tmp_path_factory):
     """The tiny checkpoint converted in fp32 with two alias rows: (path, exportable model, checkpoint)."""
     from bundler.checkpoints.checkpoint import open_checkpoint
-    from bundler.conversion.convert import Signatures, convert_fp32
-    from bundler.conversion.gpt2 import TokenRows, load_exportable
+    from bundler.conversion.convert import Signatures, convert
+    from bundler.conversion.exported_weights import TokenRows
+    from bundler.conversion.gpt2 import load_exportable
 
     checkpoint = open_checkpoint(tiny_checkpoint)
-    model = load_exportable(checkpoint, 96, TokenRows(VOCABULARY, (7, 9)))
+    rows = TokenRows(VOCABULARY, (7, 9))
     path = tmp_path_factory.mktemp("tflite") / "fp32.tflite"
-    convert_fp32(model, Signatures(96, (8, 32)), path)
-    return path, model, checkpoint
+    convert(checkpoint, rows, Signatures(96, (8, 32)), "fp32", path)
+    return path, load_exportable(checkpoint, 96, rows), checkpoint
 
 
 @pytest.fixture(scope="session")

@@ -11,9 +11,8 @@ from transformers import GPT2Config, GPT2LMHeadModel
 from bundler.checkpoints.checkpoint import open_checkpoint
 from bundler.containers.llm_parameters import LlmParameters
 from bundler.containers.task import METADATA_ENTRY, MODEL_ENTRY, TOKENIZER_ENTRY, write_task
-from bundler.conversion.convert import Signatures, convert_fp32
-from bundler.conversion.gpt2 import TokenRows, load_exportable
-from bundler.conversion.quantize import quantize
+from bundler.conversion.convert import Signatures, convert
+from bundler.conversion.exported_weights import TokenRows
 from tokenizer_tools.sentencepiece_model import build_sentencepiece
 from tokenizer_tools.vocabulary_files import read_vocabulary
 
@@ -61,17 +60,8 @@ def write_eight_bit_task(checkpoint_folder, path, recipe="int8", context=96, row
     checkpoint = open_checkpoint(checkpoint_folder)
     vocabulary = read_vocabulary(checkpoint.folder)
     pieces = build_sentencepiece(vocabulary)
-    fp32, model = path.with_name("fp32.tflite"), path.with_suffix(".tflite")
-    if not fp32.exists():  # other recipes beside it start from the same
-        convert_fp32(
-            load_exportable(checkpoint, context, rows(len(vocabulary), pieces.alias_of)),
-            Signatures(context, (32,)),
-            fp32,
-        )
-    if recipe == "fp32":
-        model = fp32
-    else:
-        quantize(fp32, recipe, model)
+    model = path.with_suffix(".tflite")
+    convert(checkpoint, rows(len(vocabulary), pieces.alias_of), Signatures(context, (32,)), recipe, model)
     parameters = LlmParameters(start_token="<|endoftext|>", stop_tokens=("<|endoftext|>",))
     write_task(path, {MODEL_ENTRY: model, TOKENIZER_ENTRY: pieces.proto, METADATA_ENTRY: parameters.encode()})
     return path

@@ -7,7 +7,7 @@ import os
 from dataclasses import dataclass, replace
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -82,14 +82,18 @@ class Checkpoint:
 
     def tensor(self, name: str) -> torch.Tensor:
         """One weight in float32, in memory of its own; nothing else is read. Raises KeyError on an unknown name."""
-        return self._stored[name].read().to(torch.float32, copy=True).contiguous()
+        return self.part(name, slice(None))
+
+    def part(self, name: str, index: Any) -> torch.Tensor:
+        """What `index` picks of one weight, as `tensor[index]` would, in float32 and memory of its own."""
+        return self._stored[name].read()[index].to(torch.float32, copy=True).contiguous()
 
     def check_finite(self) -> None:
         """Read all weights, one tensor at a time. Raises BundleError naming the first with NaN or infinite values."""
         for name in self.names():
-            tensor = self.tensor(name)
+            tensor = self._stored[name].read()
             # In blocks of rows, because isfinite makes temporaries as large as what it is given.
-            wrong = sum(int((~block.isfinite()).sum()) for block in tensor.split(ROWS_AT_ONCE))
+            wrong = sum(int((~block.float().isfinite()).sum()) for block in tensor.split(ROWS_AT_ONCE))
             if wrong:
                 raise BundleError(
                     f"{name} in {self._stored[name].file} has {wrong} NaN or infinite values out of "

@@ -121,7 +121,7 @@ def command(terminal: Terminal, dry_run: bool, **options: Any) -> None:
         from bundler.commands.gate_table import gate_table
         from bundler.pipeline.build import build
         from bundler.pipeline.plan import BuildOptions, plan_build
-        from bundler.verification.gate import Gate
+        from bundler.verification.gate import Gate, Progress
 
     options = BuildOptions(**options | {"engines": tuple(dict.fromkeys(options["engines"]))})
     if dry_run:
@@ -140,7 +140,7 @@ def command(terminal: Terminal, dry_run: bool, **options: Any) -> None:
             }
         )
         return
-    manifest = build(options, terminal.stage)
+    manifest = build(options, Progress(terminal.stage, terminal.bar))
     _say_notes(terminal, manifest["notes"])
     terminal.say(
         gate_table(f"{manifest['name']}, {manifest['recipe']}", [Gate(**gate) for gate in manifest["verification"]])

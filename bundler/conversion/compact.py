@@ -16,6 +16,7 @@ from typing import Callable
 
 import flatbuffers
 import numpy as np
+from ai_edge_litert import schema_py_generated as schema
 
 from bundler.system.atomic_file import replacing
 
@@ -55,16 +56,19 @@ class SharingBuilder(flatbuffers.Builder):
         return self._stored[key]
 
 
+def shorten_names(model: schema.ModelT) -> None:
+    """Take the names of Python modules out of the names of a model's tensors."""
+    for tensor in (tensor for subgraph in model.subgraphs for tensor in subgraph.tensors):
+        tensor.name = NOISE.sub(b"", tensor.name)
+
+
 def compact_tflite(path: Path) -> None:
     """Rewrite the TFLite file at `path`. A model too large to lie inside one flatbuffer is left as it is."""
-    from ai_edge_litert import schema_py_generated as schema
-
     if (size := path.stat().st_size) > LARGEST:
         return
     with open(path, "rb") as source, mmap.mmap(source.fileno(), 0, access=mmap.ACCESS_READ) as data:
         model = schema.ModelT.InitFromPackedBuf(data)
-        for tensor in (tensor for subgraph in model.subgraphs for tensor in subgraph.tensors):
-            tensor.name = NOISE.sub(b"", tensor.name)
+        shorten_names(model)
         for buffer in model.buffers:
             if buffer.offset > 1:  # data after the flatbuffer, which some recipes write; inside it can be shared
                 buffer.data = np.frombuffer(data, np.uint8, buffer.size, buffer.offset)
@@ -72,6 +76,6 @@ def compact_tflite(path: Path) -> None:
         # Larger than the result can be, so the builder never doubles its memory.
         builder = SharingBuilder(size + size // 16 + (1 << 20))
         builder.Finish(model.Pack(builder), b"TFL3")
-        del model, buffer, tensor  # their arrays lie in the map, which cannot be closed under them
+        del model, buffer  # their arrays lie in the map, which cannot be closed under them
     with replacing(path) as output:
         output.write(memoryview(builder.Bytes)[builder.Head() :])

@@ -1,4 +1,4 @@
-"""ExportableGPT2 -> TFLite with the signatures `prefill_N` for each N, and `decode`; and with LoRA inputs, if asked
+"""A checkpoint -> TFLite with the signatures `prefill_N` for each N, and `decode`; and with LoRA inputs, if asked
 for.
 
 There are two layouts for LoRA, because two runtimes want different ones. MediaPipe's: beside the plain
@@ -11,15 +11,24 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Callable, Mapping
 
 import torch
+from ai_edge_litert import schema_py_generated as schema
 from torch import Tensor, nn
 
-from bundler.checkpoints.checkpoint import open_checkpoint
-from bundler.conversion.compact import compact_tflite
-from bundler.conversion.gpt2 import ExportableGPT2, TokenRows, load_exportable
+from bundler.checkpoints.architecture import GPT2Architecture
+from bundler.checkpoints.checkpoint import Checkpoint, open_checkpoint
+from bundler.conversion.compact import shorten_names
+from bundler.conversion.constants import place_constants
+from bundler.conversion.exported_weights import ExportedWeight, TokenRows, exported_weights
+from bundler.conversion.gpt2 import ExportableGPT2, weightless
+from bundler.conversion.recipes import RECIPES, Recipe
+from bundler.conversion.rounding import Rounding, nearest
+from bundler.conversion.write_model import write_model
 from bundler.errors import OptionError
 from bundler.system.native_output import quiet
+from bundler.system.temporary_folder import temporary_folder
 
 # Prefill lengths: a line's worth of tokens, and a page's.
 SHORT, LONG = 32, 256
@@ -126,9 +135,11 @@ def is_placeholder(number: int) -> bool:
 
 
 class _Signature(nn.Module):
+    """One signature. The weights are arguments too, so the converter never sees their values, or copies them."""
+
     def __init__(self, model: ExportableGPT2, logits: bool) -> None:
         super().__init__()
-        self.model, self.logits = model, logits
+        self._model, self.logits = [model], logits  # in a list: its parameters are not this module's
 
     def forward(
         self,
@@ -136,19 +147,30 @@ class _Signature(nn.Module):
         input_pos: Tensor,
         kv_cache: dict[str, Tensor],
         mask: Tensor,
+        weights: dict[str, Tensor],
         lora: dict[str, Tensor] | None = None,
     ) -> dict:
-        return self.model(tokens, input_pos, kv_cache, mask, lora, logits=self.logits)
+        arguments = (tokens, input_pos, kv_cache, mask, lora)
+        return torch.func.functional_call(self._model[0], weights, arguments, {"logits": self.logits})
 
 
-def convert_fp32(model: ExportableGPT2, signatures: Signatures, output: Path) -> None:
-    """Write the fp32 TFLite model to `output`. All signatures share one copy of the weights."""
+def convert_graph(architecture: GPT2Architecture, rows: TokenRows, signatures: Signatures, output: Path) -> None:
+    """Write the model's graph to `output`, as TFLite whose signatures have the weights among their inputs, named
+    `weights_` and what ExportableGPT2 calls them. Takes the same memory whatever the model's size.
+    """
+    model = weightless(architecture, signatures.context, rows)
+
+    def thin(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Tensors of the same shapes in which all elements are one."""
+        return {name: torch.zeros(1).expand(tensor.shape) for name, tensor in tensors.items()}
+
+    weights, cache = thin(dict(model.named_parameters())), thin(model.empty_cache())
     with quiet():
         import litert_torch
 
         converter = litert_torch.Converter()
         for suffix, rank in signatures.lora.variants():
-            adapter = {} if rank is None else {"lora": model.empty_adapter(rank)}
+            adapter = {} if rank is None else {"lora": thin(model.empty_adapter(rank))}
             for name, length in [*((f"prefill_{n}", n) for n in signatures.prefill), ("decode", 1)]:
                 converter.add_signature(
                     name + suffix,
@@ -156,17 +178,63 @@ def convert_fp32(model: ExportableGPT2, signatures: Signatures, output: Path) ->
                     sample_kwargs={
                         "tokens": torch.zeros(1, length, dtype=torch.int32),
                         "input_pos": torch.arange(length, dtype=torch.int32),
-                        "kv_cache": model.empty_cache(),
+                        "kv_cache": cache,
                         "mask": torch.zeros(1, 1, length, signatures.context),
+                        "weights": weights,
                         **adapter,
                     },
                 )
         converter.convert(lightweight_conversion=False).export(str(output))
-    compact_tflite(output)
 
 
-def convert_checkpoint(source: Path, vocabulary: Path, rows: TokenRows, signatures: Signatures, output: Path) -> None:
-    """`convert_fp32` from the checkpoint on: what a build runs in a process of its own."""
-    convert_fp32(
-        load_exportable(open_checkpoint(source, tokenizer=vocabulary), signatures.context, rows), signatures, output
-    )
+def fill_graph(
+    graph: Path,
+    weights: Mapping[str, ExportedWeight],
+    recipe: Recipe,
+    output: Path,
+    rounding: Rounding = nearest,
+    report: Callable[[int], None] = lambda written: None,
+) -> None:
+    """Write the graph in the file `graph` to `output`, with `weights` in it as `recipe` stores them.
+
+    `report` is called with the number of bytes written of the weights.
+    """
+    model = schema.ModelT.InitFromPackedBuf(graph.read_bytes())
+    shorten_names(model)
+    constants = place_constants(model, {name: recipe.storage(name) for name in weights})
+    blocks = {
+        name: lambda weight=weight: (block.numpy() for block in weight.blocks()) for name, weight in weights.items()
+    }
+    write_model(model, constants, blocks, rounding, output, report)
+
+
+@dataclass(frozen=True)
+class Export:
+    """A checkpoint and the form it is converted to, as values that another process can be given."""
+
+    source: Path
+    vocabulary: Path
+    rows: TokenRows
+    signatures: Signatures
+
+    def open(self) -> Checkpoint:
+        return open_checkpoint(self.source, tokenizer=self.vocabulary)
+
+
+def export_graph(export: Export, output: Path) -> None:
+    """`convert_graph` of a checkpoint: the part of a build that needs the converter."""
+    convert_graph(export.open().architecture, export.rows, export.signatures, output)
+
+
+def export_model(export: Export, graph: Path, recipe: Recipe, output: Path, report: Callable[[int], None]) -> None:
+    """`fill_graph` with the weights of a checkpoint: the part of a build that reads and writes all of them."""
+    weights = exported_weights(export.open(), export.signatures.context, export.rows)
+    fill_graph(graph, weights, recipe, output, report=report)
+
+
+def convert(checkpoint: Checkpoint, rows: TokenRows, signatures: Signatures, recipe: str, output: Path) -> None:
+    """Write the checkpoint's TFLite model in a recipe that is not calibrated, in this process."""
+    with temporary_folder("graph") as folder:
+        graph = Path(folder) / "graph.tflite"
+        convert_graph(checkpoint.architecture, rows, signatures, graph)
+        fill_graph(graph, exported_weights(checkpoint, signatures.context, rows), RECIPES[recipe], output)

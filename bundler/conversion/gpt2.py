@@ -15,8 +15,7 @@ The arithmetic is that of Hugging Face's GPT2LMHeadModel; what differs is the in
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Callable, Sequence
+from typing import Callable
 
 import torch
 from torch import Tensor, nn
@@ -24,10 +23,7 @@ from torch.nn import functional
 
 from bundler.checkpoints.architecture import GPT2Architecture
 from bundler.checkpoints.checkpoint import Checkpoint
-
-# Added to the logits of rows that must not be generated. Far below any real logit, and still a
-# finite number in fp16, where GPUs compute.
-NEVER = -1.0e4
+from bundler.conversion.exported_weights import TokenRows, exported_weights
 
 # The matrices of a layer that a LoRA delta can be added to, in the order of the adapter file.
 PROJECTIONS = ("q", "k", "v", "o")
@@ -51,33 +47,6 @@ FUNCTIONS: dict[str, Callable[[Tensor], Tensor]] = {
 }
 
 
-@dataclass(frozen=True)
-class TokenRows:
-    """Which original token each row of the embedding stands for.
-
-    `vocabulary` rows are the tokens themselves; then one row per entry of `alias_of`, a copy of the
-    row it names; then padding to a multiple of 4.
-    """
-
-    vocabulary: int
-    alias_of: tuple[int, ...] = ()
-
-    @property
-    def count(self) -> int:
-        return -(-(self.vocabulary + len(self.alias_of)) // 4) * 4
-
-    def sources(self) -> Tensor:
-        """int64 [count]: the checkpoint row that each row copies. Padding copies row 0 (a zero row has no scale)."""
-        rows = [*range(self.vocabulary), *self.alias_of]
-        return torch.tensor(rows + [0] * (self.count - len(rows)))
-
-    def bias(self) -> Tensor:
-        """float32 [count]: 0 for the vocabulary, NEVER for aliases and padding."""
-        bias = torch.full((self.count,), NEVER)
-        bias[: self.vocabulary] = 0.0
-        return bias
-
-
 class LayerNorm(nn.Module):
     """nn.LayerNorm with its weight and bias as [1, 1, width].
 
@@ -98,7 +67,7 @@ class LayerNorm(nn.Module):
 class Block(nn.Module):
     """One transformer layer: x [1, N, width] and the layer's cache in, the same out.
 
-    The scale of the attention scores is inside q's weights, see `query_scale`.
+    The scale of the attention scores is inside q's weights, see `exported_weights.query_scale`.
     """
 
     def __init__(self, architecture: GPT2Architecture) -> None:
@@ -204,7 +173,7 @@ class ExportableGPT2(nn.Module):
     def empty_adapter(self, rank: int) -> dict[str, Tensor]:
         """The adapter of zeros, which changes nothing: a [width, rank] and b [rank, width] of each layer's projections.
 
-        A delta is x @ a @ b. For q it counts in q's scaled terms, see `query_scale`.
+        A delta is x @ a @ b. For q it counts in q's scaled terms, see `exported_weights.query_scale`.
         """
         width = self.architecture.width
         shapes = {"a": (width, rank), "b": (rank, width)}
@@ -224,57 +193,20 @@ def lora_name(projection: str, factor: str, layer: int) -> str:
     return f"atten_{projection}_{factor}_prime_weight_{layer}"
 
 
-def query_scale(architecture: GPT2Architecture, layer: int) -> float:
-    """What q's weights and bias are multiplied by: the factor that attention scores have in the checkpoint.
-
-    The converter folds a factor on q into the weights by itself, wherever nothing stands in between; done here,
-    every signature has the same weights, and whoever adds a delta to them knows the factor.
-    """
-    scale = architecture.head_dim**-0.5 if architecture.scale_attention else 1.0
-    return scale / (layer + 1) if architecture.scale_by_inverse_layer else scale
+def weightless(architecture: GPT2Architecture, context: int, rows: TokenRows) -> ExportableGPT2:
+    """Build the model without any weights: its parameters have shapes alone."""
+    with torch.device("meta"):
+        model = ExportableGPT2(architecture, context, rows)
+    return model.requires_grad_(False).eval()
 
 
 def load_exportable(checkpoint: Checkpoint, context: int, rows: TokenRows) -> ExportableGPT2:
     """Build the model from a checkpoint, holding one copy of the weights in fp32."""
-    architecture = checkpoint.architecture
-    with torch.device("meta"):
-        model = ExportableGPT2(architecture, context, rows)
-    model.requires_grad_(False)
-
-    def put(module: nn.Module, weight: Tensor, bias: Tensor | None = None) -> None:
-        if module.weight.shape != weight.shape:
-            raise AssertionError(f"{tuple(weight.shape)} into {tuple(module.weight.shape)}")
-        module.weight = nn.Parameter(weight.contiguous(), requires_grad=False)
-        if bias is not None:
-            module.bias = nn.Parameter(bias.contiguous(), requires_grad=False)
-
-    def put_norm(module: LayerNorm, name: str) -> None:
-        put(module, checkpoint.tensor(f"{name}.weight")[None, None], checkpoint.tensor(f"{name}.bias")[None, None])
-
-    def put_linear(modules: Sequence[nn.Linear], name: str) -> None:
-        # Checkpoints keep these as Conv1D, [in, out]; a Linear wants [out, in]. A fused matrix is
-        # cut along its outputs.
-        weights = checkpoint.tensor(f"{name}.weight").T.chunk(len(modules))
-        biases = checkpoint.tensor(f"{name}.bias").chunk(len(modules))
-        for module, weight, bias in zip(modules, weights, biases):
-            put(module, weight, bias)
-
-    sources = rows.sources()
-    put(model.wte, checkpoint.tensor("wte.weight")[sources])
-    put(model.wpe, checkpoint.tensor("wpe.weight")[: model.context])
-    for layer, block in enumerate(model.blocks):
-        put_norm(block.ln_1, f"h.{layer}.ln_1")
-        put_norm(block.ln_2, f"h.{layer}.ln_2")
-        put_linear([block.q, block.k, block.v], f"h.{layer}.attn.c_attn")
-        block.q.weight.mul_(query_scale(architecture, layer))
-        block.q.bias.mul_(query_scale(architecture, layer))
-        put_linear([block.o], f"h.{layer}.attn.c_proj")
-        put_linear([block.c_fc], f"h.{layer}.mlp.c_fc")
-        put_linear([block.c_proj], f"h.{layer}.mlp.c_proj")
-    put_norm(model.ln_f, "ln_f")
-    if architecture.tied_head:
+    model = weightless(checkpoint.architecture, context, rows)
+    weights = {name: weight.read() for name, weight in exported_weights(checkpoint, context, rows).items()}
+    if checkpoint.architecture.tied_head:
+        weights["head.weight"] = weights["wte.weight"]
+    model.load_state_dict(weights, strict=True, assign=True)
+    if checkpoint.architecture.tied_head:
         model.head.weight = model.wte.weight
-    else:
-        put(model.head, checkpoint.tensor("lm_head.weight")[sources])
-    model.head.bias = nn.Parameter(rows.bias(), requires_grad=False)
-    return model.eval()
+    return model.requires_grad_(False).eval()

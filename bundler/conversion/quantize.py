@@ -1,4 +1,4 @@
-"""fp32 TFLite -> TFLite in one of the recipes, by ai-edge-quantizer."""
+"""fp32 TFLite -> TFLite in a recipe with rules, by ai-edge-quantizer; and which recipe fits a model, or made a file."""
 
 from __future__ import annotations
 
@@ -32,20 +32,17 @@ def check_recipe(recipe: str, architecture: GPT2Architecture) -> None:
         )
 
 
-def quantize(source: Path, recipe: str | Recipe, output: Path, calibration: Sequence[Sequence[int]] = ()) -> None:
-    """Write `source` (fp32 TFLite) to `output` in `recipe`, which has rules. A calibrated one needs token sequences to
-    measure ranges on.
+def quantize(source: Path, recipe: Recipe, output: Path, calibration: Sequence[Sequence[int]]) -> None:
+    """Write `source` (fp32 TFLite) to `output` in a calibrated `recipe`. `calibration`: token sequences to measure
+    ranges on.
     """
-    recipe = RECIPES[recipe] if isinstance(recipe, str) else recipe
     with quiet():
         from ai_edge_quantizer import quantizer, recipe_manager
 
         rules = recipe_manager.RecipeManager()
         recipe.rules(rules)
         quantizer_ = quantizer.Quantizer(str(source), rules.get_quantization_recipe())
-        ranges = (
-            quantizer_.calibrate(_calibration_inputs(source, calibration), num_threads=2) if recipe.calibrated else None
-        )
+        ranges = quantizer_.calibrate(_calibration_inputs(source, calibration), num_threads=2)
         quantizer_.quantize(
             ranges, serialize_to_path=str(output), enable_progress_bar=False, enable_progress_report=False
         )

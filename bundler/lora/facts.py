@@ -7,17 +7,14 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
-import numpy as np
-
 from bundler.checkpoints.checkpoint import Checkpoint
 from bundler.containers.lora_manifest import FORMAT, UNMERGED
-from bundler.conversion.gpt2 import query_scale
+from bundler.conversion.exported_weights import query_scale
 from bundler.conversion.recipes import RECIPES
 from bundler.lora.find_tensors import find_tensors
 from bundler.system.file_section import FileSection
 from bundler.tflite.model import open_model
 from lora_weights.adapter import Base
-from lora_weights.errors import LoraError
 from lora_weights.tensor_map import map_to_json
 
 
@@ -41,7 +38,7 @@ def base_of(checkpoint: Checkpoint) -> Base:
     )
 
 
-def lora_facts(checkpoint: Checkpoint, base: Base, model: Path, recipe: str, ranks: tuple[int, ...]) -> dict:
+def lora_facts(base: Base, model: Path, recipe: str, ranks: tuple[int, ...]) -> dict:
     """The manifest's entry `lora` for a .task whose TFLite part is `model`; docs/LORA.md specifies it.
 
     A model into which nothing can be merged has `unmergeable`, the reason, in the place of `tensors`.
@@ -58,18 +55,5 @@ def lora_facts(checkpoint: Checkpoint, base: Base, model: Path, recipe: str, ran
     if RECIPES[recipe].calibrated:
         return {**facts, "unmergeable": f"{recipe} ties biases to the scales of the weights; build with another recipe"}
 
-    def weights(layer: int, projection: str) -> np.ndarray:
-        name = f"h.{layer}.attn.c_proj.weight" if projection == "o" else f"h.{layer}.attn.c_attn.weight"
-        matrix = checkpoint.tensor(name).T
-        if projection == "o":
-            return matrix.numpy()
-        part = matrix.chunk(3)["qkv".index(projection)]
-        return (part * base.query_scale[layer] if projection == "q" else part).numpy()
-
-    try:
-        section = FileSection.whole(model)
-        with section.map() as data:
-            tensors = find_tensors(open_model(section), data, base.layers, weights)
-        return {**facts, "tensors": map_to_json(tensors)}
-    except LoraError as error:
-        return {**facts, "unmergeable": str(error)}
+    tensors = find_tensors(open_model(FileSection.whole(model)), base.layers)
+    return {**facts, "tensors": map_to_json(tensors)}

@@ -13,10 +13,10 @@ from bundler.containers.llm_metadata import LlmMetadata
 from bundler.containers.llm_parameters import LlmParameters
 from bundler.containers.task import METADATA_ENTRY, MODEL_ENTRY, TOKENIZER_ENTRY, write_task
 from bundler.containers.tokenizer import BundleTokenizer, sentencepiece_encoder, typed_texts
-from bundler.conversion.convert import Signatures, convert_checkpoint
-from bundler.conversion.gpt2 import TokenRows
+from bundler.conversion.convert import Export, Signatures, export_graph, export_model
+from bundler.conversion.exported_weights import TokenRows, exported_weights
 from bundler.conversion.quantize import quantize
-from bundler.conversion.recipes import RECIPES
+from bundler.conversion.recipes import RECIPES, REFERENCE
 from bundler.errors import BundleError, VerificationError
 from bundler.lora.facts import base_of, lora_facts
 from bundler.pipeline.adapters import LoraPlan, export_adapters, lora_variants
@@ -26,7 +26,7 @@ from bundler.pipeline.plan import BuildOptions, Plan, plan_build
 from bundler.pipeline.report import weight_bytes, write_report
 from bundler.system.isolated import run_isolated
 from bundler.system.output_folder import staged_folder
-from bundler.verification.gate import Progress, Stage, silent
+from bundler.verification.gate import Progress
 from bundler.verification.subject import Lora, Subject
 from bundler.verification.text import verification_text
 from bundler.verification.verify import FILE_GATES, GATES, verify
@@ -40,12 +40,13 @@ TOKENIZER_FILE = "tokenizer.model"
 GENERATED_STRINGS = 300  # of each of the tokenizer's named generators, in every build
 
 
-def build(options: BuildOptions, stage: Stage = silent) -> dict:
+def build(options: BuildOptions, progress: Progress = Progress()) -> dict:
     """Build, verify, and write `options.output`; returns the manifest.
 
-    `stage` is entered with a line of text around each part of the work. Raises VerificationError when a gate
-    fails; then, as on every other error, nothing is left at the output.
+    `progress` is told of each part of the work. Raises VerificationError when a gate fails; then, as on every other
+    error, nothing is left at the output.
     """
+    stage = progress.stage
     with stage("Reading the checkpoint"):
         plan = plan_build(options)
         plan.checkpoint.check_finite()
@@ -58,13 +59,13 @@ def build(options: BuildOptions, stage: Stage = silent) -> dict:
             _refuse_mismatches(comparison)
         models = _models(plan, options.recipe, folder)
         for model in models.distinct:
-            _convert(plan, options, tokenizer, model, stage)
+            _convert(plan, options, tokenizer, model, progress)
         with stage("Packing .task and .litertlm"):
             base = base_of(plan.checkpoint)
             ranks = plan.lora.ranks if plan.lora else ()
             facts = {
                 **bundle_manifest(plan, options.recipe, pieces, _rows(tokenizer)),
-                "lora": lora_facts(plan.checkpoint, base, models.task.path, options.recipe, ranks),
+                "lora": lora_facts(base, models.task.path, options.recipe, ranks),
             }
             bundles = _pack(plan, pieces, facts, models)
             adapters = export_adapters(plan.lora, base, folder / "adapters") if plan.lora else []
@@ -79,7 +80,7 @@ def build(options: BuildOptions, stage: Stage = silent) -> dict:
             files=(*bundles, folder / TOKENIZER_FILE, *(folder / facts["file"] for facts in adapters)),
             lora=_lora(plan.lora, base, models, bundles) if plan.lora else None,
         )
-        gates = verify(subject, Progress(stage), GATES if options.verify else FILE_GATES)
+        gates = verify(subject, progress, GATES if options.verify else FILE_GATES)
         sizes = {
             "tflite": models.task.path.stat().st_size,
             "task": bundles.task.stat().st_size,
@@ -87,7 +88,7 @@ def build(options: BuildOptions, stage: Stage = silent) -> dict:
         }
         weights = weight_bytes(models.task.path)
         for path in {path for model in models for path in (model.path, model.converted)}:
-            path.unlink()  # they are inside the containers, byte for byte, or were on the way
+            path.unlink(missing_ok=True)  # they are inside the containers, byte for byte, or were on the way
         if failed := [gate for gate in gates if not gate.passed]:
             raise VerificationError(
                 "; ".join(f"{gate.name}: {gate.found}" for gate in failed)
@@ -137,7 +138,9 @@ def _rows(tokenizer: BundleTokenizer) -> TokenRows:
 
 @dataclass(frozen=True)
 class Model:
-    """A TFLite file on its way into a container. `converted`: in fp32, the same file if the recipe is fp32."""
+    """A TFLite file on its way into a container. `converted`: the same in fp32, where something needs it (ranges are
+    measured on it, adapters are held against it); the file itself if the recipe is fp32.
+    """
 
     signatures: Signatures
     path: Path
@@ -168,23 +171,31 @@ def _models(plan: Plan, recipe: str, folder: Path) -> Models:
     )
 
 
-def _convert(plan: Plan, options: BuildOptions, tokenizer: BundleTokenizer, model: Model, stage: Stage) -> None:
+def _convert(plan: Plan, options: BuildOptions, tokenizer: BundleTokenizer, model: Model, progress: Progress) -> None:
     """Write the model's files."""
-    with stage("Converting to TFLite"):
-        run_isolated(
-            "converting",
-            convert_checkpoint,
-            plan.checkpoint.source.path,
-            plan.checkpoint.folder,
-            _rows(tokenizer),
-            model.signatures,
-            model.converted,
-        )
-    recipe = RECIPES[options.recipe]
-    if model.path != model.converted:
-        calibration = _calibration(options, tokenizer, plan) if recipe.calibrated else []
-        with stage(f"Quantizing to {options.recipe}"):
+    export = Export(plan.checkpoint.source.path, plan.checkpoint.folder, _rows(tokenizer), model.signatures)
+    graph, recipe = model.path.with_suffix(".graph"), RECIPES[options.recipe]
+    with progress.stage("Converting the graph to TFLite"):
+        run_isolated("converting", export_graph, export, graph)
+    if not recipe.calibrated:
+        _write_weights(plan, export, graph, options.recipe, model.path, progress)
+    if model.path != model.converted and (recipe.calibrated or plan.lora):
+        _write_weights(plan, export, graph, REFERENCE, model.converted, progress)
+    graph.unlink()
+    if recipe.calibrated:
+        calibration = _calibration(options, tokenizer, plan)
+        with progress.stage(f"Quantizing to {options.recipe}"):
             run_isolated("quantizing", quantize, model.converted, recipe, model.path, calibration)
+
+
+def _write_weights(plan: Plan, export: Export, graph: Path, name: str, output: Path, progress: Progress) -> None:
+    recipe = RECIPES[name]
+    weights = exported_weights(plan.checkpoint, export.signatures.context, export.rows)
+    total = sum(recipe.storage(name).bytes(weight.shape) for name, weight in weights.items())
+    with progress.bar(f"Writing {total / 1e6:,.0f} MB of weights in {name}", total) as done:
+        run_isolated(
+            "writing the weights", export_model, export, graph, recipe, output, report=lambda n: done(completed=n)
+        )
 
 
 def _calibration(options: BuildOptions, tokenizer: BundleTokenizer, plan: Plan, sequences: int = 4) -> list[list[int]]:

@@ -14,7 +14,7 @@ import sys
 import tempfile
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any, Callable
+from typing import Any, Callable, NamedTuple
 
 from bundler.errors import BundleError
 from bundler.system.temporary_folder import temporary_folder
@@ -23,9 +23,12 @@ _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 _GOODBYE = 30  # seconds a process whose work is done may take to end
 
 
-def run_isolated(what: str, function: Callable[..., None], *arguments: Any) -> None:
+def run_isolated(
+    what: str, function: Callable[..., None], *arguments: Any, report: Callable[[Any], None] | None = None
+) -> None:
     """Call `function(*arguments)` in a fresh process; both must be picklable. `what` begins the message of a failure.
 
+    With `report`, the function is given one more argument: what it calls that with, `report` is called with here.
     What the function raises is raised here. When its process ends in any other way, BundleError says how, with the last
     lines it printed. The process does not outlive this one.
     """
@@ -33,11 +36,13 @@ def run_isolated(what: str, function: Callable[..., None], *arguments: Any) -> N
     receiver, sender = context.Pipe(duplex=False)
     with temporary_folder("isolated") as folder:
         log = Path(folder) / "output"
-        process = context.Process(target=_child, args=(log, sender, os.getpid(), function, arguments))
+        process = context.Process(target=_child, args=(log, sender, os.getpid(), function, arguments, bool(report)))
         process.start()
         sender.close()
         try:
-            error = receiver.recv()
+            while isinstance(message := receiver.recv(), _Report):
+                report(message.value)
+            error = message
             process.join(_GOODBYE)  # killed at once, it would leave its semaphores behind
         except EOFError:
             process.join()
@@ -65,13 +70,21 @@ def die_with_parent(parent: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
-def _child(log: Path, sender: Connection, parent: int, function: Callable[..., None], arguments: tuple) -> None:
+class _Report(NamedTuple):
+    """What a process says on the way; its last message is no _Report."""
+
+    value: Any
+
+
+def _child(
+    log: Path, sender: Connection, parent: int, function: Callable[..., None], arguments: tuple, reports: bool
+) -> None:
     die_with_parent(parent)
     output = os.open(log, os.O_WRONLY | os.O_CREAT)
     os.dup2(output, 1)
     os.dup2(output, 2)
     try:
-        function(*arguments)
+        function(*arguments, *([lambda value: sender.send(_Report(value))] if reports else []))
     except Exception as error:
         sender.send(
             error if isinstance(error, (BundleError, OSError)) else BundleError(f"{type(error).__name__}: {error}")

@@ -7,12 +7,12 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from reference_quantizer import quantize
 
 from bundler.checkpoints.checkpoint import open_checkpoint
 from bundler.containers.bundle import MANIFEST, open_bundle
 from bundler.containers.lora_manifest import base_of_bundle
 from bundler.containers.task import METADATA_ENTRY, MODEL_ENTRY, TOKENIZER_ENTRY, read_task, write_task
-from bundler.conversion.quantize import quantize
 from bundler.engines.litertlm import open_engine
 from bundler.lora.facts import base_of, lora_facts
 from bundler.lora.merge_bundle import adapter_for_merging, merge_into_bundle
@@ -101,7 +101,7 @@ def _recipe(sample, recipe, folder):
     task, checkpoint = read_task(sample), open_checkpoint(SAMPLE)
     task.copy_entry(MODEL_ENTRY, folder / "fp32.tflite")
     quantize(folder / "fp32.tflite", recipe, folder / "model.tflite")
-    facts = {"format": FORMAT, "lora": lora_facts(checkpoint, base_of(checkpoint), folder / "model.tflite", recipe, ())}
+    facts = {"format": FORMAT, "lora": lora_facts(base_of(checkpoint), folder / "model.tflite", recipe, ())}
     write_task(
         folder / "base.task",
         {

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from ai_edge_litert import schema_py_generated as schema
 from peft_folders import write_adapter
+from reference_quantizer import quantize
 from tiny_gpt2 import write_tiny_checkpoint
 
 from bundler.checkpoints.checkpoint import open_checkpoint
@@ -18,7 +19,6 @@ from bundler.containers.lora_manifest import tensors_of
 from bundler.containers.task import MODEL_ENTRY, read_task
 from bundler.containers.tokenizer import bundle_tokenizer
 from bundler.conversion.compact import compact_tflite
-from bundler.conversion.quantize import quantize
 from bundler.engines.litertlm import open_engine
 from bundler.errors import BundleError, OptionError
 from bundler.lora.facts import base_of
@@ -404,7 +404,7 @@ def subject_of(built, models, tiny_checkpoint, folder, recipe, adapters=()):
     facts = {
         **built[1],
         "recipe": recipe,
-        "lora": lora_facts(checkpoint, base, folder / "task.tflite", recipe, (RANK,)),
+        "lora": lora_facts(base, folder / "task.tflite", recipe, (RANK,)),
     }
     write_task(
         folder / "a.task",

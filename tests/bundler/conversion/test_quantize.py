@@ -5,16 +5,19 @@ import sys
 
 import numpy as np
 import pytest
+import reference_quantizer
+from ai_edge_litert import schema_py_generated as schema
+from reference_quantizer import RULES
 from test_convert import stored_matrices
 from tiny_gpt2 import VOCABULARY, write_tiny_checkpoint
 
 import bundler
 from bundler.checkpoints.checkpoint import open_checkpoint
 from bundler.commands.cli import run
-from bundler.conversion.convert import Signatures, convert_fp32
-from bundler.conversion.gpt2 import TokenRows, load_exportable
+from bundler.conversion.convert import Signatures, convert_graph, fill_graph
+from bundler.conversion.exported_weights import TokenRows, exported_weights
 from bundler.conversion.quantize import check_recipe, quantize, recipe_of
-from bundler.conversion.recipes import ANYWHERE, RECIPES, Recipe
+from bundler.conversion.recipes import INT8, RECIPES, Recipe, Storage
 from bundler.errors import OptionError
 from bundler.system.file_section import FileSection
 from bundler.tflite.model import open_model
@@ -37,20 +40,50 @@ BYTES = {
 
 @pytest.fixture(scope="module")
 def wide(tmp_path_factory):
+    """A folder with the model in every recipe, and its checkpoint."""
     folder = tmp_path_factory.mktemp("wide")
-    checkpoint = open_checkpoint(write_tiny_checkpoint(folder / "model", n_embd=128))
-    convert_fp32(
-        load_exportable(checkpoint, 96, TokenRows(VOCABULARY, (7, 9))), Signatures(96, (8, 32)), folder / "fp32.tflite"
+    checkpoint, rows = (
+        open_checkpoint(write_tiny_checkpoint(folder / "model", n_embd=128)),
+        TokenRows(VOCABULARY, (7, 9)),
     )
+    convert_graph(checkpoint.architecture, rows, Signatures(96, (8, 32)), folder / "graph")
+    for name, recipe in RECIPES.items():
+        if not recipe.calibrated:
+            fill_graph(folder / "graph", exported_weights(checkpoint, 96, rows), recipe, folder / f"{name}.tflite")
     return folder, checkpoint
+
+
+@pytest.mark.parametrize("recipe", RULES)
+def test_constants_and_logits_are_those_of_ai_edge_quantizer(wide, recipe):
+    folder, _ = wide
+    reference_quantizer.quantize(folder / "fp32.tflite", recipe, folder / "reference.tflite")
+    paths = folder / f"{recipe}.tflite", folder / "reference.tflite"
+    constants, expected = map(stored_constants, paths)
+    assert sorted(constants) == sorted(expected) and len(constants) > 2 * 16
+    logits, reference = (TFLiteGPT2(path).along(IDS) for path in paths)
+    assert np.array_equal(logits, reference)
+
+
+def stored_constants(path):
+    """Every constant in use that is not a few numbers, with its scales: bytes that are the same for equal content."""
+    model = schema.ModelT.InitFromPackedBuf(path.read_bytes())
+    constants = set()
+    for graph in model.subgraphs:
+        for tensor in graph.tensors:
+            data, quantization = model.buffers[tensor.buffer].data, tensor.quantization
+            if data is None or len(data) <= 16:
+                continue
+            scales = b"" if quantization is None or quantization.scale is None else quantization.scale.tobytes()
+            constants.add((tensor.type, tuple(tensor.shape), data.tobytes(), scales))
+    return constants
 
 
 @pytest.mark.parametrize("recipe", RECIPES)
 def test_recipe(wide, recipe):
     folder, checkpoint = wide
     path = folder / f"{recipe}.tflite"
-    if recipe != "fp32":
-        quantize(folder / "fp32.tflite", recipe, path, [IDS])
+    if RECIPES[recipe].calibrated:
+        quantize(folder / "fp32.tflite", RECIPES[recipe], path, [IDS])
     # 2 layers of 12 matrices of width x width; the embeddings stay int8 in int4.
     linear = sum(size for size in stored_matrices(path).values() if size not in embedding_sizes(recipe))
     assert linear == pytest.approx(2 * 12 * 128 * 128 * BYTES[recipe], rel=0.03)
@@ -70,16 +103,9 @@ def embedding_sizes(recipe):
     return {404 * 128 * element, 96 * 128 * element}
 
 
-def int8_head_and_tail(rules):
-    from ai_edge_quantizer.qtyping import TFLOperationName as Operator
-
-    rules.add_weight_only_config(ANYWHERE, Operator.FULLY_CONNECTED, 8)
-    rules.add_dynamic_config(ANYWHERE, Operator.EMBEDDING_LOOKUP, 8)
-
-
 def test_an_entry_of_the_table_is_a_whole_recipe(tiny_checkpoint, tmp_path, monkeypatch, capsys):
     """Built, verified and named, with no other line about it."""
-    monkeypatch.setitem(RECIPES, "int8-new", Recipe("a new one", 0.05, 8, int8_head_and_tail))
+    monkeypatch.setitem(RECIPES, "int8-new", Recipe("a new one", 0.05, Storage(8, dequantized=True), INT8))
     manifest = bundler.build(bundler.BuildOptions(str(tiny_checkpoint), tmp_path / "out", recipe="int8-new"))
     assert manifest["recipe"] == "int8-new" and manifest["verified"]
     assert all(gate.passed for gate in bundler.verify_bundle(tmp_path / "out" / "out.task", str(tiny_checkpoint)))
@@ -99,12 +125,9 @@ def test_a_recipe_whose_blocks_do_not_fit_names_those_that_do(tiny_checkpoint):
 
 
 def test_the_row_of_an_alias_is_quantized_like_its_original(wide):
-    folder, _ = wide
-    path = folder / "alias.tflite"
-    quantize(folder / "fp32.tflite", "int8", path)
     logits = []
     for token in (7, VOCABULARY):  # the first alias stands for 7
-        model = TFLiteGPT2(path)
+        model = TFLiteGPT2(wide[0] / "int8.tflite")
         logits.append(model.decode(token))
     assert np.array_equal(*logits)
 
@@ -121,18 +144,12 @@ def test_the_row_of_an_alias_is_quantized_like_its_original(wide):
     ],
 )
 def test_the_recipe_is_recognized(wide, recipe, looks_like):
-    folder, _ = wide
-    path = folder / f"look-{recipe}.tflite"
-    if recipe == "fp32":
-        path = folder / "fp32.tflite"
-    else:
-        quantize(folder / "fp32.tflite", recipe, path)
-    assert recipe_of(open_model(FileSection.whole(path))) == looks_like
+    assert recipe_of(open_model(FileSection.whole(wide[0] / f"{recipe}.tflite"))) == looks_like
 
 
 def test_names_of_tensors_say_nothing_of_python(tiny_bundle):
     """A name is stored for every tensor of every signature: with modules and classes they take a twentieth of a small
     model."""
     task = (tiny_bundle[0] / "tiny.task").read_bytes()
-    assert b"LayerNorm_ln_f" in task
+    assert b"blocks.0.ln_1.weight" in task
     assert b"bundler.c" not in task and b"_Signature" not in task and b"ExportableGPT2" not in task

@@ -297,7 +297,7 @@ def scale_below_zero(good, folder):
 @plants("scale-not-positive")
 def scale_of_a_block(good, folder):
     """In blockwise quantization the scales are a tensor of float16."""
-    from bundler.conversion.quantize import quantize
+    from reference_quantizer import quantize
 
     (folder / "fp32.tflite").write_bytes(good.entries("fp32_task")[MODEL_ENTRY])
     quantize(folder / "fp32.tflite", "int4-block32", folder / "model.tflite")
@@ -387,7 +387,7 @@ def table_of_floats(good, folder):
 @plants("embedding-not-on-gpu")
 def table_that_is_dequantized(good, folder):
     """As int8-weight-only stores it."""
-    from bundler.conversion.quantize import quantize
+    from reference_quantizer import quantize
 
     model = folder / "model.tflite"
     (folder / "fp32.tflite").write_bytes(good.entries("fp32_task")[MODEL_ENTRY])

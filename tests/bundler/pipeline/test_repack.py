@@ -84,19 +84,16 @@ def test_a_model_without_alias_rows_makes_no_task(tiny_checkpoint, tiny_bundle, 
     """Such a .litertlm is sound: its tokenizer needs no aliases. A SentencePiece model does."""
     from bundler.checkpoints.checkpoint import open_checkpoint
     from bundler.containers.litertlm import write_litertlm
-    from bundler.conversion.convert import Signatures, convert_fp32
-    from bundler.conversion.gpt2 import TokenRows, load_exportable
+    from bundler.conversion.convert import Signatures, convert
+    from bundler.conversion.exported_weights import TokenRows
 
     built = read_litertlm(tiny_bundle[0] / "tiny.litertlm")
     for name, rows, message in (
         ("none", TokenRows(400), "400 rows"),
         ("others", TokenRows(400, (1,) * 600), "not the copy of row"),
     ):
-        convert_fp32(
-            load_exportable(open_checkpoint(tiny_checkpoint), 96, rows),
-            Signatures(96, (8, 32)),
-            tmp_path / f"{name}.tflite",
-        )
+        checkpoint = open_checkpoint(tiny_checkpoint)
+        convert(checkpoint, rows, Signatures(96, (8, 32)), "fp32", tmp_path / f"{name}.tflite")
         write_litertlm(
             tmp_path / f"{name}.litertlm",
             tmp_path / f"{name}.tflite",

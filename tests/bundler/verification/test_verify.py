@@ -15,8 +15,8 @@ from bundler.containers.llm_metadata import LlmMetadata
 from bundler.containers.llm_parameters import LlmParameters
 from bundler.containers.task import METADATA_ENTRY, MODEL_ENTRY, TOKENIZER_ENTRY, read_task, write_task
 from bundler.containers.tokenizer import BundleTokenizer, Ids
-from bundler.conversion.convert import Signatures, convert_fp32
-from bundler.conversion.gpt2 import TokenRows, load_exportable
+from bundler.conversion.convert import Signatures, convert
+from bundler.conversion.exported_weights import TokenRows
 from bundler.errors import BundleError
 from bundler.tflite.runner import TFLiteGPT2
 from bundler.verification.engine_gates import Expected, Trial, completions, edge_gate, start_gate, stop_gate
@@ -153,9 +153,8 @@ def uneven_bundle(request, tiny_checkpoint, tmp_path_factory):
     folder = tmp_path_factory.mktemp("uneven")
     checkpoint, vocabulary = open_checkpoint(tiny_checkpoint), read_vocabulary(tiny_checkpoint)
     pieces, model, path = build_sentencepiece(vocabulary), folder / "uneven.tflite", folder / f"uneven.{request.param}"
-    convert_fp32(
-        load_exportable(checkpoint, 80, TokenRows(len(vocabulary), pieces.alias_of)), Signatures(80, (30,)), model
-    )
+    rows = TokenRows(len(vocabulary), pieces.alias_of)
+    convert(checkpoint, rows, Signatures(80, (30,)), "fp32", model)
     if request.param == "task":
         write_task(
             path,
