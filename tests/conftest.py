@@ -1,11 +1,15 @@
 """A tiny GPT-2 with random weights and a vocabulary of its own, and bundles made from it."""
 
+import signal
+
 import pytest
 import torch
 from hypothesis import settings
 from tiny_gpt2 import VOCABULARY, write_tiny_checkpoint
 
 torch.set_num_threads(1)  # tiny tensors: a second thread costs more than it brings
+# A shell starts what it puts into the background with Ctrl-C ignored, and so would all commands that tests interrupt.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 settings.register_profile("project", deadline=None)  # time is no property of the code; the machine may be busy
 settings.load_profile("project")
 
