@@ -88,6 +88,10 @@ class Checkpoint:
         """What `index` picks of one weight, as `tensor[index]` would, in float32 and memory of its own."""
         return self._stored[name].read()[index].to(torch.float32, copy=True).contiguous()
 
+    def view(self, name: str) -> torch.Tensor:
+        """One weight in float32, still in its file's map if it is stored so: not to be written to."""
+        return self._stored[name].read().to(torch.float32).contiguous()
+
     def check_finite(self) -> None:
         """Read all weights, one tensor at a time. Raises BundleError naming the first with NaN or infinite values."""
         for name in self.names():
@@ -136,12 +140,16 @@ class Checkpoint:
             attn_implementation="eager",
         )
 
-    def reference_model(self) -> GPT2LMHeadModel:
-        """transformers' own model with these weights, in float32 and evaluation mode: what a bundle is held against."""
+    def empty_model(self) -> GPT2LMHeadModel:
+        """transformers' own model of this architecture; its parameters have shapes alone."""
         from transformers import GPT2LMHeadModel
 
         with torch.device("meta"):
-            model = GPT2LMHeadModel(self.reference_config())
+            return GPT2LMHeadModel(self.reference_config()).eval().requires_grad_(False)
+
+    def reference_model(self) -> GPT2LMHeadModel:
+        """transformers' own model with these weights, in float32 and evaluation mode: what a bundle is held against."""
+        model = self.empty_model()
         weights = {
             name if name == "lm_head.weight" else f"transformer.{name}": self.tensor(name) for name in self.names()
         }

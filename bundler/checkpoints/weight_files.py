@@ -10,7 +10,7 @@ import pickle
 import struct
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Callable, Iterable, NamedTuple
+from typing import Callable, Hashable, Iterable, NamedTuple
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -139,25 +139,40 @@ def check_names(names: Iterable[str], path: Path) -> None:
 
 def _read_safetensors(path: Path) -> dict[str, StoredTensor]:
     try:
-        file = safe_open(native_path(path, "safetensors"), framework="pt")
-        slices = {name: file.get_slice(name) for name in file.keys()}
+        with safe_open(native_path(path, "safetensors"), framework="pt") as file:
+            slices = {name: file.get_slice(name) for name in file.keys()}
+            found = {name: (tuple(part.get_shape()), part.get_dtype()) for name, part in slices.items()}
+            identity = _identity(path)
     except (SafetensorError, OSError, MemoryError) as error:
         raise BundleError(
             f"{path} is not a complete safetensors file ({str(error)[:200]}); download or save it again"
         ) from None
     return {
-        name: StoredTensor(path, tuple(part.get_shape()), _safetensors_reader(file, path, name, part.get_dtype()))
-        for name, part in slices.items()
+        name: StoredTensor(path, shape, _safetensors_reader(path, identity, name, dtype))
+        for name, (shape, dtype) in found.items()
     }
 
 
-def _safetensors_reader(file: safe_open, path: Path, name: str, dtype: str) -> Callable[[], torch.Tensor]:
+def _safetensors_reader(path: Path, identity: Hashable, name: str, dtype: str) -> Callable[[], torch.Tensor]:
     def read() -> torch.Tensor:
         if dtype not in SAFETENSORS_FLOATS:
             raise BundleError(_not_floats(path, name, dtype))
-        return file.get_tensor(name)
+        if _identity(path) != identity:
+            raise BundleError(f"{path} was changed or removed while it was read; start again when it is complete")
+        # A map for each tensor: what was read of a file stays in memory as long as its map.
+        with safe_open(native_path(path, "safetensors"), framework="pt") as file:
+            return file.get_tensor(name)
 
     return read
+
+
+def _identity(path: Path) -> Hashable:
+    """The same as long as the file is the same one and was not written to."""
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino, status.st_mtime_ns, status.st_size
 
 
 def _read_bin(path: Path) -> dict[str, StoredTensor]:

@@ -6,6 +6,8 @@ them does what it should is a gate of its own.
 
 from __future__ import annotations
 
+import re
+
 from bundler.conversion.constants import SEPARATOR
 from bundler.conversion.exported_weights import matrix_name
 from bundler.tflite.model import Graph, Model, Tensor
@@ -16,7 +18,7 @@ from lora_weights.tensor_map import MappedTensor
 def find_tensors(model: Model, layers: int) -> list[MappedTensor]:
     """Find each layer's q, k, v and o in a `model` that this package converted; KeyError where one is missing."""
     constants = {
-        tensor.name.partition(SEPARATOR)[0]: (graph, tensor)
+        re.sub(rf"{SEPARATOR}\d+$", "", tensor.name): (graph, tensor)
         for graph in model.graphs
         for tensor in graph.tensors
         if model.buffers[tensor.buffer].size

@@ -113,7 +113,10 @@ def _completion(complete: Complete, expected: Expected, prompt: str, count: int)
     text, greedy = complete(prompt, count), expected.greedy(ids, count)
     if text == tokenizer.decode(greedy):
         return Completion(prompt, text, text, tuple(greedy))
-    next_logits = expected.reference.continuation(ids)
+    likely = tokenizer.encode(text).reference[: count - 1]
+    next_logits = expected.reference.continuation(
+        ids, lambda written: likely[len(written) :] if likely[: len(written)] == written else []
+    )
     path = find_path(text, next_logits, tokenizer.decode, expected.slack, count, tokenizer.stop)
     return Completion(prompt, text, tokenizer.decode(greedy), path and path.ids, path.largest_gap if path else 0.0)
 

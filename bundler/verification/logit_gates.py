@@ -95,7 +95,8 @@ def _prompt_gate(name: str, pair: Pair, length: int, steps: int) -> Gate:
     """
     prompt, model, reference = pair.prompt(length), pair.model, pair.reference
     greedy = reference.greedy(prompt.reference, steps)
-    expected = reference.logits([*prompt.reference, *greedy[:-1]])[len(prompt.reference) - 1 :]
+    next_logits = reference.continuation(prompt.reference, lambda written: greedy[len(written) : -1])
+    expected = np.stack([next_logits(greedy[:step]) for step in range(steps)])
     model.reset()
     model.prefill(prompt.bundle[:-1])
     rows = np.stack([model.decode(token) for token in [prompt.bundle[-1], *greedy[:-1]]])

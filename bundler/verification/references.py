@@ -5,78 +5,117 @@ model in the interpreter.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Callable, Sequence
+from typing import TYPE_CHECKING, Callable, Sequence
 
 import numpy as np
 import torch
-from transformers import DynamicCache
 
 from bundler.checkpoints.checkpoint import Checkpoint
+from bundler.checkpoints.streamed_model import streamed_model
 from bundler.tflite.runner import TFLiteGPT2
 from bundler.verification.near_greedy import common_prefix
 from lora_weights.merge_checkpoint import check_for_peft
+
+if TYPE_CHECKING:
+    from transformers import GPT2LMHeadModel
 
 # Steps of one token are short, and every one waits for its slowest thread: on a machine that does other things too,
 # four threads took three times as long as one or two.
 THREADS = 2
 
 
+# A model's likely next tokens after those written, and how many are wanted; they may be wrong.
+Guess = Callable[[list[int]], Sequence[int]]
+
+
+def no_guess(written: list[int]) -> list[int]:
+    """A Guess that makes none."""
+    return []
+
+
 class Reference:
     """transformers' GPT-2 with the checkpoint's weights, in fp32, with logits cut to the tokenizer's `vocabulary`.
+
+    The weights of one layer are in memory at a time, so a call costs as much as reading the checkpoint, and one with
+    many tokens hardly more than one with one. `draft`, if given, is a model of the same context that writes nearly the
+    same: its tokens are read many at a time to see which are this one's, as in speculative decoding (Leviathan et al.
+    2023, arXiv 2211.17192). The result does not depend on it.
 
     PyTorch uses at most `THREADS` threads in this process from then on.
     """
 
     name = "PyTorch"
 
-    def __init__(self, checkpoint: Checkpoint, vocabulary: int) -> None:
+    def __init__(self, checkpoint: Checkpoint, vocabulary: int, draft: TFLiteGPT2 | None = None) -> None:
         torch.set_num_threads(min(torch.get_num_threads(), THREADS))
-        self.model = checkpoint.reference_model()
-        self.vocabulary = vocabulary
+        self.model = self._open(checkpoint)
+        self.vocabulary, self.draft = vocabulary, draft
+
+    def _open(self, checkpoint: Checkpoint) -> GPT2LMHeadModel:
+        return streamed_model(checkpoint)
 
     @torch.inference_mode()
     def logits(self, ids: Sequence[int]) -> np.ndarray:
         """float32 [len(ids), vocabulary]: row i predicts the token after ids[i]."""
         return self.model(torch.tensor([list(ids)]), use_cache=False).logits[0, :, : self.vocabulary].numpy()
 
-    @torch.inference_mode()
     def greedy(self, prompt: Sequence[int], count: int, stop: frozenset[int] = frozenset()) -> list[int]:
         """Up to `count` most likely tokens after `prompt`; ends before a token of `stop`."""
+
+        def draft(written: list[int]) -> list[int]:
+            ids = [*prompt, *written]
+            return self.draft.greedy(ids, min(count - 1 - len(written), self.draft.context - len(ids)))
+
+        next_logits = self.continuation(prompt, draft if self.draft else no_guess)
         written: list[int] = []
-        step, cache = torch.tensor([list(prompt)]), None
         while len(written) < count:
-            output = self.model(step, past_key_values=cache, use_cache=True)
-            cache = output.past_key_values
-            token = int(output.logits[0, -1, : self.vocabulary].argmax())
+            token = int(next_logits(written).argmax())
             if token in stop:
                 break
             written.append(token)
-            step = torch.tensor([[token]])
         return written
 
-    def continuation(self, prompt: Sequence[int]) -> Continuation:
+    def continuation(self, prompt: Sequence[int], guess: Guess = no_guess) -> Continuation:
         """A reader of next-token logits after `prompt` and whatever follows it."""
-        return Continuation(self, prompt)
+        return Continuation(self, prompt, guess)
 
 
 class Continuation:
-    """Next-token logits after a prompt and tokens written since; calls that share a beginning share its work."""
+    """Next-token logits after a prompt and tokens written since; calls that share a beginning share its work.
 
-    def __init__(self, reference: Reference, prompt: Sequence[int]) -> None:
-        self._reference, self._prompt = reference, list(prompt)
-        self._seen: list[int] = []
+    `guess` names tokens that are likely to be written next. They are read with those that are, and if they come, their
+    logits are there.
+    """
+
+    def __init__(self, reference: Reference, prompt: Sequence[int], guess: Guess = no_guess) -> None:
+        from transformers import DynamicCache  # seconds, and most commands do without
+
+        self._reference, self._prompt, self._guess = reference, list(prompt), guess
+        self._seen: list[int] = []  # what the cache holds
+        self._rows: list[np.ndarray] = []  # of the last tokens of `_seen`
         self._cache = DynamicCache()
 
-    @torch.inference_mode()
     def __call__(self, written: Sequence[int]) -> np.ndarray:
         """float32 [vocabulary]: the logits of the token after prompt + written."""
         ids = [*self._prompt, *written]
+        behind = len(self._seen) - len(ids)  # tokens read beyond
+        if not 0 <= behind < len(self._rows) or self._seen[: len(ids)] != ids:
+            self._read(ids, [*ids, *self._guess(list(written))])
+            behind = len(self._seen) - len(ids)
+        return self._rows[-1 - behind]
+
+    @torch.inference_mode()
+    def _read(self, ids: list[int], likely: list[int]) -> None:
+        """Read `likely`, which begins with `ids`; the logits from the last of `ids` on are kept."""
         kept = min(common_prefix(self._seen, ids), len(ids) - 1)  # the last token is always run: its logits are wanted
         if forgotten := len(self._seen) - kept:
             self._cache.crop(-forgotten)
-        output = self._reference.model(torch.tensor([ids[kept:]]), past_key_values=self._cache, use_cache=True)
-        self._seen = ids
-        return output.logits[0, -1, : self._reference.vocabulary].numpy()
+        wanted = len(likely) - len(ids) + 1
+        output = self._reference.model(
+            torch.tensor([likely[kept:]]), past_key_values=self._cache, use_cache=True, logits_to_keep=wanted
+        )
+        self._seen = likely
+        self._rows = list(output.logits[0, :, : self._reference.vocabulary].numpy())
 
 
 class PeftReference(Reference):
@@ -93,6 +132,9 @@ class PeftReference(Reference):
         for name, folder in zip(others, folders[1:]):
             self.model.load_adapter(folder, adapter_name=name)
         self.model.eval()
+
+    def _open(self, checkpoint: Checkpoint) -> GPT2LMHeadModel:
+        return checkpoint.reference_model()  # PEFT puts its own modules into it
 
     def use(self, index: int | None) -> PeftReference:
         """Compute with the adapter of folder number `index` from now on, or with the base alone. Returns itself."""
@@ -129,7 +171,7 @@ class TFLiteReference:
             written.append(token)
         return written
 
-    def continuation(self, prompt: Sequence[int]) -> Callable[[Sequence[int]], np.ndarray]:
+    def continuation(self, prompt: Sequence[int], guess: Guess = no_guess) -> Callable[[Sequence[int]], np.ndarray]:
         """A function from the tokens written since `prompt` to the logits of the next, float32 [vocabulary]."""
         return lambda written: self._logits([*prompt, *written])
 

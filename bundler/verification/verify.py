@@ -158,8 +158,8 @@ def model_gates(subject: Subject, progress: Progress) -> list[Gate]:
     """Logits against PyTorch's, then each bundle in each engine: what they differ by is what an engine may."""
     tokenizer = subject.tokenizer
     with progress.stage("Verifying logits against PyTorch"), quiet():
-        reference = Reference(subject.checkpoint, tokenizer.vocabulary)
         model = TFLiteGPT2(subject.model)
+        reference = Reference(subject.checkpoint, tokenizer.vocabulary, draft=model)
         if model.rows < tokenizer.vocabulary:
             raise BundleError(
                 f"{subject.model}: {model.rows} logits; expected one for each of the {tokenizer.vocabulary} tokens of "
