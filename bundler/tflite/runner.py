@@ -4,20 +4,26 @@ from __future__ import annotations
 
 import functools
 import re
+import shutil
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Callable, Iterator, Mapping, Sequence
 
 import numpy as np
 
 from bundler.errors import BundleError
 from bundler.system.file_section import FileSection
 from bundler.system.native_output import quiet
+from bundler.system.temporary_folder import temporary_folder
 from bundler.tflite.signatures import read_context
 
 if TYPE_CHECKING:
     from ai_edge_litert.compiled_model import CompiledModel
     from ai_edge_litert.environment import Environment
 
+# Bytes of a model above which its packed weights are kept in a file, and how much of it they take at most (fp16 is
+# unpacked to 1.91 of it).
+_WORTH_A_CACHE, _CACHE_PART = 16 << 20, 2
 # What hides a position in the mask. LiteRT-LM and MediaPipe use numbers of this kind for float models.
 HIDDEN = -1.0e6
 
@@ -225,7 +231,7 @@ def _compile(path: Path, threads: int) -> CompiledModel:
 
     environment = _environment()
     try:
-        with quiet():
+        with quiet(), _weight_cache(path) as cache:
             # Only the interpreter checks the file; CompiledModel runs off the end of a broken one.
             Interpreter(
                 model_path=str(path), experimental_op_resolver_type=OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
@@ -234,11 +240,25 @@ def _compile(path: Path, threads: int) -> CompiledModel:
                 str(path),
                 environment=environment,
                 options=Options(
-                    hardware_accelerators=HardwareAccelerator.CPU, cpu_options=CpuOptions(num_threads=threads)
+                    hardware_accelerators=HardwareAccelerator.CPU,
+                    cpu_options=CpuOptions(num_threads=threads, xnnpack_weight_cache_path=cache),
                 ),
             )
     except (ValueError, RuntimeError) as error:
         raise BundleError(f"{path}: LiteRT refuses this file: {error}") from error
+
+
+@contextmanager
+def _weight_cache(path: Path) -> Iterator[str]:
+    """A file for the weights as XNNPACK packs them, "" where it is not worth it or there is no room.
+
+    Without one, every signature packs a copy of its own in memory. XNNPACK maps the file when the model is compiled,
+    so it may go then; its name would else have to be remembered until the model is closed.
+    """
+    size = path.stat().st_size
+    with temporary_folder("weights") as folder:
+        room = shutil.disk_usage(folder).free
+        yield str(folder / "packed") if _WORTH_A_CACHE < size < room // _CACHE_PART else ""
 
 
 @functools.cache
