@@ -135,6 +135,7 @@ class TFLiteGPT2:
 
     def set_adapter(self, adapter: Mapping[str, np.ndarray] | None) -> None:
         """What the LoRA inputs are from now on; None: zeros. Nothing of the cache is recomputed: `reset` too."""
+        self._held: list[int] = []
         for inputs in self._inputs.values():
             for name in inputs.keys() & self.lora_shapes.keys():
                 inputs[name].write(np.zeros(self.lora_shapes[name], np.float32) if adapter is None else adapter[name])
@@ -157,6 +158,17 @@ class TFLiteGPT2:
         for name, shape in self._cache_shapes.items():
             self._cache[name].write(np.zeros(shape, np.float32))
         self.position = 0
+        self._held = []
+
+    def rewind(self, tokens: Sequence[int]) -> int:
+        """Go back to where what the cache holds differs from `tokens`, at the latest before the last of them; returns
+        the position.
+
+        What the cache holds beyond is hidden by the mask, and overwritten.
+        """
+        same = next((i for i, (a, b) in enumerate(zip(self._held, tokens)) if a != b), len(self._held))
+        self.position = min(same, len(tokens) - 1)
+        return self.position
 
     def prefill(self, tokens: Sequence[int]) -> None:
         """Put `tokens` into the cache, in as many chunks as it takes."""
@@ -180,9 +192,8 @@ class TFLiteGPT2:
         return np.stack([self.decode(token) for token in tokens])
 
     def greedy(self, prompt: Sequence[int], count: int) -> list[int]:
-        """The `count` most likely tokens one after another, from an empty cache."""
-        self.reset()
-        self.prefill(prompt[:-1])
+        """The `count` most likely tokens after `prompt`, one after another."""
+        self.prefill(prompt[self.rewind(prompt) : -1])
         token, written = prompt[-1], []
         while len(written) < count:
             token = int(self.decode(token).argmax())
@@ -211,6 +222,7 @@ class TFLiteGPT2:
             self._observe(signature, values | kept)
         self._model.run_by_name(self._signature[signature], inputs | self._cache, self._outputs[signature] | self._next)
         self._cache, self._next = self._next, self._cache
+        self._held[self.position :] = tokens[0, :used].tolist()
         self.position += used
 
 

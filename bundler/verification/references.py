@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 THREADS = 2
 
 
+# Tokens of a draft after one that was soon wrong; one that was right is followed by a longer one.
+SHORTEST_DRAFT = 4
 # A model's likely next tokens after those written, and how many are wanted; they may be wrong.
 Guess = Callable[[list[int]], Sequence[int]]
 
@@ -62,9 +64,14 @@ class Reference:
     def greedy(self, prompt: Sequence[int], count: int, stop: frozenset[int] = frozenset()) -> list[int]:
         """Up to `count` most likely tokens after `prompt`; ends before a token of `stop`."""
 
+        length, known = SHORTEST_DRAFT, 0
+
         def draft(written: list[int]) -> list[int]:
+            nonlocal length, known
+            accepted, known = len(written) - known, len(written)
+            length = max(SHORTEST_DRAFT, 4 * length if accepted > length else 2 * accepted)
             ids = [*prompt, *written]
-            return self.draft.greedy(ids, min(count - 1 - len(written), self.draft.context - len(ids)))
+            return self.draft.greedy(ids, min(length, count - 1 - len(written), self.draft.context - len(ids)))
 
         next_logits = self.continuation(prompt, draft if self.draft else no_guess)
         written: list[int] = []
@@ -158,8 +165,6 @@ class TFLiteReference:
 
     def __init__(self, model: TFLiteGPT2, vocabulary: int) -> None:
         self._model, self._vocabulary = model, vocabulary
-        self._seen: list[int] = []
-        model.reset()
 
     def greedy(self, prompt: Sequence[int], count: int, stop: frozenset[int] = frozenset()) -> list[int]:
         """Up to `count` most likely tokens after `prompt`; ends before a token of `stop`."""
@@ -176,8 +181,5 @@ class TFLiteReference:
         return lambda written: self._logits([*prompt, *written])
 
     def _logits(self, ids: list[int]) -> np.ndarray:
-        kept = min(common_prefix(self._seen, ids), len(ids) - 1)  # the last token is always run: its logits are wanted
-        self._model.position = kept  # what the cache holds beyond is hidden by the mask, and overwritten
-        self._model.prefill(ids[kept:-1])
-        self._seen = ids
+        self._model.prefill(ids[self._model.rewind(ids) : -1])
         return self._model.decode(ids[-1])[: self._vocabulary]

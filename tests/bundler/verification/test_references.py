@@ -37,7 +37,7 @@ def greedy(tiny_tflite):
     return ids[len(PROMPT) :]
 
 
-@pytest.mark.parametrize("chance, calls", [(1.0, 1), (0.8, 30), (0.0, 40)])
+@pytest.mark.parametrize("chance, calls", [(1.0, 3), (0.8, 30), (0.0, 40)])
 def test_a_draft_changes_nothing_but_the_number_of_calls(tiny_tflite, greedy, chance, calls):
     draft = Draft(greedy, chance)
     assert Reference(tiny_tflite[2], VOCABULARY, draft).greedy(PROMPT, 40) == greedy
