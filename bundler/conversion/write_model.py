@@ -75,12 +75,12 @@ class Layout:
     places: dict[int, int]
 
 
-def lay_out(model: schema.ModelT, constants: Sequence[Constant], largest: int = LARGEST) -> Layout:
-    """Pack `model`, whose holes are those of `constants`. If all would be more than `largest` bytes, the large
+def lay_out(model: schema.ModelT, constants: Sequence[Constant]) -> Layout:
+    """Pack `model`, whose holes are those of `constants`. If all would be more than LARGEST bytes, the large
     vectors lie behind the flatbuffer, where Buffer.offset and size say.
     """
     holes = [hole for constant in constants for hole in (constant.values, constant.scales) if hole is not None]
-    if sum(hole.nbytes for hole in holes) + _GRAPH <= largest:
+    if sum(hole.nbytes for hole in holes) + _GRAPH <= LARGEST:
         return _packed(model, holes)
     large = {id(hole) for hole in holes if hole.nbytes >= _SMALL}
     behind = [(buffer, buffer.data) for buffer in model.buffers if id(buffer.data) in large]
