@@ -22,6 +22,7 @@ from bundler.containers.tokenizer import BundleTokenizer
 from bundler.errors import BundleError
 from bundler.system.temporary_folder import temporary_folder
 from bundler.verification.gate import Gate
+from bundler.verification.near_greedy import Path as GreedyPath
 from bundler.verification.near_greedy import find_path
 from bundler.verification.references import Reference, TFLiteReference
 from bundler.verification.text import verification_text
@@ -64,22 +65,37 @@ class Expected:
         """How many tokens a completion is asked for."""
         return min(self.longest, self.context // 4)
 
-    def greedy(self, prompt: Sequence[int], count: int) -> list[int]:
-        """The reference's tokens after a prompt, up to a stop token."""
-        return self.reference.greedy(prompt, count, self.tokenizer.stop)
+    def greedy(self, prompt: Sequence[int], count: int) -> str:
+        """The reference's own text after a prompt, up to a stop token: a call of the reference for each token."""
+        return self.tokenizer.decode(self.reference.greedy(prompt, count, self.tokenizer.stop))
+
+    def path(self, prompt: Sequence[int], text: str, count: int, slack: float) -> GreedyPath | None:
+        """How the reference would have written `text`, losing at most `slack` of a logit at any step."""
+        likely = self.tokenizer.encode(text).reference[: count - 1]
+
+        def guess(written: list[int]) -> list[int]:
+            return likely[len(written) :] if likely[: len(written)] == written else []
+
+        next_logits = self.reference.continuation(prompt, guess)
+        return find_path(text, next_logits, self.tokenizer.decode, slack, count, self.tokenizer.stop)
 
 
 @dataclass(frozen=True)
 class Completion:
     """What an engine wrote after a prompt. `ids` spell it as the reference would have, greedily up to `gap`; None if
-    they cannot.
+    they cannot, and then `expected` is what the reference writes.
     """
 
     prompt: str
     text: str
-    expected: str
     ids: tuple[int, ...] | None
     gap: float = 0.0
+    expected: str | None = None
+
+    @property
+    def equal(self) -> bool:
+        """Whether it is the reference's own text."""
+        return self.ids is not None and not self.gap
 
 
 @dataclass(frozen=True)
@@ -108,17 +124,10 @@ def completions(complete: Complete, expected: Expected, prompts: Sequence[str] =
 
 
 def _completion(complete: Complete, expected: Expected, prompt: str, count: int) -> Completion:
-    tokenizer = expected.tokenizer
-    ids = tokenizer.prompt(prompt)
-    text, greedy = complete(prompt, count), expected.greedy(ids, count)
-    if text == tokenizer.decode(greedy):
-        return Completion(prompt, text, text, tuple(greedy))
-    likely = tokenizer.encode(text).reference[: count - 1]
-    next_logits = expected.reference.continuation(
-        ids, lambda written: likely[len(written) :] if likely[: len(written)] == written else []
-    )
-    path = find_path(text, next_logits, tokenizer.decode, expected.slack, count, tokenizer.stop)
-    return Completion(prompt, text, tokenizer.decode(greedy), path and path.ids, path.largest_gap if path else 0.0)
+    ids, text = expected.tokenizer.prompt(prompt), complete(prompt, count)
+    if path := expected.path(ids, text, count, expected.slack):
+        return Completion(prompt, text, path.ids, path.largest_gap)
+    return Completion(prompt, text, None, expected=expected.greedy(ids, count))
 
 
 def edge_gate(trial: Trial) -> Gate:
@@ -200,13 +209,9 @@ def text_gate(trial: Trial) -> Gate:
 
 def compare_texts(name: str, written: Sequence[Completion], expected: Expected) -> Gate:
     """The gate `name` on any completions of an engine."""
-    equal = [completion for completion in written if completion.text == completion.expected]
+    equal = [completion for completion in written if completion.equal]
     failed = [completion for completion in written if completion.ids is None]
-    near = [
-        completion.gap
-        for completion in written
-        if completion.ids is not None and completion.text != completion.expected
-    ]
+    near = [completion.gap for completion in written if completion.gap]
     sentence = f"{len(equal)} of {len(written)} greedy texts are {expected.reference.name}'s"
     if near:
         sentence += f"; {len(near)} near-greedy, at most {max(near):.1e} below its best logit"
@@ -238,13 +243,13 @@ def start_gate(trial: Trial) -> Gate:
     telling, wrong = 0, 0
     for completion in trial.written:
         ids = tokenizer.prompt(completion.prompt)
-        misled = [
-            tokenizer.decode(expected.greedy(prompt, expected.count))
+        misled = any(
+            expected.path(prompt, completion.text, expected.count, slack=0.0)
             for prompt in (ids[1:], [tokenizer.start, *ids])
             if prompt
-        ]
-        telling += completion.ids is not None and completion.text not in misled
-        wrong += completion.ids is None and completion.text in misled
+        )
+        telling += completion.ids is not None and not misled
+        wrong += completion.ids is None and misled
     written, writer = len(trial.written), expected.reference.name
     if wrong:
         sentence = f"{wrong} of {written} texts are {writer}'s after none, or after two; expected one"

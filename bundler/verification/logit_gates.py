@@ -89,21 +89,25 @@ def divergence_gate(name: str, figures: Divergence, recipe: str) -> Gate:
 
 
 def _prompt_gate(name: str, pair: Pair, length: int, steps: int) -> Gate:
-    """A prompt in chunks, then PyTorch's greedy tokens one by one; every row of logits against PyTorch's.
+    """A prompt in chunks, then the model's own greedy tokens one by one; every row of logits against PyTorch's.
 
-    `length`: of the prompt, without its start token.
+    `length`: of the prompt, without its start token. PyTorch reads the tokens at once: as long as each is the one it
+    would have written, its rows are those of its own greedy text.
     """
     prompt, model, reference = pair.prompt(length), pair.model, pair.reference
-    greedy = reference.greedy(prompt.reference, steps)
-    next_logits = reference.continuation(prompt.reference, lambda written: greedy[len(written) : -1])
-    expected = np.stack([next_logits(greedy[:step]) for step in range(steps)])
     model.reset()
     model.prefill(prompt.bundle[:-1])
-    rows = np.stack([model.decode(token) for token in [prompt.bundle[-1], *greedy[:-1]]])
+    rows, token = [], prompt.bundle[-1]
+    for _ in range(steps):
+        rows.append(model.decode(token))
+        token = int(rows[-1][: reference.vocabulary].argmax())
+    rows = np.stack(rows)
     logits = rows[:, : reference.vocabulary]
+    written = logits.argmax(1).tolist()
+    next_logits = reference.continuation(prompt.reference, lambda before: written[len(before) : -1])
+    expected = np.stack([next_logits(written[:step]) for step in range(steps)])
     difference = float(np.abs(logits - expected).max())
-    # As long as it would have written the same token itself, the next step is what it would have done alone.
-    same = common_prefix(rows.argmax(1).tolist(), greedy)
+    same = common_prefix(written, expected.argmax(1).tolist())
     passed = bool(np.isfinite(logits).all()) and int(rows.argmax(1).max()) < reference.vocabulary
     if RECIPES[pair.recipe].exact:
         passed = passed and difference <= MAX_LOGIT_DIFFERENCE and same == steps

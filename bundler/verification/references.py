@@ -24,9 +24,7 @@ if TYPE_CHECKING:
 THREADS = 2
 
 
-# Tokens of a draft after one that was soon wrong; one that was right is followed by a longer one.
-SHORTEST_DRAFT = 4
-# A model's likely next tokens after those written, and how many are wanted; they may be wrong.
+# What is likely to be written after the tokens written so far; it may be wrong.
 Guess = Callable[[list[int]], Sequence[int]]
 
 
@@ -39,19 +37,17 @@ class Reference:
     """transformers' GPT-2 with the checkpoint's weights, in fp32, with logits cut to the tokenizer's `vocabulary`.
 
     The weights of one layer are in memory at a time, so a call costs as much as reading the checkpoint, and one with
-    many tokens hardly more than one with one. `draft`, if given, is a model of the same context that writes nearly the
-    same: its tokens are read many at a time to see which are this one's, as in speculative decoding (Leviathan et al.
-    2023, arXiv 2211.17192). The result does not depend on it.
+    many tokens hardly more than one with one.
 
     PyTorch uses at most `THREADS` threads in this process from then on.
     """
 
     name = "PyTorch"
 
-    def __init__(self, checkpoint: Checkpoint, vocabulary: int, draft: TFLiteGPT2 | None = None) -> None:
+    def __init__(self, checkpoint: Checkpoint, vocabulary: int) -> None:
         torch.set_num_threads(min(torch.get_num_threads(), THREADS))
         self.model = self._open(checkpoint)
-        self.vocabulary, self.draft = vocabulary, draft
+        self.vocabulary = vocabulary
 
     def _open(self, checkpoint: Checkpoint) -> GPT2LMHeadModel:
         return streamed_model(checkpoint)
@@ -64,16 +60,7 @@ class Reference:
     def greedy(self, prompt: Sequence[int], count: int, stop: frozenset[int] = frozenset()) -> list[int]:
         """Up to `count` most likely tokens after `prompt`; ends before a token of `stop`."""
 
-        length, known = SHORTEST_DRAFT, 0
-
-        def draft(written: list[int]) -> list[int]:
-            nonlocal length, known
-            accepted, known = len(written) - known, len(written)
-            length = max(SHORTEST_DRAFT, 4 * length if accepted > length else 2 * accepted)
-            ids = [*prompt, *written]
-            return self.draft.greedy(ids, min(length, count - 1 - len(written), self.draft.context - len(ids)))
-
-        next_logits = self.continuation(prompt, draft if self.draft else no_guess)
+        next_logits = self.continuation(prompt)
         written: list[int] = []
         while len(written) < count:
             token = int(next_logits(written).argmax())

@@ -159,7 +159,7 @@ def model_gates(subject: Subject, progress: Progress) -> list[Gate]:
     tokenizer = subject.tokenizer
     with progress.stage("Verifying logits against PyTorch"), quiet():
         model = TFLiteGPT2(subject.model)
-        reference = Reference(subject.checkpoint, tokenizer.vocabulary, draft=model)
+        reference = Reference(subject.checkpoint, tokenizer.vocabulary)
         if model.rows < tokenizer.vocabulary:
             raise BundleError(
                 f"{subject.model}: {model.rows} logits; expected one for each of the {tokenizer.vocabulary} tokens of "
