@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Callable, Hashable, Iterator
 from bundler.containers.bundle import open_bundle
 from bundler.containers.litertlm import BASE_FINGERPRINT, MODEL_SECTION, PREFILL_DECODE, read_litertlm
 from bundler.errors import BundleError, OptionError
+from bundler.system.heap import trim_heap
 from bundler.system.native_output import quiet
 from bundler.system.native_path import native_path
 from bundler.system.temporary_folder import temporary_folder
@@ -215,7 +216,7 @@ class LiteRtLmEngine:
             self._kept.pop(next(iter(self._kept))).close()
         self._texts += 1
         if self._texts % TEXTS_A_TRIM == 0:
-            _trim_heap()
+            trim_heap()
 
     def _begin(self, max_tokens: int, sampling: Sampling, adapter: Path | None) -> litert_lm.Session:
         import litert_lm
@@ -343,15 +344,6 @@ def _reads_again(session: litert_lm.Session, prompt: str) -> bool:
         raise
     session.close()
     return False
-
-
-def _trim_heap() -> None:
-    """Give free pages inside of the heap back to the system, where the C library has a function for it (glibc's
-    malloc_trim).
-    """
-    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
-    if trim:
-        trim(ctypes.c_size_t(0))
 
 
 def _tail(messages: list[str]) -> str:

@@ -12,6 +12,7 @@ import torch
 
 from bundler.checkpoints.checkpoint import Checkpoint
 from bundler.checkpoints.streamed_model import streamed_model
+from bundler.system.heap import trim_heap
 from bundler.tflite.runner import TFLiteGPT2
 from bundler.verification.near_greedy import common_prefix
 from lora_weights.merge_checkpoint import check_for_peft
@@ -55,7 +56,9 @@ class Reference:
     @torch.inference_mode()
     def logits(self, ids: Sequence[int]) -> np.ndarray:
         """float32 [len(ids), vocabulary]: row i predicts the token after ids[i]."""
-        return self.model(torch.tensor([list(ids)]), use_cache=False).logits[0, :, : self.vocabulary].numpy()
+        logits = self.model(torch.tensor([list(ids)]), use_cache=False).logits[0, :, : self.vocabulary].numpy()
+        trim_heap()
+        return logits
 
     def greedy(self, prompt: Sequence[int], count: int, stop: frozenset[int] = frozenset()) -> list[int]:
         """Up to `count` most likely tokens after `prompt`; ends before a token of `stop`."""
@@ -110,6 +113,7 @@ class Continuation:
         )
         self._seen = likely
         self._rows = list(output.logits[0, :, : self._reference.vocabulary].numpy())
+        trim_heap()  # the layers' matrices and products, half a GB after a thousand tokens
 
 
 class PeftReference(Reference):
