@@ -47,7 +47,7 @@ def sensitivities(
         layer = Layer(checkpoint, index)
         changed = {key: layer(x)[0] for key, x in changed.items()}
         for part, name, hessian in zip(Inputs._fields, PARTS, hessians):
-            matrix = layer.weights[name].float().T.numpy()
+            matrix = layer.weight(name).T.numpy()
             for recipe, rounding in recipes.items():
                 stored = torch.from_numpy(dequantize(rounding(matrix, hessian))).T
                 changed[index, part, recipe] = layer.with_weight(name, stored)(exact)[0]
