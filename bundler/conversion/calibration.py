@@ -159,8 +159,9 @@ def write_text(
     layers = [Layer(checkpoint, index) for index in range(architecture.layers)]
     generator = torch.Generator().manual_seed(SEED)
     at_once = CACHE // (2 * 4 * length * architecture.width * architecture.layers)
+    rounds = -(-sequences // max(1, min(at_once, SEQUENCES_AT_ONCE)))
     texts = []
-    for count in [len(part) for part in torch.zeros(sequences).split(max(1, min(at_once, SEQUENCES_AT_ONCE)))]:
+    for count in map(len, np.array_split(range(sequences), rounds)):
         text = torch.full((count, length), start)
         size = (count, architecture.heads, length, architecture.head_dim)
         caches = [(torch.zeros(size), torch.zeros(size)) for _ in layers]

@@ -53,9 +53,9 @@ def written(tmp_path_factory):
     convert_graph(checkpoint.architecture, rows, Signatures(96, (32,)), folder / "graph")
     weights = exported_weights(checkpoint, 96, rows)
     tokens = write_text(checkpoint, VOCABULARY - 1, VOCABULARY, (20, 96))
-    fill_graph(
-        folder / "graph", weights, RECIPES["int4-block32"], folder / "int4", rounding=GptqRounding(checkpoint, tokens)
-    )
+    for name in ("int4", "again"):
+        rounding = GptqRounding(checkpoint, tokens)
+        fill_graph(folder / "graph", weights, RECIPES["int4-block32"], folder / name, rounding)
     return folder, checkpoint, weights
 
 
@@ -75,6 +75,11 @@ def test_the_file_computes_closer_to_pytorch_than_a_plainly_rounded_one(written)
     }
     assert divergences["int4"] < 0.7 * divergences["plain"]
     assert (folder / "int4").stat().st_size == (folder / "plain").stat().st_size
+
+
+def test_the_same_text_gives_the_same_file(written):
+    folder, *_ = written
+    assert (folder / "again").read_bytes() == (folder / "int4").read_bytes()
 
 
 def test_a_second_file_takes_the_first_ones_rounding(written):
