@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from typing import Any
 
 from rich.table import Table
@@ -23,8 +22,7 @@ def mix_table(mix: dict[str, Any]) -> Table:
 
 
 def _reason(mix: dict[str, Any]) -> str:
-    counts = Counter(part["recipe"] for part in mix["parts"].values())
-    chosen = ", ".join(f"{count} in {recipe}" for recipe, count in counts.most_common())
+    chosen = ", ".join(f"{count} in {recipe}" for recipe, count in mix["recipes"].items())
     if mix["max_bytes"] is not None:
         limit = f"the closest to PyTorch of all mixes of at most {mix['max_bytes'] / 1e6:g} MB"
     else:

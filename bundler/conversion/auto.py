@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from dataclasses import dataclass, replace
 from itertools import count
 from pathlib import Path
@@ -59,6 +60,7 @@ class Mix:
             "max_bytes": self.limit.size,
             "max_kl": self.limit.kl,
             "kl": self.kl,
+            "recipes": dict(Counter(option.recipe for option in self.chosen.values()).most_common()),
             "parts": {
                 part: {
                     "recipe": option.recipe,

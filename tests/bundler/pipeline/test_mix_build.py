@@ -15,7 +15,8 @@ def test_a_mix_is_chosen_built_verified_and_said(tiny_checkpoint, tmp_path, caps
     assert manifest["recipe"] == "auto" and manifest["verified"]
     parts = manifest["mix"]["parts"]
     assert {part["recipe"] for part in parts.values()} == {"int8", "int4-block32"} and len(parts) == 2 * 4
-    assert manifest["mix"]["kl"] <= 3e-3
+    assert manifest["mix"]["kl"] <= 3e-3 and sum(manifest["mix"]["recipes"].values()) == len(parts)
+    assert "| auto: of the parts of layers " in (tmp_path / "out" / "MODEL_CARD.md").read_text()
     assert "the smallest of all mixes of at most 0.003 nats" in " ".join(printed.err.split())
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
         "MODEL_CARD.md",
