@@ -27,6 +27,8 @@ TOKENS, LENGTH = 16_384, 512
 CACHE = 1 << 29
 # More sequences at the same time are hardly faster.
 SEQUENCES_AT_ONCE = 32
+# The steps of a model narrower than this are so short that a second thread costs more than it brings.
+NARROW = 512
 # The inner activations of this many tokens are in memory at the same time.
 TOKENS_AT_ONCE = 2048
 SEED = 0
@@ -156,6 +158,8 @@ def write_text(
     """
     sequences, length = shape
     architecture = checkpoint.architecture
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1 if architecture.width < NARROW else threads)
     layers = [Layer(checkpoint, index) for index in range(architecture.layers)]
     generator = torch.Generator().manual_seed(SEED)
     at_once = CACHE // (2 * 4 * length * architecture.width * architecture.layers)
@@ -173,6 +177,7 @@ def write_text(
             text[:, position + 1] = torch.multinomial(likely, 1, generator=generator)[:, 0]
             advance(count)
         texts.append(text)
+    torch.set_num_threads(threads)
     return torch.cat(texts)
 
 
