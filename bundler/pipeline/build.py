@@ -221,7 +221,8 @@ def _write_weights(
 
 
 def _calibration(options: BuildOptions, tokenizer: BundleTokenizer, plan: Plan, sequences: int = 4) -> list[list[int]]:
-    ids = tokenizer.encode(given_text(options.calibration) or verification_text()).bundle
+    text = given_text(options.calibration) or verification_text()
+    ids = tokenizer.encode(text).bundle
     length = min(plan.signatures.context - 1, max(plan.signatures.prefill) + 8, len(ids) // sequences)
     return [[plan.start_id, *ids[i * length : (i + 1) * length]] for i in range(sequences)]
 
