@@ -24,10 +24,13 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
+from bundler.conversion.calibration import TOKENS, sequence_length, write_text
 from bundler.conversion.convert import convert_graph, fill_graph
 from bundler.conversion.exported_weights import TokenRows, exported_weights
+from bundler.conversion.gptq_rounding import GptqRounding
 from bundler.conversion.quantize import check_recipe, quantize
-from bundler.conversion.recipes import RECIPES, REFERENCE
+from bundler.conversion.recipes import AUTO, RECIPES, REFERENCE
+from bundler.conversion.rounding import nearest
 from bundler.errors import OptionError
 from bundler.pipeline.plan import BuildOptions, plan_build
 from bundler.system.native_output import quiet
@@ -44,7 +47,7 @@ def main() -> None:
     parser.add_argument("model")
     parser.add_argument("--tokens", type=int, default=8192, help="0: sizes only")
     parser.add_argument("--text", type=Path, help="instead of the held-out part of the Python standard library")
-    parser.add_argument("--recipes", default=",".join(RECIPES))
+    parser.add_argument("--recipes", default=",".join(name for name in RECIPES if name != AUTO))
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
 
@@ -60,15 +63,15 @@ def main() -> None:
         fill_graph(folder / "graph", weights, RECIPES[REFERENCE], folder / f"{REFERENCE}.tflite")
 
         start = plan.vocabulary.id_of_text(plan.start_token)
-        text = arguments.text.read_text() if arguments.text else "\n".join(read_corpus(STANDARD_LIBRARY).held_out)
-        ids = tokenizer.encode(text).ids[: arguments.tokens]
+        held_out = arguments.text.read_text() if arguments.text else "\n".join(read_corpus(STANDARD_LIBRARY).held_out)
+        ids = tokenizer.encode(held_out).ids[: arguments.tokens]
         blocks = [[start, *ids[i : i + context - 1]] for i in range(0, len(ids), context - 1)]
         expected = []
         if blocks:
             reference = Reference(checkpoint, len(plan.vocabulary))
             expected = [reference.logits(block) for block in blocks]
             del reference
-        results = {}
+        results, text = {}, None
         for recipe in arguments.recipes.split(","):
             path = folder / f"{recipe}.tflite"
             try:
@@ -82,7 +85,13 @@ def main() -> None:
                 ]
                 quantize(folder / f"{REFERENCE}.tflite", RECIPES[recipe], path, calibration)
             elif recipe != REFERENCE:
-                fill_graph(folder / "graph", weights, RECIPES[recipe], path)
+                rounding = nearest
+                if RECIPES[recipe].compensated:
+                    if text is None:
+                        length = sequence_length(context)
+                        text = write_text(checkpoint, start, len(plan.vocabulary), (TOKENS // length, length))
+                    rounding = GptqRounding(checkpoint, text)
+                fill_graph(folder / "graph", weights, RECIPES[recipe], path, rounding)
             results[recipe] = {"bytes": path.stat().st_size, "bytes_per_parameter": path.stat().st_size / parameters}
             if blocks:
                 with quiet():

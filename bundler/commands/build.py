@@ -75,8 +75,11 @@ def _say_notes(terminal: Terminal, notes: Sequence[str]) -> None:
 @click.option(
     "--calibration",
     type=InputPath(dir_okay=False),
-    help=f"Text for {any_of([name for name, recipe in RECIPES.items() if recipe.calibrated])}.",
+    help="Text that int8-static measures ranges on, and int4 is rounded for. [default: a text of ours for int8-static, "
+    "one that the model writes itself for int4]",
 )
+@click.option("--max-size", type=float, metavar="MB", help="For auto: the largest model, as close as it can be.")
+@click.option("--max-kl", type=float, metavar="NATS", help="For auto: the smallest model that is as close to PyTorch.")
 @click.option(
     "--lora-ranks",
     callback=_ranks,
@@ -119,6 +122,7 @@ def command(terminal: Terminal, dry_run: bool, **options: Any) -> None:
 
     with terminal.stage("Loading PyTorch and the converter"), quiet():
         from bundler.commands.gate_table import gate_table
+        from bundler.commands.mix_table import mix_table
         from bundler.pipeline.build import build
         from bundler.pipeline.plan import BuildOptions, plan_build
         from bundler.verification.gate import Gate, Progress
@@ -142,6 +146,8 @@ def command(terminal: Terminal, dry_run: bool, **options: Any) -> None:
         return
     manifest = build(options, Progress(terminal.stage, terminal.bar))
     _say_notes(terminal, manifest["notes"])
+    if "mix" in manifest:
+        terminal.say(mix_table(manifest["mix"]))
     terminal.say(
         gate_table(f"{manifest['name']}, {manifest['recipe']}", [Gate(**gate) for gate in manifest["verification"]])
     )

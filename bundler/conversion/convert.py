@@ -19,13 +19,15 @@ from torch import Tensor, nn
 
 from bundler.checkpoints.architecture import GPT2Architecture
 from bundler.checkpoints.checkpoint import Checkpoint, open_checkpoint
+from bundler.conversion.calibration import TOKENS, read_tokens, sequence_length, write_text, write_tokens
 from bundler.conversion.compact import shorten_names
 from bundler.conversion.constants import place_constants
 from bundler.conversion.exported_weights import ExportedWeight, TokenRows, exported_weights
 from bundler.conversion.gpt2 import ExportableGPT2, weightless
+from bundler.conversion.gptq_rounding import CopiedRounding, GptqRounding
 from bundler.conversion.recipes import RECIPES, Recipe
 from bundler.conversion.rounding import Rounding, nearest
-from bundler.conversion.write_model import write_model
+from bundler.conversion.write_model import lay_out, write_model
 from bundler.errors import OptionError
 from bundler.system.native_output import quiet
 from bundler.system.temporary_folder import temporary_folder
@@ -208,6 +210,13 @@ def fill_graph(
     write_model(model, constants, blocks, rounding, output, report)
 
 
+def model_size(graph: Path, weights: Mapping[str, ExportedWeight], recipe: Recipe) -> int:
+    """How many bytes `fill_graph` would write."""
+    model = schema.ModelT.InitFromPackedBuf(graph.read_bytes())
+    shorten_names(model)
+    return lay_out(model, place_constants(model, {name: recipe.storage(name) for name in weights})).size
+
+
 @dataclass(frozen=True)
 class Export:
     """A checkpoint and the form it is converted to, as values that another process can be given."""
@@ -226,10 +235,49 @@ def export_graph(export: Export, output: Path) -> None:
     convert_graph(export.open().architecture, export.rows, export.signatures, output)
 
 
-def export_model(export: Export, graph: Path, recipe: Recipe, output: Path, report: Callable[[int], None]) -> None:
-    """`fill_graph` with the weights of a checkpoint: the part of a build that reads and writes all of them."""
-    weights = exported_weights(export.open(), export.signatures.context, export.rows)
-    fill_graph(graph, weights, recipe, output, report=report)
+@dataclass(frozen=True)
+class Calibration:
+    """`text`: a file with the tokens that GPTQ rounds for, as `export_text` writes it. `written`: a model with the same
+    weights in the same recipe, whose rounding is taken instead.
+    """
+
+    text: Path
+    written: Path | None = None
+
+    def rounding(self, checkpoint: Checkpoint) -> Rounding:
+        return CopiedRounding(self.written) if self.written else GptqRounding(checkpoint, read_tokens(self.text))
+
+
+def export_model(
+    export: Export,
+    graph: Path,
+    recipe: Recipe,
+    output: Path,
+    calibration: Calibration | None,
+    report: Callable[[int], None],
+) -> None:
+    """`fill_graph` with the weights of a checkpoint: the part of a build that reads and writes all of them.
+
+    `calibration` is for the recipes that GPTQ rounds.
+    """
+    checkpoint = export.open()
+    weights = exported_weights(checkpoint, export.signatures.context, export.rows)
+    rounding = calibration.rounding(checkpoint) if calibration else nearest
+    fill_graph(graph, weights, recipe, output, rounding, report)
+
+
+def export_text(export: Export, start: int, output: Path, report: Callable[[int], None]) -> None:
+    """Let a checkpoint write the text that it is calibrated on. `report` is called with the number of tokens so far."""
+    length = sequence_length(export.signatures.context)
+    written = 0
+
+    def advance(tokens: int) -> None:
+        nonlocal written
+        written += tokens
+        report(written)
+
+    shape = (TOKENS // length, length)
+    write_tokens(output, write_text(export.open(), start, export.rows.vocabulary, shape, advance))
 
 
 def convert(checkpoint: Checkpoint, rows: TokenRows, signatures: Signatures, recipe: str, output: Path) -> None:

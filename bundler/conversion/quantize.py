@@ -7,7 +7,7 @@ from typing import Sequence
 
 from bundler.checkpoints.architecture import GPT2Architecture
 from bundler.conversion.compact import compact_tflite
-from bundler.conversion.recipes import RECIPES, Recipe, any_of
+from bundler.conversion.recipes import AUTO, RECIPES, Recipe, any_of
 from bundler.errors import OptionError
 from bundler.system.native_output import quiet
 from bundler.tflite.model import Model
@@ -25,7 +25,7 @@ def check_recipe(recipe: str, architecture: GPT2Architecture) -> None:
     """Raise OptionError for a recipe whose blocks do not fit the model's widths."""
     width, inner = architecture.width, architecture.inner
     if not RECIPES[recipe].fits(width, inner):
-        fitting = [name for name, entry in RECIPES.items() if entry.fits(width, inner)]
+        fitting = [name for name, entry in RECIPES.items() if name != AUTO and entry.fits(width, inner)]
         raise OptionError(
             f"`recipe` {recipe}: its blocks of {RECIPES[recipe].block} do not divide the model's width {width} or its "
             f"inner width {inner}; choose {any_of(fitting)}"

@@ -10,7 +10,7 @@ original's.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Callable, Mapping
 
 if TYPE_CHECKING:
@@ -21,6 +21,7 @@ HEAD = r"decode(_lora_r\d+)?_logits"
 ANYWHERE = ".*"
 REFERENCE = "fp32"
 DEFAULT = "int8"
+AUTO = "auto"
 # The matrices that are not in a layer, as ExportableGPT2 names them. `head.weight` is there only if it is not tied.
 EMBEDDINGS = ("wte.weight", "wpe.weight", "head.weight")
 
@@ -100,6 +101,11 @@ class Recipe:
         """Whether a second rounding, after a change of the weights, costs as much as the first."""
         return self.bits <= 4
 
+    @property
+    def compensated(self) -> bool:
+        """Whether GPTQ rounds the matrices of the layers, for which a text runs through the model."""
+        return self.coarse
+
     def fits(self, width: int, inner: int) -> bool:
         """Whether the blocks divide the rows of the matrices of a model with these widths."""
         return not self.block or width % self.block == inner % self.block == 0
@@ -130,7 +136,12 @@ RECIPES = {
     "int4-block32": _in_blocks(0.5, 32),
     "int4-block128": _in_blocks(1.0, 128),
     "int8-static": Recipe("int8 weights and activations, ranges measured on a text; head dynamic", 0.5, rules=_static),
+    AUTO: replace(
+        _in_blocks(0.5, 32), summary="int8 or int4 for each part of each layer, chosen to stay under a limit"
+    ),
 }
+# What a part of a layer can be stored in under AUTO.
+MIXED = (DEFAULT, "int4-block32", "int4-block128")
 
 
 def any_of(names: list[str]) -> str:

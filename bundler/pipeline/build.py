@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,14 +13,16 @@ from bundler.containers.llm_metadata import LlmMetadata
 from bundler.containers.llm_parameters import LlmParameters
 from bundler.containers.task import METADATA_ENTRY, MODEL_ENTRY, TOKENIZER_ENTRY, write_task
 from bundler.containers.tokenizer import BundleTokenizer, sentencepiece_encoder, typed_texts
-from bundler.conversion.convert import Export, Signatures, export_graph, export_model
+from bundler.conversion.auto import Mix
+from bundler.conversion.convert import Calibration, Export, Signatures, export_graph, export_model
 from bundler.conversion.exported_weights import TokenRows, exported_weights
 from bundler.conversion.quantize import quantize
-from bundler.conversion.recipes import RECIPES, REFERENCE
-from bundler.errors import BundleError, VerificationError
+from bundler.conversion.recipes import AUTO, RECIPES, REFERENCE, Recipe
+from bundler.errors import VerificationError
 from bundler.lora.facts import base_of, lora_facts
 from bundler.pipeline.adapters import LoraPlan, export_adapters, lora_variants
 from bundler.pipeline.app_assets import write_app_assets
+from bundler.pipeline.calibrate import given_text, limit_of, measure_mix, write_calibration
 from bundler.pipeline.manifest import bundle_manifest, folder_manifest, write_documents
 from bundler.pipeline.plan import BuildOptions, Plan, plan_build
 from bundler.pipeline.report import weight_bytes, write_report
@@ -58,13 +60,13 @@ def build(options: BuildOptions, progress: Progress = Progress()) -> dict:
             comparison = compare(plan.vocabulary, pieces, generated=GENERATED_STRINGS, built_in=True)
             _refuse_mismatches(comparison)
         models = _models(plan, options.recipe, folder)
-        for model in models.distinct:
-            _convert(plan, options, tokenizer, model, progress)
+        mix = _convert(plan, options, tokenizer, models, progress)
         with stage("Packing .task and .litertlm"):
             base = base_of(plan.checkpoint)
             ranks = plan.lora.ranks if plan.lora else ()
             facts = {
                 **bundle_manifest(plan, options.recipe, pieces, _rows(tokenizer)),
+                **({"mix": mix.as_dict()} if mix else {}),
                 "lora": lora_facts(base, models.task.path, options.recipe, ranks),
             }
             bundles = _pack(plan, pieces, facts, models)
@@ -171,40 +173,55 @@ def _models(plan: Plan, recipe: str, folder: Path) -> Models:
     )
 
 
-def _convert(plan: Plan, options: BuildOptions, tokenizer: BundleTokenizer, model: Model, progress: Progress) -> None:
-    """Write the model's files."""
-    export = Export(plan.checkpoint.source.path, plan.checkpoint.folder, _rows(tokenizer), model.signatures)
-    graph, recipe = model.path.with_suffix(".graph"), RECIPES[options.recipe]
-    with progress.stage("Converting the graph to TFLite"):
-        run_isolated("converting", export_graph, export, graph)
-    if not recipe.calibrated:
-        _write_weights(plan, export, graph, options.recipe, model.path, progress)
-    if model.path != model.converted and (recipe.calibrated or plan.lora):
-        _write_weights(plan, export, graph, REFERENCE, model.converted, progress)
-    graph.unlink()
-    if recipe.calibrated:
-        calibration = _calibration(options, tokenizer, plan)
-        with progress.stage(f"Quantizing to {options.recipe}"):
-            run_isolated("quantizing", quantize, model.converted, recipe, model.path, calibration)
+def _convert(
+    plan: Plan, options: BuildOptions, tokenizer: BundleTokenizer, models: Models, progress: Progress
+) -> Mix | None:
+    """Write the files of the models. Returns what was chosen, where the recipe is a mix."""
+    recipe, calibration, mix = RECIPES[options.recipe], None, None
+    for model in models.distinct:
+        export = Export(plan.checkpoint.source.path, plan.checkpoint.folder, _rows(tokenizer), model.signatures)
+        graph = model.path.with_suffix(".graph")
+        with progress.stage("Converting the graph to TFLite"):
+            run_isolated("converting", export_graph, export, graph)
+        if recipe.compensated and calibration is None:
+            calibration = Calibration(write_calibration(plan, options, export, model.path.parent, progress))
+        if options.recipe == AUTO and mix is None:
+            mix = measure_mix(export, calibration.text, graph, limit_of(options), progress)
+            recipe = mix.recipe()
+        if not recipe.calibrated:
+            _write_weights(export, graph, recipe, model.path, calibration, progress)
+        if recipe.compensated:
+            calibration = replace(calibration, written=model.path)
+        if model.path != model.converted and (recipe.calibrated or plan.lora):
+            _write_weights(export, graph, RECIPES[REFERENCE], model.converted, None, progress)
+        graph.unlink()
+        if recipe.calibrated:
+            with progress.stage(f"Quantizing to {options.recipe}"):
+                ranges = _calibration(options, tokenizer, plan)
+                run_isolated("quantizing", quantize, model.converted, recipe, model.path, ranges)
+    if calibration:
+        calibration.text.unlink()
+    return mix
 
 
-def _write_weights(plan: Plan, export: Export, graph: Path, name: str, output: Path, progress: Progress) -> None:
-    recipe = RECIPES[name]
-    weights = exported_weights(plan.checkpoint, export.signatures.context, export.rows)
+def _write_weights(
+    export: Export,
+    graph: Path,
+    recipe: Recipe,
+    output: Path,
+    calibration: Calibration | None,
+    progress: Progress,
+) -> None:
+    weights = exported_weights(export.open(), export.signatures.context, export.rows)
     total = sum(recipe.storage(name).bytes(weight.shape) for name, weight in weights.items())
-    with progress.bar(f"Writing {total / 1e6:,.0f} MB of weights in {name}", total) as done:
-        run_isolated(
-            "writing the weights", export_model, export, graph, recipe, output, report=lambda n: done(completed=n)
-        )
+    rounded = ", rounded by GPTQ" if calibration else ""
+    with progress.bar(f"Writing {total / 1e6:,.0f} MB of weights{rounded}", total) as done:
+        arguments = (export, graph, recipe, output, calibration)
+        run_isolated("writing the weights", export_model, *arguments, report=lambda n: done(completed=n))
 
 
 def _calibration(options: BuildOptions, tokenizer: BundleTokenizer, plan: Plan, sequences: int = 4) -> list[list[int]]:
-    try:
-        text = options.calibration.read_text(encoding="utf-8") if options.calibration else verification_text()
-    except UnicodeDecodeError as error:
-        raise BundleError(
-            f"{options.calibration} is not UTF-8 ({error}); expected a text file; give `calibration` another"
-        ) from None
+    text = given_text(options.calibration) or verification_text()
     ids = tokenizer.encode(text).bundle
     length = min(plan.signatures.context - 1, max(plan.signatures.prefill) + 8, len(ids) // sequences)
     return [[plan.start_id, *ids[i * length : (i + 1) * length]] for i in range(sequences)]

@@ -109,6 +109,14 @@ def _rounded(value: Any) -> Any:
     return value
 
 
+def _weights(manifest: dict) -> str:
+    """The recipe, and what a mix is made of."""
+    if "mix" not in manifest:
+        return manifest["recipe"]
+    parts = ", ".join(f"{count} in {recipe}" for recipe, count in manifest["mix"]["recipes"].items())
+    return f"{manifest['recipe']}: of the parts of layers {parts}"
+
+
 def _model_card(name: str, manifest: dict) -> str:
     source, architecture = manifest["source"], manifest["architecture"]
     revision = f" at revision {markdown(source['revision'])}" if source["revision"] else ""
@@ -125,7 +133,7 @@ A GPT-2 of {architecture["layers"]} layers, width {architecture["width"]}, for o
 
 | | |
 |---|---|
-| weights | {manifest["recipe"]} |
+| weights | {_weights(manifest)} |
 | context | {manifest["context"]} tokens, prefill in chunks of {" or ".join(map(str, manifest["prefill"]))} |
 | start token | {markdown(manifest["start_token"])} |
 | stop tokens | {", ".join(map(markdown, manifest["stop_tokens"]))} |

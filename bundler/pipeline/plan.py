@@ -11,7 +11,7 @@ from bundler.checkpoints.hub_id import HubAccess
 from bundler.checkpoints.stored_model import SpecialTokens
 from bundler.conversion.convert import Signatures, choose_signatures
 from bundler.conversion.quantize import check_known, check_recipe
-from bundler.conversion.recipes import DEFAULT
+from bundler.conversion.recipes import AUTO, DEFAULT
 from bundler.errors import BundleError, OptionError
 from bundler.pipeline.adapters import LoraPlan, plan_lora
 from bundler.system.native_path import native_path
@@ -41,6 +41,8 @@ class BuildOptions:
     parse_special: bool | None = None
     revision: str | None = None
     calibration: Path | None = None
+    max_size: float | None = None  # MB of the TFLite model, for the recipe `auto`; or
+    max_kl: float | None = None  # nats
     lora_ranks: tuple[int, ...] = ()
     adapters: tuple[Path, ...] = ()
     engines: tuple[str, ...] = ("litert-lm",)
@@ -85,6 +87,7 @@ class Plan:
 def plan_build(options: BuildOptions) -> Plan:
     """Open the inputs and check the options against them. Raises OptionError or BundleError; writes nothing."""
     check_known(options.recipe)  # before anything is downloaded
+    _check_limit(options)
     check_output(options.output, options.force, options.inputs())
     name = _bundle_name(options)
     checkpoint = open_checkpoint(options.model, tokenizer=options.tokenizer, revision=options.revision, hub=options.hub)
@@ -109,6 +112,26 @@ def plan_build(options: BuildOptions) -> Plan:
         plan_lora(options.lora_ranks, options.adapters, options.recipe, checkpoint),
         (*vocabulary.notes, *notes),
     )
+
+
+def _check_limit(options: BuildOptions) -> None:
+    """Raise OptionError unless the recipe `auto` has one limit, and any other none."""
+    limits = {
+        f"`{name}`": value
+        for name, value in (("max_size", options.max_size), ("max_kl", options.max_kl))
+        if value is not None
+    }
+    if options.recipe != AUTO:
+        if limits:
+            raise OptionError(
+                f"{next(iter(limits))} is a limit for `recipe` {AUTO}, not {options.recipe}; leave it out"
+            )
+        return
+    if len(limits) != 1:
+        raise OptionError(f"`recipe` {AUTO} has {len(limits) or 'no'} limits; give one of `max_size` and `max_kl`")
+    for name, value in limits.items():
+        if not 0 < value < float("inf"):
+            raise OptionError(f"{name} {value:g}: a limit above 0 was expected")
 
 
 def _bundle_name(options: BuildOptions) -> str:

@@ -35,6 +35,7 @@ BYTES = {
     "int4-block32": 0.5 + 2 / 32,
     "int4-block128": 0.5 + 2 / 128,
     "int8-static": 1,
+    "auto": 0.5 + 2 / 32,  # as long as nothing else is chosen
 }
 
 

@@ -180,6 +180,11 @@ def test_a_vocabulary_larger_than_the_embedding_is_refused(tmp_path):
         (dict(stop_tokens=("<|endoftext|>", "</s>")), "`stop_tokens` '</s>' is no token"),
         (dict(name="a/b"), "`name` 'a/b'"),
         (dict(recipe="int4-block128"), "blocks of 128 do not divide the model's width 32"),
+        (dict(recipe="auto"), "`recipe` auto has no limits; give one of `max_size` and `max_kl`"),
+        (dict(recipe="auto", max_size=1.0, max_kl=0.1), "`recipe` auto has 2 limits; give one"),
+        (dict(recipe="auto", max_size=0.0), "`max_size` 0: a limit above 0"),
+        (dict(recipe="auto", max_kl=float("nan")), "`max_kl` nan: a limit above 0"),
+        (dict(max_size=1.0), "`max_size` is a limit for `recipe` auto, not int8; leave it out"),
     ],
 )
 def test_options_that_are_refused(tiny_checkpoint, tmp_path, options, message):

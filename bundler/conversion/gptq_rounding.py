@@ -1,0 +1,69 @@
+"""How a model's matrices are rounded as they are written: in int4 by GPTQ, else to the nearest value."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import numpy as np
+from torch import Tensor
+
+from bundler.checkpoints.checkpoint import Checkpoint
+from bundler.conversion.calibration import Inputs, layer_hessians
+from bundler.conversion.constants import SEPARATOR
+from bundler.conversion.gptq import gptq
+from bundler.conversion.recipes import Storage
+from bundler.conversion.rounding import Rounded, nearest
+from bundler.system.file_section import FileSection
+from bundler.tflite.model import open_model
+
+_MATRIX = re.compile(r"blocks\.(\d+)\.(\w+)\.weight")
+
+
+def place_of(name: str) -> tuple[int, str]:
+    """The layer of an exported matrix, and which of its `Inputs` the matrix meets."""
+    layer, matrix = _MATRIX.fullmatch(name).groups()
+    return int(layer), matrix if matrix in Inputs._fields else "qkv"
+
+
+class GptqRounding:
+    """A Rounding by the Hessians of `tokens` [sequences, length]. The layers have to come in their order."""
+
+    def __init__(self, checkpoint: Checkpoint, tokens: Tensor) -> None:
+        self._layers = enumerate(layer_hessians(checkpoint, tokens))
+        self._layer, self._hessians = next(self._layers)
+
+    def __call__(self, name: str, matrix: np.ndarray, storage: Storage) -> Rounded:
+        if storage.bits != 4:
+            return nearest(name, matrix, storage)
+        layer, part = place_of(name)
+        while self._layer < layer:
+            self._layer, self._hessians = next(self._layers)
+        return gptq(matrix, getattr(self._hessians, part), storage)
+
+
+class CopiedRounding:
+    """A Rounding that takes int4 matrices from a file with the same weights in the same recipe: GPTQ takes its time."""
+
+    def __init__(self, file: Path) -> None:
+        model = open_model(FileSection.whole(file))
+        self._constants = {
+            tensor.name.partition(SEPARATOR)[0]: (model.buffers[tensor.buffer], model.buffers[scales.buffer])
+            for graph in model.graphs
+            for tensor in graph.tensors
+            if tensor.quantization and tensor.quantization.block
+            for scales in [graph.tensors[tensor.quantization.scales_tensor]]
+        }
+        self._data = np.memmap(file, np.uint8, "r")
+
+    def __call__(self, name: str, matrix: np.ndarray, storage: Storage) -> Rounded:
+        if storage.bits != 4:
+            return nearest(name, matrix, storage)
+        values, scales = (self._data[buffer.offset : buffer.offset + buffer.size] for buffer in self._constants[name])
+        return Rounded(unpacked(values).reshape(matrix.shape), scales.view(np.float16).reshape(len(matrix), -1))
+
+
+def unpacked(values: np.ndarray) -> np.ndarray:
+    """int8, of bytes that hold two int4 values each, the first in its lower half."""
+    halves = np.stack([values << 4, values], axis=-1).view(np.int8) >> 4
+    return halves.reshape(-1)
