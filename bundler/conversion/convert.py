@@ -9,17 +9,19 @@ take the inputs, of one rank; an adapter of zeros gives the plain model.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
+from bundler.checkpoints.architecture import GPT2Architecture
 from bundler.checkpoints.checkpoint import open_checkpoint
 from bundler.conversion.compact import compact_tflite
 from bundler.conversion.gpt2 import ExportableGPT2, TokenRows, load_exportable
 from bundler.errors import OptionError
 from bundler.system.native_output import quiet
+from bundler.tflite.placeholder_context import is_placeholder, placeholder_above
 
 # Prefill lengths: a line's worth of tokens, and a page's.
 SHORT, LONG = 32, 256
@@ -45,11 +47,19 @@ class LoraInputs:
 
 @dataclass(frozen=True)
 class Signatures:
-    """The shapes a bundle is compiled for: the length of its cache, and of each prefill chunk."""
+    """The shapes a bundle is compiled for: its context, the length of each prefill chunk, and if it is not the
+    context's, the length of its cache: a placeholder, see bundler.tflite.placeholder_context.
+    """
 
     context: int
     prefill: tuple[int, ...]
     lora: LoraInputs = LoraInputs()
+    placeholder: int | None = None
+
+    @property
+    def cache(self) -> int:
+        """How many tokens the cache in the file has places for."""
+        return self.placeholder or self.context
 
 
 def choose_signatures(positions: int, context: int | None = None, prefill: tuple[int, ...] | None = None) -> Signatures:
@@ -115,14 +125,11 @@ def _divisors(number: int) -> list[int]:
     return [n for n in range(1, number + 1) if number % n == 0 and not is_placeholder(n)]
 
 
-def is_placeholder(number: int) -> bool:
-    """Does LiteRT-LM take a context or prefill length for a placeholder, in whose place another is put? Primes above
-    10.
-
-    Source: LiteRT-LM, runtime/executor/magic_number_configs_helper.cc. Version 0.18.1 then fails: "Failed to allocate
-    tensors".
-    """
-    return number > 10 and all(number % n for n in range(2, math.isqrt(number) + 1))
+def at_placeholder(signatures: Signatures, architecture: GPT2Architecture, rows: TokenRows) -> Signatures:
+    """The same with a cache whose length is chosen when the file is loaded."""
+    sizes = {architecture.width, architecture.inner, architecture.heads, architecture.head_dim, rows.count}
+    sizes |= {signatures.context, *signatures.prefill, *(rank for _, rank in signatures.lora.variants() if rank)}
+    return replace(signatures, placeholder=placeholder_above(signatures.context, sizes))
 
 
 class _Signature(nn.Module):
@@ -156,8 +163,8 @@ def convert_fp32(model: ExportableGPT2, signatures: Signatures, output: Path) ->
                     sample_kwargs={
                         "tokens": torch.zeros(1, length, dtype=torch.int32),
                         "input_pos": torch.arange(length, dtype=torch.int32),
-                        "kv_cache": model.empty_cache(),
-                        "mask": torch.zeros(1, 1, length, signatures.context),
+                        "kv_cache": model.empty_cache(signatures.cache),
+                        "mask": torch.zeros(1, 1, length, signatures.cache),
                         **adapter,
                     },
                 )

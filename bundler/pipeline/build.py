@@ -13,7 +13,7 @@ from bundler.containers.llm_metadata import LlmMetadata
 from bundler.containers.llm_parameters import LlmParameters
 from bundler.containers.task import METADATA_ENTRY, MODEL_ENTRY, TOKENIZER_ENTRY, write_task
 from bundler.containers.tokenizer import BundleTokenizer, sentencepiece_encoder, typed_texts
-from bundler.conversion.convert import Signatures, convert_checkpoint
+from bundler.conversion.convert import Signatures, at_placeholder, convert_checkpoint
 from bundler.conversion.gpt2 import TokenRows
 from bundler.conversion.quantize import quantize
 from bundler.conversion.recipes import RECIPES
@@ -22,10 +22,11 @@ from bundler.lora.facts import base_of, lora_facts
 from bundler.pipeline.adapters import LoraPlan, export_adapters, lora_variants
 from bundler.pipeline.app_assets import write_app_assets
 from bundler.pipeline.manifest import bundle_manifest, folder_manifest, write_documents
-from bundler.pipeline.plan import BuildOptions, Plan, plan_build
+from bundler.pipeline.plan import STATIC, BuildOptions, Plan, plan_build
 from bundler.pipeline.report import weight_bytes, write_report
 from bundler.system.isolated import run_isolated
 from bundler.system.output_folder import staged_folder
+from bundler.tflite.placeholder_context import set_context
 from bundler.verification.gate import Progress, Stage, silent
 from bundler.verification.subject import Lora, Subject
 from bundler.verification.text import verification_text
@@ -56,7 +57,7 @@ def build(options: BuildOptions, stage: Stage = silent) -> dict:
         with stage("Comparing its ids with the reference tokenizer's"):
             comparison = compare(plan.vocabulary, pieces, generated=GENERATED_STRINGS, built_in=True)
             _refuse_mismatches(comparison)
-        models = _models(plan, options.recipe, folder)
+        models = _models(plan, options, _rows(tokenizer), folder)
         for model in models.distinct:
             _convert(plan, options, tokenizer, model, stage)
         with stage("Packing .task and .litertlm"):
@@ -86,7 +87,7 @@ def build(options: BuildOptions, stage: Stage = silent) -> dict:
             "litertlm": bundles.litertlm.stat().st_size,
         }
         weights = weight_bytes(models.task.path)
-        for path in {path for model in models for path in (model.path, model.converted)}:
+        for path in {path for model in models for path in (model.path, model.converted, model.growing)}:
             path.unlink()  # they are inside the containers, byte for byte, or were on the way
         if failed := [gate for gate in gates if not gate.passed]:
             raise VerificationError(
@@ -137,15 +138,24 @@ def _rows(tokenizer: BundleTokenizer) -> TokenRows:
 
 @dataclass(frozen=True)
 class Model:
-    """A TFLite file on its way into a container. `converted`: in fp32, the same file if the recipe is fp32."""
+    """A TFLite file on its way into a container. `converted`: in fp32, the same file if the recipe is fp32.
+
+    Both are of the context's length. `growing`: with a placeholder in its place, if the signatures have one.
+    """
 
     signatures: Signatures
     path: Path
     converted: Path
 
+    @property
+    def growing(self) -> Path:
+        return self.path.with_suffix(".growing.tflite") if self.signatures.placeholder else self.path
+
 
 class Models(NamedTuple):
-    """The .task's and the .litertlm's: two with LoRA, because the engines want its inputs in different places."""
+    """The .task's and the .litertlm's: two with LoRA, because the engines want its inputs in different places. Else
+    one, of which the .litertlm gets the growing form.
+    """
 
     task: Model
     litertlm: Model
@@ -155,16 +165,19 @@ class Models(NamedTuple):
         return [*dict.fromkeys(self)]
 
 
-def _models(plan: Plan, recipe: str, folder: Path) -> Models:
+def _models(plan: Plan, options: BuildOptions, rows: TokenRows, folder: Path) -> Models:
     def model(signatures: Signatures, name: str) -> Model:
         path = folder / f"{name}.tflite"
-        return Model(signatures, path, path if RECIPES[recipe].exact else path.with_suffix(".fp32.tflite"))
+        return Model(signatures, path, path if RECIPES[options.recipe].exact else path.with_suffix(".fp32.tflite"))
+
+    def growing(signatures: Signatures) -> Signatures:
+        return signatures if options.cache == STATIC else at_placeholder(signatures, plan.checkpoint.architecture, rows)
 
     if not plan.lora:
-        return Models(*[model(plan.signatures, plan.name)] * 2)
+        return Models(*[model(growing(plan.signatures), plan.name)] * 2)
     return Models(
         model(plan.lora.task(plan.signatures), plan.name),
-        model(plan.lora.litertlm(plan.signatures), f"{plan.name}.lora"),
+        model(growing(plan.lora.litertlm(plan.signatures)), f"{plan.name}.lora"),
     )
 
 
@@ -185,6 +198,11 @@ def _convert(plan: Plan, options: BuildOptions, tokenizer: BundleTokenizer, mode
         calibration = _calibration(options, tokenizer, plan) if recipe.calibrated else []
         with stage(f"Quantizing to {options.recipe}"):
             run_isolated("quantizing", quantize, model.converted, recipe, model.path, calibration)
+    if placeholder := model.signatures.placeholder:
+        model.path.replace(model.growing)
+        set_context(model.growing, model.signatures.context, model.path, placeholder)
+        if model.path != model.converted:
+            set_context(model.converted, model.signatures.context, model.converted, placeholder)
 
 
 def _calibration(options: BuildOptions, tokenizer: BundleTokenizer, plan: Plan, sequences: int = 4) -> list[list[int]]:
@@ -226,7 +244,7 @@ def _pack(plan: Plan, pieces: SentencePieceModel, facts: dict, models: Models) -
     )
     write_litertlm(
         bundles.litertlm,
-        models.litertlm.path,
+        models.litertlm.growing,
         LlmMetadata(
             start_token=plan.start_id,
             stop_tokens=tuple(sorted(plan.stop_ids)),
