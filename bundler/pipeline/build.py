@@ -15,6 +15,7 @@ from bundler.containers.task import METADATA_ENTRY, MODEL_ENTRY, TOKENIZER_ENTRY
 from bundler.containers.tokenizer import BundleTokenizer, sentencepiece_encoder, typed_texts
 from bundler.conversion.convert import Signatures, at_placeholder, convert_checkpoint
 from bundler.conversion.gpt2 import TokenRows
+from bundler.conversion.unpacked_decode import unpack_decode
 from bundler.conversion.quantize import quantize
 from bundler.conversion.recipes import RECIPES
 from bundler.errors import BundleError, VerificationError
@@ -201,6 +202,7 @@ def _convert(plan: Plan, options: BuildOptions, tokenizer: BundleTokenizer, mode
     if placeholder := model.signatures.placeholder:
         model.path.replace(model.growing)
         set_context(model.growing, model.signatures.context, model.path, placeholder)
+        unpack_decode(model.growing)
         if model.path != model.converted:
             set_context(model.converted, model.signatures.context, model.converted, placeholder)
 
