@@ -15,9 +15,9 @@ from bundler.containers.task import METADATA_ENTRY, MODEL_ENTRY, TOKENIZER_ENTRY
 from bundler.containers.tokenizer import BundleTokenizer, sentencepiece_encoder, typed_texts
 from bundler.conversion.convert import Signatures, at_placeholder, convert_checkpoint
 from bundler.conversion.gpt2 import TokenRows
-from bundler.conversion.unpacked_decode import unpack_decode
 from bundler.conversion.quantize import quantize
 from bundler.conversion.recipes import RECIPES
+from bundler.conversion.unpacked_decode import unpack_decode
 from bundler.errors import BundleError, VerificationError
 from bundler.lora.facts import base_of, lora_facts
 from bundler.pipeline.adapters import LoraPlan, export_adapters, lora_variants
