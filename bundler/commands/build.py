@@ -50,6 +50,13 @@ def _say_notes(terminal: Terminal, notes: Sequence[str]) -> None:
     metavar="N,...",
     help="Lengths of prefill chunks, which have to divide the context. [default: a short and a long one]",
 )
+@click.option(
+    "--cache",
+    type=click.Choice(["static", "growing"]),
+    default="growing",
+    show_default=True,
+    help="Of the .litertlm: growing is as long as the text needs, static as long as the context.",
+)
 @click.option("--start-token", help="[default: the checkpoint's, else <|endoftext|>]")
 @click.option(
     "--stop-token",

@@ -12,13 +12,16 @@ import hashlib
 import mmap
 import re
 from pathlib import Path
-from typing import Callable
+from typing import TYPE_CHECKING, Callable
 
 import flatbuffers
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
 from bundler.system.atomic_file import replacing
+
+if TYPE_CHECKING:
+    from ai_edge_litert import schema_py_generated as schema
 
 ALIGNMENT = 16  # bytes; the schema's force_align of Buffer.data, which SIMD kernels rely on
 # Offsets in a flatbuffer are 32 bits, signed in Python's builder. Larger models keep their data outside of it.
@@ -62,8 +65,10 @@ def shorten_names(model: schema.ModelT) -> None:
         tensor.name = NOISE.sub(b"", tensor.name)
 
 
-def compact_tflite(path: Path) -> None:
-    """Rewrite the TFLite file at `path`. A model too large to lie inside one flatbuffer is left as it is."""
+def compact_tflite(path: Path, change: Callable[[schema.ModelT], None] | None = None) -> None:
+    """Rewrite the TFLite file at `path`, changed by `change` if that is given. A model too large to lie inside one
+    flatbuffer is left as it is.
+    """
     if (size := path.stat().st_size) > LARGEST:
         return
     with open(path, "rb") as source, mmap.mmap(source.fileno(), 0, access=mmap.ACCESS_READ) as data:
@@ -73,6 +78,8 @@ def compact_tflite(path: Path) -> None:
             if buffer.offset > 1:  # data after the flatbuffer, which some recipes write; inside it can be shared
                 buffer.data = np.frombuffer(data, np.uint8, buffer.size, buffer.offset)
                 buffer.offset = buffer.size = 0
+        if change:
+            change(model)
         # Larger than the result can be, so the builder never doubles its memory.
         builder = SharingBuilder(size + size // 16 + (1 << 20))
         builder.Finish(model.Pack(builder), b"TFL3")

@@ -9,7 +9,7 @@ take the inputs, of one rank; an adapter of zeros gives the plain model.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Callable, Mapping
 
@@ -31,6 +31,7 @@ from bundler.conversion.write_model import lay_out, write_model
 from bundler.errors import OptionError
 from bundler.system.native_output import quiet
 from bundler.system.temporary_folder import temporary_folder
+from bundler.tflite.placeholder_context import is_placeholder, placeholder_above
 
 # Prefill lengths: a line's worth of tokens, and a page's.
 SHORT, LONG = 32, 256
@@ -56,11 +57,19 @@ class LoraInputs:
 
 @dataclass(frozen=True)
 class Signatures:
-    """The shapes a bundle is compiled for: the length of its cache, and of each prefill chunk."""
+    """The shapes a bundle is compiled for: its context, the length of each prefill chunk, and if it is not the
+    context's, the length of its cache: a placeholder, see bundler.tflite.placeholder_context.
+    """
 
     context: int
     prefill: tuple[int, ...]
     lora: LoraInputs = LoraInputs()
+    placeholder: int | None = None
+
+    @property
+    def cache(self) -> int:
+        """How many tokens the cache in the file has places for."""
+        return self.placeholder or self.context
 
 
 def choose_signatures(positions: int, context: int | None = None, prefill: tuple[int, ...] | None = None) -> Signatures:
@@ -126,14 +135,11 @@ def _divisors(number: int) -> list[int]:
     return [n for n in range(1, number + 1) if number % n == 0 and not is_placeholder(n)]
 
 
-def is_placeholder(number: int) -> bool:
-    """Does LiteRT-LM take a context or prefill length for a placeholder, in whose place another is put? Primes above
-    10.
-
-    Source: LiteRT-LM, runtime/executor/magic_number_configs_helper.cc. Version 0.18.1 then fails: "Failed to allocate
-    tensors".
-    """
-    return number > 10 and all(number % n for n in range(2, math.isqrt(number) + 1))
+def at_placeholder(signatures: Signatures, architecture: GPT2Architecture, rows: TokenRows) -> Signatures:
+    """The same with a cache whose length is chosen when the file is loaded."""
+    sizes = {architecture.width, architecture.inner, architecture.heads, architecture.head_dim, rows.count}
+    sizes |= {signatures.context, *signatures.prefill, *(rank for _, rank in signatures.lora.variants() if rank)}
+    return replace(signatures, placeholder=placeholder_above(signatures.context, sizes))
 
 
 class _Signature(nn.Module):
@@ -166,7 +172,7 @@ def convert_graph(architecture: GPT2Architecture, rows: TokenRows, signatures: S
         """Tensors of the same shapes in which all elements are one."""
         return {name: torch.zeros(1).expand(tensor.shape) for name, tensor in tensors.items()}
 
-    weights, cache = thin(dict(model.named_parameters())), thin(model.empty_cache())
+    weights, cache = thin(dict(model.named_parameters())), thin(model.empty_cache(signatures.cache))
     with quiet():
         import litert_torch
 
@@ -181,7 +187,7 @@ def convert_graph(architecture: GPT2Architecture, rows: TokenRows, signatures: S
                         "tokens": torch.zeros(1, length, dtype=torch.int32),
                         "input_pos": torch.arange(length, dtype=torch.int32),
                         "kv_cache": cache,
-                        "mask": torch.zeros(1, 1, length, signatures.context),
+                        "mask": torch.zeros(1, 1, length, signatures.cache),
                         "weights": weights,
                         **adapter,
                     },

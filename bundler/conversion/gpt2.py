@@ -114,7 +114,7 @@ class Block(nn.Module):
 
 
 class ExportableGPT2(nn.Module):
-    """See the module's text. `context` is the length of the cache, at most the checkpoint's positions."""
+    """See the module's text. `context`: for how many tokens there is room, at most the checkpoint's positions."""
 
     def __init__(self, architecture: GPT2Architecture, context: int, rows: TokenRows) -> None:
         super().__init__()
@@ -138,9 +138,10 @@ class ExportableGPT2(nn.Module):
     ) -> dict:
         """Run `tokens` int32 [1, N] at positions `input_pos` int32 [N].
 
-        `kv_cache` holds k_i and v_i of every layer; `mask` float32 [1, 1, N, context] is added to the
-        attention scores (0 = seen, a large negative number = hidden). `lora` holds the tensors of an adapter,
-        named as in `empty_adapter`. Returns the new `kv_cache` and, if asked for, `logits` float32 [1, N, rows].
+        `kv_cache` holds k_i and v_i of every layer; it may be of another length than the context. `mask` float32
+        [1, 1, N, its length] is added to the attention scores (0 = seen, a large negative number = hidden). `lora`
+        holds the tensors of an adapter, named as in `empty_adapter`. Returns the new `kv_cache` and, if asked for,
+        `logits` float32 [1, N, rows].
         """
         x = self.wte(tokens) + self.wpe(input_pos)
         start = input_pos[0].reshape([])
@@ -159,15 +160,16 @@ class ExportableGPT2(nn.Module):
             )
         return {"kv_cache": cache, "logits": self.head(self.ln_f(x))} if logits else {"kv_cache": cache}
 
-    def empty_cache(self) -> dict[str, Tensor]:
+    def empty_cache(self, length: int | None = None) -> dict[str, Tensor]:
         """A cache of zeros, the only content a runtime may start from: an undefined one can hold NaN, and 0 * NaN is
-        NaN.
+        NaN. `length`: in tokens, the context unless another is given.
         """
+        length = length or self.context
         heads, head_dim = self.architecture.heads, self.architecture.head_dim
         cache = {}
         for layer in range(self.architecture.layers):
-            cache[f"k_{layer}"] = torch.zeros(1, heads, self.context, head_dim)
-            cache[f"v_{layer}"] = torch.zeros(1, heads, head_dim, self.context)
+            cache[f"k_{layer}"] = torch.zeros(1, heads, length, head_dim)
+            cache[f"v_{layer}"] = torch.zeros(1, heads, head_dim, length)
         return cache
 
     def empty_adapter(self, rank: int) -> dict[str, Tensor]:

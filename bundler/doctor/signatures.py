@@ -40,15 +40,15 @@ def check_signatures(model: Model, shape: LlmShape) -> list[Finding]:
         findings.append(Finding("signatures-missing", "", f"signatures: {keys}"))
     for signature in signatures:
         findings += _inputs_and_outputs(model, signature) + _shapes(model, signature)
-    findings += _left_out(model, signatures) + _caches(model, signatures)
+    findings += _left_out(model, signatures) + _caches(model, signatures) + _also_placeholders(model, shape)
     if signatures and not shape.mask:
         findings.append(Finding("mask-inside-graph", "", f"no input {' or '.join(MASKS)}"))
-    if None not in (shape.context, shape.litertlm_context) and shape.context != shape.litertlm_context:
+    if None not in (shape.cache, shape.litertlm_context) and shape.cache != shape.litertlm_context:
         findings.append(
             Finding(
                 "context-misread",
                 DECODE,
-                f"the cache holds {shape.context} tokens, LiteRT-LM reads {shape.litertlm_context}",
+                f"the cache holds {shape.cache} tokens, LiteRT-LM reads {shape.litertlm_context}",
             )
         )
     for signature in prefills:
@@ -145,6 +145,22 @@ def overrun(context: int, lengths: tuple[int, ...], fills: bool = False) -> int 
             if not fills:
                 break
     return end + 1 if end + 1 < context else None
+
+
+def _also_placeholders(model: Model, shape: LlmShape) -> list[Finding]:
+    """The first constant with a size that LiteRT-LM changes with the placeholder, though it is another."""
+    placeholder = shape.placeholder or 0
+    constants = (
+        tensor
+        for graph in model.graphs
+        for tensor in graph.tensors
+        if placeholder and model.buffers[tensor.buffer].size
+    )
+    return [
+        Finding("placeholder-in-sizes", "", f"{tensor.name} is {tensor}, the placeholder {placeholder}")
+        for tensor in constants
+        if any(size > placeholder and size % placeholder == 0 for size in tensor.shape)
+    ][:1]
 
 
 def _listed(names: Iterable[str]) -> str:

@@ -17,11 +17,11 @@ import itertools
 import os
 import time
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Callable, Hashable, Iterator
 
-from bundler.containers.bundle import open_bundle
+from bundler.containers.bundle import is_litertlm, open_bundle
 from bundler.containers.litertlm import BASE_FINGERPRINT, MODEL_SECTION, PREFILL_DECODE, read_litertlm
 from bundler.errors import BundleError, OptionError
 from bundler.system.heap import trim_heap
@@ -31,6 +31,8 @@ from bundler.system.temporary_folder import temporary_folder
 from bundler.tflite.adapter_file import read_adapter_file
 from bundler.tflite.lora_inputs import LoraLayout, lora_layout, shadowing_signatures
 from bundler.tflite.model import open_model
+from bundler.tflite.placeholder_context import is_placeholder
+from bundler.tflite.signatures import LlmShape, llm_shape
 from lora_weights.adapter import Base, check_base
 from lora_weights.adapter_file import encode_adapter, zero_adapter
 
@@ -46,6 +48,10 @@ SESSIONS_AN_ENGINE = 16
 # cache, and the pieces that this leaves in malloc's heap grew by 25 MB in 500 swaps of the embedded sample.
 TEXTS_A_TRIM = 16
 
+
+# Tokens a growing cache has room for at first, unless the text is known to need more; it grows by a half at least. Each
+# time the engine is opened again.
+FIRST_LENGTH = 256
 
 # What XNNPACK's weight cache takes of the file's size at most: fp16 is unpacked to 1.91 of it, other recipes take 0.91
 # to 0.97.
@@ -78,15 +84,42 @@ class Sampling:
         return self.temperature == 0
 
 
+@dataclass(frozen=True)
+class CacheLength:
+    """How many tokens the cache of a file has room for. None leaves it to the engine and the file. One that grows does
+    so up to `most`, in multiples of `step`, a length of prefill: else the last chunk of a prompt would not fit.
+    """
+
+    tokens: int | None
+    most: int = 0
+    step: int = 1
+
+    @property
+    def grows(self) -> bool:
+        return self.tokens is not None and self.tokens < self.most
+
+    def holding(self, tokens: int) -> CacheLength:
+        """One with room for a text of so many tokens, or with as much as there is."""
+        if not self.grows or tokens <= self.tokens:
+            return self
+        return replace(self, tokens=min(self.most, _round_up(max(tokens, self.tokens * 3 // 2), self.step)))
+
+
 class LiteRtLmEngine:
     """An open engine. Use `open_engine`, which closes it. `open_native` opens LiteRT-LM's own."""
 
     def __init__(
-        self, open_native: Callable[[], litert_lm.Engine], path: Path, layout: LoraLayout, zero_adapter: Path | None
+        self,
+        open_native: Callable[[CacheLength], litert_lm.Engine],
+        path: Path,
+        layout: LoraLayout,
+        zero_adapter: Path | None,
+        cache: CacheLength,
     ) -> None:
         self._open_native, self._path, self._zero = open_native, path, zero_adapter
-        self.layout = layout
-        self._engine = open_native()
+        self.layout, self.cache = layout, cache
+        self._engine = open_native(cache)
+        self._outgrown: list[litert_lm.Engine] = []  # that still write
         self._kept: dict[Hashable, litert_lm.Session] = {}  # that rest, the one used longest ago first
         self._busy: list[litert_lm.Session] = []
         self._begun = 0  # sessions with an adapter since the engine was opened
@@ -178,6 +211,10 @@ class LiteRtLmEngine:
         self, prompt: str, max_tokens: int, sampling: Sampling, adapter: Path | None
     ) -> Iterator[litert_lm.Session]:
         """A session that has read `prompt` and nothing before: one that was kept, or a new one."""
+        if self.cache.grows:
+            cache = self.cache.holding(len(self.tokenize(prompt)) + (self.start_token_id is not None) + max_tokens)
+            if cache != self.cache:
+                self._open_again(cache)
         adapter = adapter or self._zero
         # What is drawn from a seed begins anew with a session, not when one is rewound.
         key = (
@@ -189,6 +226,7 @@ class LiteRtLmEngine:
         read = session is not None and _reads_again(session, prompt)
         if session is None or not read:
             session = self._begin(max_tokens, sampling, adapter)
+        engine = self._engine
         self._busy.append(session)
         try:
             if not read:
@@ -202,7 +240,20 @@ class LiteRtLmEngine:
             raise
         finally:
             self._busy.remove(session)
-            self._keep(key, session)
+            self._keep(key if engine is self._engine else None, session)
+            if not self._busy:
+                self._close_outgrown()
+
+    def _open_again(self, cache: CacheLength) -> None:
+        """Open LiteRT-LM's engine anew. Sessions that are busy go on with the one they have."""
+        for session in self._kept.values():
+            session.close()
+        self._kept.clear()
+        if self._busy:
+            self._outgrown.append(self._engine)
+        else:
+            self.close()
+        self.cache, self._engine, self._begun = cache, self._open_native(cache), 0
 
     def _keep(self, key: Hashable | None, session: litert_lm.Session) -> None:
         """Put a session by for the next text of its kind; close it if it has no `key`, or another of its kind is
@@ -222,9 +273,7 @@ class LiteRtLmEngine:
         import litert_lm
 
         if self._begun >= SESSIONS_AN_ENGINE and not self._busy:
-            self.close()
-            self._engine = self._open_native()
-            self._begun = 0
+            self._open_again(self.cache)
         self._begun += adapter is not None
         config = litert_lm.SamplerConfig(
             top_k=1 if sampling.greedy else sampling.top_k,
@@ -245,13 +294,20 @@ class LiteRtLmEngine:
             ) from error
 
     def close(self) -> None:
-        """Close the sessions, then the engine: it ends the process when they are closed the other way round."""
+        """Close the sessions, then the engines: they end the process when they are closed the other way round."""
         for session in (*self._busy, *self._kept.values()):
             session.cancel_process()
             session.close()
         self._kept.clear()
+        self._close_outgrown()
         with quiet():
             self._engine.close()
+
+    def _close_outgrown(self) -> None:
+        with quiet():
+            for engine in self._outgrown:
+                engine.close()
+        self._outgrown.clear()
 
     def complete(
         self, prompt: str, max_tokens: int, sampling: Sampling = Sampling(), adapter: Path | None = None
@@ -260,12 +316,17 @@ class LiteRtLmEngine:
 
 
 @contextmanager
-def open_engine(path: Path, max_tokens: int | None = None, threads: int | None = None) -> Iterator[LiteRtLmEngine]:
+def open_engine(
+    path: Path, max_tokens: int | None = None, threads: int | None = None, first: int = FIRST_LENGTH
+) -> Iterator[LiteRtLmEngine]:
     """Open a .task or .litertlm file on the CPU; `max_tokens` bounds the cache (prompt and output together).
+
+    Without it, the cache grows if the file has one that can: `first` is the room it has in the beginning.
 
     The engine's weight cache goes to a temporary folder: by default it would be written beside the model. Where there
     is no room for it, the engine keeps the packed weights in memory, because it aborts the process when the file cannot
-    be written. Raises BundleError with the engine's own message when it refuses the file.
+    be written. Raises BundleError with the engine's own message when it refuses the file, and OptionError for a
+    `max_tokens` that the file has no room for.
     """
     import litert_lm
 
@@ -285,25 +346,48 @@ def open_engine(path: Path, max_tokens: int | None = None, threads: int | None =
             base = Base(layout.layers, layout.width, (1.0,) * layout.layers)
             zero.write_bytes(encode_adapter(zero_adapter(base, layout.plain)))
 
-        def open_native() -> litert_lm.Engine:
+        def open_native(length: CacheLength) -> litert_lm.Engine:
             messages: list[str] = []
             try:
                 with quiet(messages):
                     return litert_lm.Engine(
                         native_path(path, "LiteRT-LM"),
                         backend=litert_lm.Backend.CPU(thread_count=threads or os.cpu_count()),
-                        max_num_tokens=max_tokens,
+                        max_num_tokens=length.tokens,
                         cache_dir=_cache_place(cache, path),
                         lora_rank_config=ranks,
                     )
             except RuntimeError as error:
                 raise BundleError(f"{path}: LiteRT-LM refuses this file: {error}{_tail(messages)}") from error
 
-        engine = LiteRtLmEngine(open_native, path, layout, zero)
+        engine = LiteRtLmEngine(
+            open_native, path, layout, zero, _cache_length(path, llm_shape(model), max_tokens, first)
+        )
         try:
             yield engine
         finally:
             engine.close()
+
+
+def _cache_length(path: Path, shape: LlmShape, max_tokens: int | None, first: int) -> CacheLength:
+    """The length to open `path` with: `max_tokens` if it is given, else the `first` of a growing cache."""
+    most = shape.context or 0
+    if max_tokens is not None:
+        if most and max_tokens > most:
+            raise OptionError(f"`context` {max_tokens}: {path} has room for {most} tokens; give 2 to {most}")
+        return CacheLength(max_tokens)
+    # Where lengths of prefill are placeholders too, the engine chooses all of them.
+    if shape.placeholder is None or any(map(is_placeholder, shape.prefill)):
+        return CacheLength(None)
+    most = min(most, shape.placeholder - 1)
+    if is_litertlm(path) and (told := read_litertlm(path).llm_metadata().max_num_tokens):
+        most = min(most, told)
+    step = min(shape.prefill, default=1)
+    return CacheLength(min(most, _round_up(first, step)), most, step)
+
+
+def _round_up(number: int, step: int) -> int:
+    return -(-number // step) * step
 
 
 def _cache_place(folder: Path, path: Path) -> str:

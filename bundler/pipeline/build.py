@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
@@ -14,20 +15,22 @@ from bundler.containers.llm_parameters import LlmParameters
 from bundler.containers.task import METADATA_ENTRY, MODEL_ENTRY, TOKENIZER_ENTRY, write_task
 from bundler.containers.tokenizer import BundleTokenizer, sentencepiece_encoder, typed_texts
 from bundler.conversion.auto import Mix
-from bundler.conversion.convert import Calibration, Export, Signatures, export_graph, export_model
+from bundler.conversion.convert import Calibration, Export, Signatures, at_placeholder, export_graph, export_model
 from bundler.conversion.exported_weights import TokenRows, exported_weights
 from bundler.conversion.quantize import quantize
 from bundler.conversion.recipes import AUTO, RECIPES, REFERENCE, Recipe
+from bundler.conversion.unpacked_decode import unpack_decode
 from bundler.errors import VerificationError
 from bundler.lora.facts import base_of, lora_facts
 from bundler.pipeline.adapters import LoraPlan, export_adapters, lora_variants
 from bundler.pipeline.app_assets import write_app_assets
 from bundler.pipeline.calibrate import given_text, limit_of, measure_mix, write_calibration
 from bundler.pipeline.manifest import bundle_manifest, folder_manifest, write_documents
-from bundler.pipeline.plan import BuildOptions, Plan, plan_build
+from bundler.pipeline.plan import STATIC, BuildOptions, Plan, plan_build
 from bundler.pipeline.report import weight_bytes, write_report
 from bundler.system.isolated import run_isolated
 from bundler.system.output_folder import staged_folder
+from bundler.tflite.placeholder_context import set_context
 from bundler.verification.gate import Progress
 from bundler.verification.subject import Lora, Subject
 from bundler.verification.text import verification_text
@@ -59,7 +62,7 @@ def build(options: BuildOptions, progress: Progress = Progress()) -> dict:
         with stage("Comparing its ids with the reference tokenizer's"):
             comparison = compare(plan.vocabulary, pieces, generated=GENERATED_STRINGS, built_in=True)
             _refuse_mismatches(comparison)
-        models = _models(plan, options.recipe, folder)
+        models = _models(plan, options, _rows(tokenizer), folder)
         mix = _convert(plan, options, tokenizer, models, progress)
         with stage("Packing .task and .litertlm"):
             base = base_of(plan.checkpoint)
@@ -89,7 +92,7 @@ def build(options: BuildOptions, progress: Progress = Progress()) -> dict:
             "litertlm": bundles.litertlm.stat().st_size,
         }
         weights = weight_bytes(models.task.path)
-        for path in {path for model in models for path in (model.path, model.converted)}:
+        for path in {path for model in models for path in (model.path, model.converted, model.growing)}:
             path.unlink(missing_ok=True)  # they are inside the containers, byte for byte, or were on the way
         if failed := [gate for gate in gates if not gate.passed]:
             raise VerificationError(
@@ -142,15 +145,23 @@ def _rows(tokenizer: BundleTokenizer) -> TokenRows:
 class Model:
     """A TFLite file on its way into a container. `converted`: the same in fp32, where something needs it (ranges are
     measured on it, adapters are held against it); the file itself if the recipe is fp32.
+
+    Both are of the context's length. `growing`: with a placeholder in its place, if the signatures have one.
     """
 
     signatures: Signatures
     path: Path
     converted: Path
 
+    @property
+    def growing(self) -> Path:
+        return self.path.with_suffix(".growing.tflite") if self.signatures.placeholder else self.path
+
 
 class Models(NamedTuple):
-    """The .task's and the .litertlm's: two with LoRA, because the engines want its inputs in different places."""
+    """The .task's and the .litertlm's: two with LoRA, because the engines want its inputs in different places. Else
+    one, of which the .litertlm gets the growing form.
+    """
 
     task: Model
     litertlm: Model
@@ -160,16 +171,20 @@ class Models(NamedTuple):
         return [*dict.fromkeys(self)]
 
 
-def _models(plan: Plan, recipe: str, folder: Path) -> Models:
+def _models(plan: Plan, options: BuildOptions, rows: TokenRows, folder: Path) -> Models:
     def model(signatures: Signatures, name: str) -> Model:
         path = folder / f"{name}.tflite"
-        return Model(signatures, path, path if RECIPES[recipe].exact else path.with_suffix(".fp32.tflite"))
+        return Model(signatures, path, path if RECIPES[options.recipe].exact else path.with_suffix(".fp32.tflite"))
+
+    def growing(signatures: Signatures) -> Signatures:
+        fixed = options.cache == STATIC or RECIPES[options.recipe].calibrated  # ranges are measured in one length
+        return signatures if fixed else at_placeholder(signatures, plan.checkpoint.architecture, rows)
 
     if not plan.lora:
-        return Models(*[model(plan.signatures, plan.name)] * 2)
+        return Models(*[model(growing(plan.signatures), plan.name)] * 2)
     return Models(
         model(plan.lora.task(plan.signatures), plan.name),
-        model(plan.lora.litertlm(plan.signatures), f"{plan.name}.lora"),
+        model(growing(plan.lora.litertlm(plan.signatures)), f"{plan.name}.lora"),
     )
 
 
@@ -181,8 +196,9 @@ def _convert(
     for model in models.distinct:
         export = Export(plan.checkpoint.source.path, plan.checkpoint.folder, _rows(tokenizer), model.signatures)
         graph = model.path.with_suffix(".graph")
-        with progress.stage("Converting the graph to TFLite"):
+        with progress.stage(f"Converting the graph to TFLite ({model.path.stem})"):
             run_isolated("converting", export_graph, export, graph)
+            growing = _growing_graph(model.signatures, graph)
         if recipe.compensated and calibration is None:
             calibration = Calibration(write_calibration(plan, options, export, model.path.parent, progress))
         if options.recipe == AUTO and mix is None:
@@ -194,6 +210,9 @@ def _convert(
             calibration = replace(calibration, written=model.path)
         if model.path != model.converted and (recipe.calibrated or plan.lora):
             _write_weights(export, graph, RECIPES[REFERENCE], model.converted, None, progress)
+        if growing:
+            _write_weights(export, growing, recipe, model.growing, calibration, progress)
+            growing.unlink()
         graph.unlink()
         if recipe.calibrated:
             with progress.stage(f"Quantizing to {options.recipe}"):
@@ -202,6 +221,19 @@ def _convert(
     if calibration:
         calibration.text.unlink()
     return mix
+
+
+def _growing_graph(signatures: Signatures, graph: Path) -> Path | None:
+    """Make two of a graph with a placeholder: itself with the context in its place, and the one that is returned, for a
+    cache that grows. None if it has none.
+    """
+    if signatures.placeholder is None:
+        return None
+    growing = graph.with_suffix(".growing")
+    shutil.copyfile(graph, growing)
+    unpack_decode(growing)
+    set_context(graph, signatures.context, graph, signatures.placeholder)
+    return growing
 
 
 def _write_weights(
@@ -215,7 +247,7 @@ def _write_weights(
     weights = exported_weights(export.open(), export.signatures.context, export.rows)
     total = sum(recipe.storage(name).bytes(weight.shape) for name, weight in weights.items())
     rounded = ", rounded by GPTQ" if calibration else ""
-    with progress.bar(f"Writing {total / 1e6:,.0f} MB of weights{rounded}", total) as done:
+    with progress.bar(f"Writing {total / 1e6:,.0f} MB of weights{rounded} ({output.stem})", total) as done:
         arguments = (export, graph, recipe, output, calibration)
         run_isolated("writing the weights", export_model, *arguments, report=lambda n: done(completed=n))
 
@@ -254,7 +286,7 @@ def _pack(plan: Plan, pieces: SentencePieceModel, facts: dict, models: Models) -
     )
     write_litertlm(
         bundles.litertlm,
-        models.litertlm.path,
+        models.litertlm.growing,
         LlmMetadata(
             start_token=plan.start_id,
             stop_tokens=tuple(sorted(plan.stop_ids)),

@@ -23,10 +23,17 @@ from tokenizer_tools.vocabulary_files import read_vocabulary
 # GPT2Config's own bos and eos, which transformers writes into the config.json of a smaller vocabulary too.
 _DEFAULT_SPECIAL = 50256
 
+# Of a cache that is as long as the context, every step of decode reads the whole. The length of a growing one is chosen
+# when the file is loaded: `run` opens it for the text at hand, and again, longer, when a text needs more.
+CACHES = STATIC, GROWING = "static", "growing"
+
 
 @dataclass(frozen=True)
 class BuildOptions:
-    """What a build is asked for. None leaves the choice to the checkpoint: name, shapes, start and stop tokens."""
+    """What a build is asked for. None leaves the choice to the checkpoint: name, shapes, start and stop tokens.
+
+    `cache`: of the .litertlm, one of CACHES. The .task's has the length of the context.
+    """
 
     model: str
     output: Path
@@ -34,6 +41,7 @@ class BuildOptions:
     recipe: str = DEFAULT
     context: int | None = None
     prefill: tuple[int, ...] | None = None
+    cache: str = GROWING
     start_token: str | None = None
     stop_tokens: tuple[str, ...] = ()
     tokenizer: Path | None = None
@@ -88,6 +96,8 @@ def plan_build(options: BuildOptions) -> Plan:
     """Open the inputs and check the options against them. Raises OptionError or BundleError; writes nothing."""
     check_known(options.recipe)  # before anything is downloaded
     _check_limit(options)
+    if options.cache not in CACHES:
+        raise OptionError(f"`cache` {options.cache!r}: no such cache; choose from {', '.join(CACHES)}")
     check_output(options.output, options.force, options.inputs())
     name = _bundle_name(options)
     checkpoint = open_checkpoint(options.model, tokenizer=options.tokenizer, revision=options.revision, hub=options.hub)

@@ -18,6 +18,7 @@ from bundler.engines.litertlm import open_engine
 from bundler.errors import BundleError, OptionError
 from bundler.system.output_folder import check_output_file
 from bundler.system.temporary_folder import temporary_folder
+from bundler.tflite.fixed_model import write_fixed
 from bundler.tflite.lora_inputs import lora_layout
 from bundler.tflite.model import Model, open_model
 from bundler.tflite.runner import TFLiteGPT2
@@ -43,7 +44,8 @@ class Repacked:
 def repack(
     source: Path, output: Path, *, tokenizer: Path | None = None, force: bool = False, stage: Stage = silent
 ) -> Repacked:
-    """Write the .task `source` as the .litertlm `output`, or the other way round; the model's bytes stay as they are.
+    """Write the .task `source` as the .litertlm `output`, or the other way round; the model's bytes stay as they are,
+    but for a cache that grows: the .task's has the length of the context.
 
     `tokenizer`: the checkpoint's vocabulary (folder or tokenizer.json), for a .litertlm with Hugging Face's tokenizer;
     without it the .litertlm gets the .task's SentencePiece model. LiteRT-LM opens both files at the end and has to
@@ -150,6 +152,7 @@ def _write_task(bundle: Bundle, model: Model, output: Path, folder: Path) -> lis
             "would compute with undefined memory. Build with `lora_ranks`: the .task of that build has MediaPipe's "
             "layout"
         )
+    write_fixed(bundle.model, fixed := folder / "model.tflite")
     if bundle.sentencepiece is not None:
         from sentencepiece import SentencePieceProcessor
 
@@ -159,7 +162,7 @@ def _write_task(bundle: Bundle, model: Model, output: Path, folder: Path) -> lis
         (folder / "tokenizer.json").write_bytes(bundle.tokenizer_json)
         vocabulary = read_vocabulary(folder / "tokenizer.json")
         model = build_sentencepiece(vocabulary)
-        _check_aliases(bundle, vocabulary, model, folder / "model.tflite")
+        _check_aliases(bundle, vocabulary, model, fixed)
         proto, alias_of = model.proto, model.alias_of
         spelling = vocabulary.name_of
     start, *stops = (
@@ -178,7 +181,7 @@ def _write_task(bundle: Bundle, model: Model, output: Path, folder: Path) -> lis
     write_task(
         output,
         {
-            MODEL_ENTRY: bundle.model,
+            MODEL_ENTRY: fixed,
             TOKENIZER_ENTRY: proto,
             METADATA_ENTRY: LlmParameters(start_token=start, stop_tokens=tuple(stops)).encode(),
             MANIFEST: json.dumps(facts).encode(),
@@ -192,7 +195,6 @@ def _write_task(bundle: Bundle, model: Model, output: Path, folder: Path) -> lis
 
 def _check_aliases(bundle: Bundle, vocabulary: BytePairVocabulary, pieces: SentencePieceModel, path: Path) -> None:
     """Every alias id must be the exact copy of its token in the model, and never be written by it."""
-    bundle.model.copy_to(path)
     model = TFLiteGPT2(path)
     needed = len(vocabulary) + len(pieces.alias_of)
     remedy = "build the .task from the checkpoint: task-bundler build"

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 
-from bundler.tflite.model import Graph, Model
+from bundler.tflite.model import Graph, Model, Operator
 
 # Operators that hand their first input on with the same values, maybe in another shape or type.
 _PASSING = {
@@ -129,24 +129,34 @@ def kinds_of_constants(model: Model, graph: Graph, logits: int | None) -> dict[i
     return kinds
 
 
-def _is_attention(name: str) -> bool:
-    """The product of attention, or a composite for all of it, such as odml.scaled_dot_product_attention."""
+def _is_attention(operator: Operator, written: set[int]) -> bool:
+    """The product of attention, or a composite for all of it, such as odml.scaled_dot_product_attention. A product may
+    be a multiplication and a sum; `written`: the caches after something was written into them.
+    """
+    name = operator.name
     return (
         name == "BATCH_MATMUL"
+        or name == "MUL"
+        and not written.isdisjoint(operator.inputs)
         or name.startswith("odml.")
         and ("attention" in name or "sdpa" in name or "cache" in name)
     )
 
 
+def _written_caches(graph: Graph) -> set[int]:
+    return {index for operator in graph.operators if operator.name in _CACHE for index in operator.outputs}
+
+
 def _feeds_attention(graph: Graph, fixed: set[int]) -> defaultdict[int, bool]:
     """Tensor -> whether it goes into the product of attention or into the cache before any other layer."""
     feeds: defaultdict[int, bool] = defaultdict(bool)
+    written = _written_caches(graph)
     for operator in reversed(graph.operators):
         layer = operator.name in MATRIX and any(index in fixed for index in operator.inputs)
         if (
             not layer
             and (
-                _is_attention(operator.name)
+                _is_attention(operator, written)
                 or operator.name in _CACHE
                 or any(feeds[index] for index in operator.outputs)
             )
@@ -160,9 +170,10 @@ def _feeds_attention(graph: Graph, fixed: set[int]) -> defaultdict[int, bool]:
 def _after_attention(graph: Graph, fixed: set[int]) -> set[int]:
     """The tensors that are the product of attention, passed on."""
     reached: set[int] = set()
+    written = _written_caches(graph)
     for operator in graph.operators:
-        attention = _is_attention(operator.name) and not any(index in fixed for index in operator.inputs)
-        if attention or operator.name in _PASSING and operator.inputs and operator.inputs[0] in reached:
+        attention = _is_attention(operator, written) and not any(index in fixed for index in operator.inputs)
+        if attention or operator.name in (*_PASSING, "SUM") and operator.inputs and operator.inputs[0] in reached:
             reached.update(operator.outputs)
     return reached
 

@@ -93,6 +93,7 @@ class TFLiteGPT2:
         shape = {name: tuple(detail["shape"]) for name, detail in inputs.items()}
         self.lora_shapes = {name: size for name, size in shape.items() if name.startswith("lora_")}
         self._cache_shapes = {name: size for name, size in shape.items() if name.startswith("kv_cache_")}
+        self._mask_length = int(shape["mask"][-1]) if "mask" in shape else 0
         # Two of each: what a step writes is what the next one reads.
         self._cache, self._next = (
             {
@@ -209,7 +210,7 @@ class TFLiteGPT2:
         positions = np.arange(self.position, self.position + length, dtype=np.int32)
         values = {"tokens": tokens, "input_pos": positions}
         if self._mask_type is not None:
-            seen = (np.arange(self.context)[None] <= positions[:, None])[None, None]
+            seen = (np.arange(self._mask_length)[None] <= positions[:, None])[None, None]
             values["mask"] = seen if self._mask_type == bool else np.where(seen, 0, HIDDEN).astype(self._mask_type)
         inputs = self._inputs[signature]
         for name, value in values.items():

@@ -11,7 +11,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from bundler.system.file_section import FileSection
+from bundler.tflite.graph import lookup_table
 from bundler.tflite.model import Graph, Model, Signature, open_model
+from bundler.tflite.placeholder_context import is_placeholder
 
 PREFILL, DECODE = "prefill", "decode"
 TOKENS, POSITIONS, MASKS, LOGITS = ("tokens", "token_ids"), ("input_pos", "positions"), ("mask", "attn_mask"), "logits"
@@ -25,16 +27,28 @@ FIRST_KEYS, FIRST_VALUES = "kv_cache_k_0", "kv_cache_v_0"
 class LlmShape:
     """What the signatures say of the language model. None: cannot be told.
 
-    `prefill`: the numbers of tokens that the prefill signatures take. `context`: how many tokens the cache holds.
+    `prefill`: the numbers of tokens that the prefill signatures take. `cache`: how many tokens the cache holds.
     `litertlm_context`: what LiteRT-LM takes it for. `mask`: whether the mask is an input. `width`: of the logits.
+    `positions`: how many the model has embeddings for.
     """
 
     prefill: tuple[int, ...]
     layers: int
-    context: int | None
+    cache: int | None
     litertlm_context: int | None
     mask: bool
     width: int | None
+    positions: int | None = None
+
+    @property
+    def context(self) -> int | None:
+        """How many tokens there is room for: in the cache, and among the positions."""
+        return min((size for size in (self.cache, self.positions) if size), default=None)
+
+    @property
+    def placeholder(self) -> int | None:
+        """The length of a cache in whose place LiteRT-LM puts another; None where it is no placeholder."""
+        return self.cache if self.cache and is_placeholder(self.cache) else None
 
 
 def llm_shape(model: Model) -> LlmShape:
@@ -55,7 +69,17 @@ def llm_shape(model: Model) -> LlmShape:
         litertlm_context = keys.shape[2]
     logits = outputs.get(LOGITS)
     width = logits.shape[-1] if logits is not None and logits.shape else None
-    return LlmShape(lengths, layers_of(decode), _context(model, decode), litertlm_context, mask is not None, width)
+    positions = first(decode.inputs, POSITIONS)
+    table = None if positions is None else lookup_table(model, model.graphs[decode.graph], positions)
+    return LlmShape(
+        lengths,
+        layers_of(decode),
+        _cache_length(model, decode),
+        litertlm_context,
+        mask is not None,
+        width,
+        None if table is None else next(iter(model.graphs[decode.graph].tensors[table].shape), None),
+    )
 
 
 def read_context(section: FileSection) -> int | None:
@@ -89,7 +113,7 @@ def layers_of(signature: Signature) -> int:
     return sum(1 for name in signature.inputs if (match := CACHE.fullmatch(name)) and match[1] == "k")
 
 
-def _context(model: Model, decode: Signature) -> int | None:
+def _cache_length(model: Model, decode: Signature) -> int | None:
     """The length of the cache: its size along the dimension in which what is written into it is smaller. Else the
     mask's.
     """

@@ -120,10 +120,11 @@ def completions(complete: Complete, expected: Expected, prompts: Sequence[str] =
     fitting = [
         prompt for prompt in prompts if len(expected.tokenizer.encode(prompt).bundle) + 1 + count <= expected.context
     ]
-    return [_completion(complete, expected, prompt, count) for prompt in fitting or ["a"]]
+    return [follow(complete, expected, prompt, count) for prompt in fitting or ["a"]]
 
 
-def _completion(complete: Complete, expected: Expected, prompt: str, count: int) -> Completion:
+def follow(complete: Complete, expected: Expected, prompt: str, count: int) -> Completion:
+    """Let an engine write `count` tokens after a prompt, and follow them through the reference."""
     ids, text = expected.tokenizer.prompt(prompt), complete(prompt, count)
     if path := expected.path(ids, text, count, expected.slack):
         return Completion(prompt, text, path.ids, path.largest_gap)
@@ -138,7 +139,7 @@ def edge_gate(trial: Trial) -> Gate:
     MediaPipe does not.
     """
     name, expected = f"{trial.name}: to the last position", trial.expected
-    prompts = {length: prompt for length in _edges(expected) if (prompt := _prompt_of(length, expected))}
+    prompts = {length: prompt for length in _edges(expected) if (prompt := prompt_of(length, expected))}
     uneven = any(whole % length for length, whole in zip(expected.prefill, (*expected.prefill[1:], expected.context)))
     cause = (
         f"; its prefill lengths ({', '.join(map(str, expected.prefill))}) do not divide each other and the context: "
@@ -149,7 +150,7 @@ def edge_gate(trial: Trial) -> Gate:
     gaps = {}
     for length, prompt in prompts.items():
         try:
-            written = _completion(trial.engine.complete, expected, prompt, min(FEW, expected.context - length))
+            written = follow(trial.engine.complete, expected, prompt, min(FEW, expected.context - length))
         except BundleError as error:
             return Gate(
                 name,
@@ -188,7 +189,7 @@ def _edges(expected: Expected) -> list[int]:
     )
 
 
-def _prompt_of(length: int, expected: Expected) -> str | None:
+def prompt_of(length: int, expected: Expected) -> str | None:
     """A text of `length` tokens with its start token, or None: a text that is cut anywhere is not always of as many
     tokens again.
     """

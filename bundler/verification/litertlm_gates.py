@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 
+from bundler.containers.bundle import open_bundle
 from bundler.engines.litertlm import open_engine
+from bundler.tflite.model import open_model
+from bundler.tflite.signatures import llm_shape
 from bundler.verification.engine_gates import (
+    FEW,
     Expected,
     Trial,
+    compare_texts,
     completions,
     edge_gate,
+    follow,
+    prompt_of,
     start_gate,
     stop_gate,
     text_gate,
@@ -31,7 +39,8 @@ def litertlm_gates(path: Path, expected: Expected) -> list[Gate]:
 
         written = completions(engine.complete, expected)
         trial = Trial(f"LiteRT-LM, {path.suffix}", path, expected, engine, written, complete_in)
-        return [gate(trial) for gate in GATES]
+        gates = [gate(trial) for gate in GATES]
+    return gates + growing_gates(path, expected)
 
 
 def tokens_gate(trial: Trial) -> Gate:
@@ -47,6 +56,25 @@ def tokens_gate(trial: Trial) -> Gate:
         f"stop tokens {sorted(stops)}" + (f"; first: {wrong[0]!r}" if wrong else ""),
         {"lines": len(lines), "mismatched_lines": len(wrong)},
     )
+
+
+def growing_gates(path: Path, expected: Expected) -> list[Gate]:
+    """Is the text the reference's while a cache grows from text to text on one engine, and once it is long? Empty where
+    it does not grow.
+    """
+    if llm_shape(open_model(open_bundle(path).model)).placeholder is None:
+        return []
+    with open_engine(path, first=1) as engine:
+        lengths = [expected.context * quarters // 4 - FEW for quarters in (1, 2, 3, 4)]
+        prompts = [prompt for length in lengths if length > 1 and (prompt := prompt_of(length, expected))]
+        written, caches = [], []
+        for prompt in (*prompts, *prompts[:1]):
+            written.append(follow(engine.complete, expected, prompt, FEW))
+            caches.append(engine.cache.tokens)
+    gate = compare_texts(f"LiteRT-LM, {path.suffix}: a cache that grows", written, expected)
+    sizes = ", ".join(map(str, dict.fromkeys(caches))) or "none: no prompt fits"
+    figures = {key: gate.figures[key] for key in ("prompts", "equal", "slack", "largest_gap")} | {"caches": caches}
+    return [replace(gate, found=f"{gate.found}; caches of {sizes} tokens", figures=figures)]
 
 
 # In the order of the table. `stop_gate` closes the engine, so it is the last.

@@ -16,6 +16,7 @@ from bundler.doctor.examine import examine
 from bundler.errors import BundleError, OptionError
 from bundler.system.native_output import quiet
 from bundler.system.temporary_folder import temporary_folder
+from bundler.tflite.fixed_model import write_fixed
 from bundler.tflite.model import open_model
 from bundler.tflite.runner import TFLiteGPT2, context_of
 from bundler.verification.engine_gates import Expected
@@ -65,7 +66,7 @@ def verify_bundle(
     vocabulary = read_vocabulary(checkpoint.folder)
     with temporary_folder("verify") as folder:
         tflite = Path(folder) / "model.tflite"
-        bundle.model.copy_to(tflite)
+        write_fixed(bundle.model, tflite)
         recipe = options.recipe or bundle.manifest.get("recipe") or recipe_of(open_model(bundle.model))
         if not isinstance(recipe, str) or recipe not in RECIPES:
             raise BundleError(

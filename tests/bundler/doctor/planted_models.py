@@ -160,6 +160,12 @@ def cache_with_the_context_first_and_no_mask(good, folder):
     return with_model(good, folder, change)
 
 
+@plants("placeholder-in-sizes")
+def a_constant_that_is_a_multiple_of_the_placeholder(good, folder):
+    """The head's bias has 552 values; with a placeholder of 23 for the context, LiteRT-LM would change it too."""
+    return with_model(good, folder, lambda model: shapes(model, lambda shape, _: [23 if n == 96 else n for n in shape]))
+
+
 @plants("prefill-over-context")
 def prefill_longer_than_the_cache(good, folder):
     def change(model):
