@@ -99,7 +99,12 @@ def test_tflite_has_one_reader():
         for package in packages
         for file in package.rglob("*.py")
         if "from ai_edge_litert import schema_py_generated" in file.read_text(encoding="utf-8")
-    } == {"bundler/conversion/compact.py", "bundler/tflite/model.py", "lora_weights/adapter_file.py"}
+    } == {
+        "bundler/conversion/compact.py",
+        "bundler/conversion/unpacked_decode.py",
+        "bundler/tflite/model.py",
+        "lora_weights/adapter_file.py",
+    }
 
 
 def parameters(function):
