@@ -22,8 +22,6 @@ DAMPING = 0.01
 RANGES = {8: (-127, 127), 4: (-8, 7)}
 # The scales that are tried, as parts of the one that reaches a block's largest weight.
 CANDIDATES = np.linspace(0.6, 1.05, 13, dtype=np.float32)
-# A scale of zero would be no number's: the smallest positive float16.
-_LEAST_BLOCK_SCALE = np.float16(2.0**-24)
 _COLUMNS_AT_ONCE = 128
 
 
@@ -69,7 +67,7 @@ def best_scales(weights: np.ndarray, storage: Storage, mass: np.ndarray) -> np.n
     for candidate in CANDIDATES:
         scale = bound * candidate
         if storage.block:
-            scale = np.maximum(block_scales(scale), _LEAST_BLOCK_SCALE).astype(np.float32)
+            scale = block_scales(scale).astype(np.float32)
         error = np.divide(weights, scale)
         np.clip(np.rint(error, out=error), *RANGES[storage.bits], out=error)
         error *= scale

@@ -11,6 +11,8 @@ from bundler.conversion.recipes import Storage
 
 # A row of zeros has no range; its scale is that of this one.
 SMALLEST_RANGE = np.float32(1e-9)
+# The smallest positive float16.
+_LEAST_BLOCK_SCALE = np.float16(2.0**-24)
 
 
 class Rounded(NamedTuple):
@@ -42,9 +44,9 @@ def nearest(name: str, matrix: np.ndarray, storage: Storage) -> Rounded:
 
 def block_scales(scales: np.ndarray) -> np.ndarray:
     """Scales as a file can hold them for blocks: float16 with a significand of bfloat16's 8 bits, which is what
-    XNNPACK's kernels read them as.
+    XNNPACK's kernels read them as. None is zero: a block of zeros would be divided by it.
     """
-    return scales.astype(ml_dtypes.bfloat16).astype(np.float16)
+    return np.maximum(scales.astype(ml_dtypes.bfloat16).astype(np.float16), _LEAST_BLOCK_SCALE)
 
 
 def packed(values: np.ndarray, bits: int) -> bytes:

@@ -152,6 +152,12 @@ def _write_task(bundle: Bundle, model: Model, output: Path, folder: Path) -> lis
             "would compute with undefined memory. Build with `lora_ranks`: the .task of that build has MediaPipe's "
             "layout"
         )
+    notes = []
+    if llm_shape(model).placeholder is not None:
+        notes.append(
+            "The .litertlm's cache grows: its decode is that for CPUs, and is slower on GPUs. `task-bundler build` "
+            "writes a .task for both."
+        )
     write_fixed(bundle.model, fixed := folder / "model.tflite")
     if bundle.sentencepiece is not None:
         from sentencepiece import SentencePieceProcessor
@@ -187,10 +193,11 @@ def _write_task(bundle: Bundle, model: Model, output: Path, folder: Path) -> lis
             MANIFEST: json.dumps(facts).encode(),
         },
     )
-    return [
+    notes.append(
         "The .task carries no map of its weights, so `lora merge` cannot be used on it; `task-bundler build` writes "
         "one that has it."
-    ]
+    )
+    return notes
 
 
 def _check_aliases(bundle: Bundle, vocabulary: BytePairVocabulary, pieces: SentencePieceModel, path: Path) -> None:

@@ -101,7 +101,7 @@ def test_a_tokenizer_that_differs_is_counted(tiny_checkpoint):
 def test_a_finished_bundle_passes(tiny_bundle, tiny_checkpoint, container):
     gates = verify_bundle(tiny_bundle[0] / f"tiny.{container}", str(tiny_checkpoint))
     assert not failed(gates)
-    assert len(gates) == 10
+    assert len(gates) == 10 + (container == "litertlm")  # whose cache grows
     edge = next(gate for gate in gates if gate.name.endswith("to the last position"))
     assert edge.figures["prompt_tokens"] == [
         25,
