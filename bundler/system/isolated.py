@@ -23,11 +23,11 @@ _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 _GOODBYE = 30  # seconds a process whose work is done may take to end
 
 
-def run_isolated(what: str, function: Callable[..., None], *arguments: Any) -> None:
-    """Call `function(*arguments)` in a fresh process; both must be picklable. `what` begins the message of a failure.
+def run_isolated(what: str, function: Callable[..., Any], *arguments: Any) -> Any:
+    """Call `function(*arguments)` in a fresh process; all must be picklable. `what` begins the message of a failure.
 
-    What the function raises is raised here. When its process ends in any other way, BundleError says how, with the last
-    lines it printed. The process does not outlive this one.
+    What the function returns is returned here, and what it raises is raised. When its process ends in any other way,
+    BundleError says how, with the last lines it printed. The process does not outlive this one.
     """
     context = multiprocessing.get_context("spawn")
     receiver, sender = context.Pipe(duplex=False)
@@ -37,7 +37,7 @@ def run_isolated(what: str, function: Callable[..., None], *arguments: Any) -> N
         process.start()
         sender.close()
         try:
-            error = receiver.recv()
+            error, value = receiver.recv()
             process.join(_GOODBYE)  # killed at once, it would leave its semaphores behind
         except EOFError:
             process.join()
@@ -52,6 +52,7 @@ def run_isolated(what: str, function: Callable[..., None], *arguments: Any) -> N
             receiver.close()
     if error is not None:
         raise error
+    return value
 
 
 def die_with_parent(parent: int) -> None:
@@ -65,19 +66,18 @@ def die_with_parent(parent: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
-def _child(log: Path, sender: Connection, parent: int, function: Callable[..., None], arguments: tuple) -> None:
+def _child(log: Path, sender: Connection, parent: int, function: Callable[..., Any], arguments: tuple) -> None:
     die_with_parent(parent)
     output = os.open(log, os.O_WRONLY | os.O_CREAT)
     os.dup2(output, 1)
     os.dup2(output, 2)
     try:
-        function(*arguments)
+        value = function(*arguments)
     except Exception as error:
-        sender.send(
-            error if isinstance(error, (BundleError, OSError)) else BundleError(f"{type(error).__name__}: {error}")
-        )
+        known = isinstance(error, (BundleError, OSError))
+        sender.send((error if known else BundleError(f"{type(error).__name__}: {error}"), None))
     else:
-        sender.send(None)
+        sender.send((None, value))
 
 
 def _how(code: int | None) -> str:
