@@ -46,6 +46,10 @@ class BenchOptions:
     threads: int | None = None
 
     def workload(self) -> Workload:
+        """What each engine is given. Raises OptionError for lengths and threads that nothing can have."""
+        for name, given in (("prefill_lengths", self.prefill_lengths), ("decode_lengths", self.decode_lengths)):
+            if not given or min(given) < 1:
+                raise OptionError(f"`{name}` {','.join(map(str, given))}: expected numbers of tokens from 1 on")
         cores = available_cores()
         threads = self.threads or min(cores, MOST_THREADS)
         if threads > cores:
@@ -217,7 +221,9 @@ def distinct_names(files: Sequence[Path]) -> list[str]:
     parts = [path.absolute().parts for path in files]
     if len({*parts}) < len(parts):
         raise OptionError("a file was given twice; give each once")
-    depth = next(depth for depth in range(1, 1 + max(map(len, parts))) if len({p[-depth:] for p in parts}) == len(parts))
+    depth = next(
+        depth for depth in range(1, 1 + max(map(len, parts))) if len({p[-depth:] for p in parts}) == len(parts)
+    )
     return ["/".join(part[-depth:]) for part in parts]
 
 

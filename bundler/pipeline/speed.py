@@ -66,6 +66,8 @@ class TimedEngine(Protocol):
 
 Opener = Callable[[Path | str, int], ContextManager[TimedEngine]]  # of a file or checkpoint, with so many threads
 
+Reader = Callable[[Sequence[int]], np.ndarray]
+
 
 def measure_start(opener: Opener, path: Path | str, threads: int) -> dict[str, float]:
     """Seconds to open a file, and from there to the first token of a short prompt; what memory that took, in bytes.
@@ -164,14 +166,14 @@ def open_pytorch(model: Path | str, threads: int) -> Iterator[TimedEngine]:
     seconds = time.perf_counter() - started
     shape = checkpoint.architecture
 
-    def reader() -> Callable[[Sequence[int]], int]:
+    def reader() -> Reader:
         cache = None
 
-        def read(ids: Sequence[int]) -> int:
+        def read(ids: Sequence[int]) -> np.ndarray:
             nonlocal cache
             output = gpt2(torch.tensor([list(ids)]), past_key_values=cache, use_cache=True, logits_to_keep=1)
             cache = output.past_key_values
-            return int(output.logits[0, -1].argmax())
+            return output.logits[0, -1].numpy()
 
         return read
 
@@ -182,10 +184,10 @@ def open_pytorch(model: Path | str, threads: int) -> Iterator[TimedEngine]:
 @dataclass
 class StepwiseEngine:
     """An engine that is driven token by token. `reader` begins a text: it gives a function that reads ids after those
-    before, and returns the most likely next one.
+    before, and returns the logits of the next one.
     """
 
-    reader: Callable[[], Callable[[Sequence[int]], int]]
+    reader: Callable[[], Reader]
     context: int
     vocabulary: int
     load_seconds: float
@@ -194,9 +196,14 @@ class StepwiseEngine:
         prompt = np.random.default_rng(number).integers(self.vocabulary, size=length).tolist()
         read = self.reader()
         started = time.perf_counter()
-        token = read(prompt)
+        token = int(read(prompt).argmax())
         first = time.perf_counter()
         for _ in range(tokens):
-            token = read([token])
+            token = int(read([token]).argmax())
         ended = time.perf_counter()
         return Timing(length, first - started, first - started, tokens, ended - first)
+
+    def logits(self, ids: Sequence[int]) -> np.ndarray:
+        """float32 [len(ids), vocabulary]: row i predicts the token after ids[i], read one by one."""
+        read = self.reader()
+        return np.stack([np.array(read([id_])) for id_ in ids])
