@@ -81,9 +81,10 @@ def measure_start(opener: Opener, path: Path | str, threads: int) -> dict[str, f
 
 
 def measure_speed(opener: Opener, path: Path | str, workload: Workload) -> dict[str, Any]:
-    """Tokens a second of prefill and decode at each length of the workload that fits, after a text to warm up.
+    """Tokens a second of prefill and decode at each length of the workload that fits, the shortest first.
 
-    For a process of its own, as `measure_start`; `memory` is that of all the texts.
+    Another text that takes as many tokens in all goes before each, to warm up, and because an engine whose cache grows
+    is opened again for it. For a process of its own, as `measure_start`; `memory` is that of all the texts.
     """
     held = held_memory()
     with opener(path, workload.threads) as engine:
@@ -94,11 +95,11 @@ def measure_speed(opener: Opener, path: Path | str, workload: Workload) -> dict[
                 f"{path}: its context of {engine.context} tokens is too short for any of the lengths; give shorter "
                 "`prefill_lengths`, `decode_lengths` or fewer `tokens`"
             )
-        engine.text(lengths[-1], workload.tokens, 0)
-        texts = {
-            length: engine.text(length, workload.tokens if length in workload.decode else 1, number)
-            for number, length in enumerate(lengths, 1)
-        }
+        texts = {}
+        for number, length in enumerate(lengths):
+            tokens = workload.tokens if length in workload.decode else 1
+            engine.text(length + tokens - 1, 1, 2 * number)
+            texts[length] = engine.text(length, tokens, 2 * number + 1)
         return {
             "prefill": {str(length): texts[length].read / texts[length].prefill for length in workload.prefill},
             "decode": {str(length): texts[length].written / texts[length].decode for length in workload.decode},
@@ -128,7 +129,7 @@ class _TimedLiteRtLm:
     def text(self, length: int, tokens: int, number: int) -> Timing:
         start = self.engine.start_token_id is not None
         # Texts begin otherwise each time: a session does not compute again what it has read before.
-        prompt = prompt_of(self.engine.tokenize, max(length - start, 1 - start), chr(ord("A") + number))
+        prompt = prompt_of(self.engine.tokenize, max(length - start, 1 - start), str(number))
         info, first = self.engine.timed_text(prompt, tokens)
         return Timing(
             info.last_prefill_token_count,

@@ -54,7 +54,7 @@ def weight_table(model: Model) -> dict[str, dict[str, Any]]:
 def decode_bytes(model: Model) -> tuple[int, int]:
     """(bytes of the constants, bytes of the cache for each token in it) that `decode` has to read for one token.
 
-    Tables that it only looks rows up in are left out. Zeros if there is no `decode`, or no telling its context.
+    Tables that it only looks rows up in are left out. Zeros if there is no `decode`, or no telling the cache's length.
     """
     decode = decode_signature(model)
     if decode is None:
@@ -66,8 +66,8 @@ def decode_bytes(model: Model) -> tuple[int, int]:
     read |= {scheme.scales_tensor for scheme in schemes if scheme and scheme.block}
     constants = {model.buffers[graph.tensors[index].buffer] for index in read}
     caches = [tensor.bytes or 0 for name, tensor in model.inputs(decode).items() if CACHE.fullmatch(name)]
-    context = llm_shape(model).context
-    return sum(buffer.size for buffer in constants), sum(caches) // context if context else 0
+    length = llm_shape(model).litertlm_context
+    return sum(buffer.size for buffer in constants), sum(caches) // length if length else 0
 
 
 def scheme(tensor: Tensor) -> str:
