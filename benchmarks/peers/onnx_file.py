@@ -90,4 +90,6 @@ def quantize_onnx(source: Path, path: Path) -> None:
     """The same with weights in int8, a scale for each output channel, as ONNX Runtime quantizes them dynamically."""
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
-    quantize_dynamic(source, path, per_channel=True, weight_type=QuantType.QInt8)
+    # The types behind operators of its own it does not infer.
+    floats = {"DefaultTensorType": TensorProto.FLOAT}
+    quantize_dynamic(source, path, per_channel=True, weight_type=QuantType.QInt8, extra_options=floats)
