@@ -3,6 +3,7 @@
     python benchmarks/peers.py                          # a random 124M, everything, into out/bench
     python benchmarks/peers.py CHECKPOINT -o out/mine --only llama --only int8
     python benchmarks/peers.py --seconds 200            # as many turns as fit; the next call goes on from there
+    python benchmarks/peers.py --write                  # the tables and the picture go into docs/
 
 All start from one checkpoint. Each peer's file is made once, its distance from PyTorch is taken, and then turns are
 measured: next is always who has had the fewest, so that all are interleaved, over several calls too. Everything is kept
@@ -18,6 +19,7 @@ import json
 import shutil
 import subprocess
 import sys
+import textwrap
 import time
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -46,6 +48,7 @@ from bundler.system.isolated import run_isolated  # noqa: E402
 from bundler.system.machine import available_cores, read_bandwidth, this_machine  # noqa: E402
 from tokenizer_tools.vocabulary_files import read_vocabulary  # noqa: E402
 
+MARKS = "<!-- measured -->", "<!-- end of what was measured -->"  # around the tables in docs/PERFORMANCE.md
 TEXT_TOKENS = 256  # of the distance from PyTorch
 
 
@@ -235,6 +238,14 @@ def markdown(results: list[dict]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def with_tables(page: str, tables: str) -> str:
+    """A page with the tables in place of what stands between its marks."""
+    before, _, rest = page.partition(f"{MARKS[0]}\n")
+    _, _, after = rest.partition(MARKS[1])
+    lines = [line if line.startswith("|") else textwrap.fill(line, 120) for line in tables.splitlines()]
+    return f"{before}{MARKS[0]}\n" + "\n".join(lines) + f"\n{MARKS[1]}{after}"
+
+
 def _cell(figure: dict | None) -> str:
     return f"{number(figure['median'])} {half_range(figure)}".strip() if figure else ""
 
@@ -247,7 +258,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=float("inf"), help="begin no turn after so long")
     parser.add_argument("--threads", type=int, default=min(2, available_cores()))
-    parser.add_argument("--plot", type=Path, help="[default: decode.svg in the output folder]")
+    parser.add_argument("--write", action="store_true", help="write the tables and the picture into docs/ too")
     parser.add_argument("--json", action="store_true", help="print the figures instead of the tables")
     options = parser.parse_args()
     started, output, workload = time.monotonic(), options.output, Workload(threads=options.threads)
@@ -260,13 +271,17 @@ def main() -> None:
     kept = results.values
     kept["left_out"] = {}
     measured = candidates(model, output, options.only, kept["left_out"])
-    for candidate in measured:
+    for candidate in [*measured]:
         if candidate.name not in kept["kl"] and candidate.opener is not open_pytorch:
             print(f"{candidate.name}: comparing with PyTorch", file=sys.stderr)
             arguments = (distance, candidate.opener, candidate.path, model, options.threads)
             if candidate.starts:
                 arguments = (distance_from_pytorch, candidate.path, model)
-            kept["kl"][candidate.name] = run_isolated(f"comparing {candidate.name}", *arguments)
+            try:
+                kept["kl"][candidate.name] = run_isolated(f"comparing {candidate.name}", *arguments)
+            except BundleError as error:  # an engine that does not run the model is not timed
+                kept["left_out"][candidate.name] = str(error)
+                measured.remove(candidate)
             results.save()
     turns = kept["turns"]
     while measured and time.monotonic() - started < options.seconds:
@@ -290,15 +305,21 @@ def main() -> None:
             if turns.get(candidate.name)
         ],
     }
+    for name, reason in kept["left_out"].items():
+        print(f"left out: {name}: {reason}", file=sys.stderr)
     if options.json:
         print(json.dumps(result, indent=1))
-    else:
-        print(*bench_tables(result), *remarks(result), sep="\n")
-        print(*(f"left out: {name}: {reason}" for name, reason in kept["left_out"].items()), sep="\n")
     if result["results"]:
-        (output / "tables.md").write_text(markdown(result["results"]), encoding="utf-8")
-        with open(options.plot or output / "decode.svg", "wb") as file:
+        if not options.json:
+            print(*bench_tables(result), *remarks(result), sep="\n")
+        tables = f"{' '.join([*remarks(result)][:1])}\n\n{markdown(result['results'])}"
+        (output / "tables.md").write_text(tables, encoding="utf-8")
+        with open(output / "decode.svg", "wb") as file:
             write_plot(result["results"], file)
+        if options.write:
+            page = REPOSITORY / "docs" / "PERFORMANCE.md"
+            page.write_text(with_tables(page.read_text(encoding="utf-8"), tables), encoding="utf-8")
+            shutil.copy(output / "decode.svg", page.with_name("decode.svg"))
 
 
 if __name__ == "__main__":

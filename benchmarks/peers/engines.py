@@ -72,11 +72,11 @@ def open_onnx_runtime(path: Path, threads: int, context: int) -> Iterator[Stepwi
             inputs |= {f"past_{layer}": entry for layer, entry in enumerate(past)}
             logits, *past = session.run_with_ort_values(names, inputs)
             position += len(ids)
-            return logits.numpy()[0]
+            return logits.numpy().ravel()  # quantized, it has a dimension more
 
         return read
 
-    yield StepwiseEngine(reader, context, session.get_outputs()[0].shape[1], seconds)
+    yield StepwiseEngine(reader, context, session.get_outputs()[0].shape[-1], seconds)
 
 
 class CTranslate2Engine:
@@ -108,7 +108,7 @@ class CTranslate2Engine:
         return Timing(length, first, first, len(times) - 2, times[-1] - times[1])
 
     def logits(self, ids: Sequence[int]) -> np.ndarray:
-        return np.array(self._generator.forward_batch([list(ids)]).to_device_array())[0]
+        return np.array(self._generator.forward_batch([list(ids)]))[0]
 
 
 @contextmanager

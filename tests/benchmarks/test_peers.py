@@ -94,3 +94,33 @@ def test_what_is_not_installed_is_left_out_and_named(peers, monkeypatch, tiny_ch
     able = peers.candidates(str(tiny_checkpoint), tmp_path, ["llama", "PyTorch"], left_out)
     assert [candidate.name for candidate in able] == ["PyTorch fp32"]
     assert left_out == {f"llama.cpp {kind}": "llama-cpp-python is not installed" for kind in ("Q8_0", "Q4_0")}
+
+
+def test_tables_take_the_place_of_the_old_ones(peers):
+    begin, end = peers.MARKS
+    page = f"# A\n\n{begin}\nold\n{end}\n\nafter\n"
+    written = peers.with_tables(page, "| a |\n" + "word " * 40)
+    assert written.startswith(f"# A\n\n{begin}\n| a |\nword ") and written.endswith(f"word\n{end}\n\nafter\n")
+    assert "old" not in written and max(map(len, written.splitlines())) <= 120
+    assert peers.with_tables(written, "| a |\n" + "word " * 40) == written
+
+
+def test_the_next_turn_is_of_who_had_the_fewest(peers, monkeypatch, tmp_path, tiny_checkpoint, capsys):
+    order = []
+
+    def turn(candidate, workload):
+        order.append(candidate.name)
+        speed = {"prefill": {"16": 1.0}, "decode": {"1": float(len(order))}, "memory": 1}
+        return speed | {"start": {"start": {"load": 1.0, "first_token": 2.0, "memory": 1}}}
+
+    able = [peers.Candidate(name, "engine", name, peers.open_pytorch) for name in ("a", "b", "c")]
+    monkeypatch.setattr(peers, "candidates", lambda model, output, only, left_out: able[: len(only)])
+    monkeypatch.setattr(peers, "measure_round", turn)
+    monkeypatch.setattr(peers, "read_bandwidth", lambda threads: 1e9)
+    for only in (["a"], ["a", "b"], ["a", "b", "c"]):
+        arguments = ["peers.py", str(tiny_checkpoint), "-o", str(tmp_path), "--rounds", "2"]
+        monkeypatch.setattr(sys, "argv", [*arguments, *(f"--only={name}" for name in only)])
+        peers.main()
+    assert order == ["a", "a", "b", "b", "c", "c"]
+    assert "| c | 1.00 | 5.50 ±9% |" in (tmp_path / "tables.md").read_text()
+    assert (tmp_path / "decode.svg").stat().st_size > 1000
