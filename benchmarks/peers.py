@@ -242,7 +242,7 @@ def with_tables(page: str, tables: str) -> str:
     """A page with the tables in place of what stands between its marks."""
     before, _, rest = page.partition(f"{MARKS[0]}\n")
     _, _, after = rest.partition(MARKS[1])
-    lines = [line if line.startswith("|") else textwrap.fill(line, 120) for line in tables.splitlines()]
+    lines = [line if line.startswith(("|", "<")) else textwrap.fill(line, 120) for line in tables.splitlines()]
     return f"{before}{MARKS[0]}\n" + "\n".join(lines) + f"\n{MARKS[1]}{after}"
 
 
@@ -297,7 +297,7 @@ def main() -> None:
     result = {
         "machine": asdict(this_machine()) | {"read_bandwidth": kept["bandwidth"]},
         "workload": asdict(workload),
-        "rounds": min((len(turns.get(candidate.name, [])) for candidate in measured), default=0),
+        "rounds": min((len(turns[each.name]) for each in measured if turns.get(each.name)), default=0),
         "left_out": kept["left_out"],
         "results": [
             result_of(candidate, turns[candidate.name], kept["bandwidth"]) | {"kl": kept["kl"].get(candidate.name)}
@@ -312,7 +312,8 @@ def main() -> None:
     if result["results"]:
         if not options.json:
             print(*bench_tables(result), *remarks(result), sep="\n")
-        tables = f"{' '.join([*remarks(result)][:1])}\n\n{markdown(result['results'])}"
+        picture = '<img src="decode.svg" alt="Decode over the context, of every engine" width="800">'
+        tables = f"{next(remarks(result))}\n\n{markdown(result['results'])}\n{picture}\n"
         (output / "tables.md").write_text(tables, encoding="utf-8")
         with open(output / "decode.svg", "wb") as file:
             write_plot(result["results"], file)
