@@ -16,7 +16,7 @@ LOCKED := $(PIP) --only-binary :all: --require-hashes
 comma := ,
 
 .DEFAULT_GOAL := help
-.PHONY: help setup bundle lora run try doctor verify test lint lock app-check app-install clean
+.PHONY: help setup bundle lora run try doctor verify bench test lint lock app-check app-install clean
 
 help:
 	@echo "make setup     install everything into .venv (every other target does it by itself the first time)"
@@ -27,12 +27,14 @@ help:
 	@echo "make try       the bundle in your browser, in MediaPipe's own engine"
 	@echo "make doctor    what is in the bundle, and what an engine would say of it: FILE=any .task, .litertlm, .tflite or tokenizer.model"
 	@echo "make verify    check a finished bundle again: its files' hashes, and its numbers against MODEL"
+	@echo "make bench     our bundles beside llama.cpp, ONNX Runtime, CTranslate2 and PyTorch, of a random 124M or of MODEL; about an hour"
+	@echo "                 ARGS='--only llama --only task-bundler', ARGS='--seconds 200' for a part; the next call goes on"
 	@echo "make test      run the tests"
 	@echo "make lint      check the form of the code: ruff, 120 columns"
 	@echo "make lock      write locks/ anew, after a change of the versions in pyproject.toml"
 	@echo "make app-check   compile, test and link the Android app without Android Studio; says what it has to skip"
 	@echo "make app-install how the app and a bundle get onto a phone"
-	@echo "make clean     remove .venv and what tests leave; out/ stays, it may hold work of yours"
+	@echo "make clean     remove .venv, .venv-bench and what tests leave; out/ stays, it may hold work of yours"
 
 setup: .venv/.ready
 
@@ -87,6 +89,18 @@ verify: .venv/.ready
 	$(BIN)/task-bundler verify $(OUT)/$(NAME).task --against $(MODEL) $(ARGS)
 	$(BIN)/task-bundler verify $(OUT)/$(NAME).litertlm --against $(MODEL) $(ARGS)
 
+bench: .venv-bench/.ready
+	.venv-bench/bin/python benchmarks/peers.py $(if $(findstring command,$(origin MODEL)),$(MODEL)) $(ARGS)
+
+# The peers stand in an environment of their own, which sees the packages of .venv. What cannot be installed is left out.
+.venv-bench/.ready: .venv/.ready benchmarks/peers-requirements.txt
+	$(BIN)/python -m venv .venv-bench
+	$(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))' > "$$(.venv-bench/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/main.pth"
+	sed -n 's/^\([a-z].*==[^ ]*\).*/\1/p' benchmarks/peers-requirements.txt | while read -r package; do \
+		.venv-bench/bin/python -m pip install --disable-pip-version-check --no-deps "$$package" || echo "$$package could not be installed: it is left out"; \
+	done
+	@touch $@
+
 # Two processes, a file each: more take more memory than most machines have, because tests build models.
 test: .venv/.ready
 	$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
@@ -103,4 +117,4 @@ app-install:
 	@sed -n '/^## On a phone/,/^## /{/^## [^O]/!p}' android_mediapipe_app/README.md
 
 clean:
-	rm -rf .venv build *.egg-info .pytest_cache
+	rm -rf .venv .venv-bench build *.egg-info .pytest_cache

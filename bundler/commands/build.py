@@ -7,22 +7,13 @@ from typing import Any, Sequence
 
 import click
 
-from bundler.commands.console import InputPath, Terminal, TokenizerMode, hub_options, terminal_options
+from bundler.commands.console import InputPath, Terminal, TokenizerMode, hub_options, lengths, terminal_options
 from bundler.conversion.recipes import DEFAULT, RECIPES, any_of
 from tokenizer_tools.symbols import RAW_BYTES
 
 
-def _lengths(context: click.Context, parameter: click.Parameter, value: str | None) -> tuple[int, ...] | None:
-    if value is None:
-        return None
-    try:
-        return tuple(int(part) for part in value.split(","))
-    except ValueError:
-        raise click.BadParameter(f"{value!r}; expected whole numbers with commas, such as 32,256") from None
-
-
 def _ranks(context: click.Context, parameter: click.Parameter, value: str | None) -> tuple[int, ...]:
-    return _lengths(context, parameter, value) or ()
+    return lengths(context, parameter, value) or ()
 
 
 def _say_notes(terminal: Terminal, notes: Sequence[str]) -> None:
@@ -46,7 +37,7 @@ def _say_notes(terminal: Terminal, notes: Sequence[str]) -> None:
 )
 @click.option(
     "--prefill",
-    callback=_lengths,
+    callback=lengths,
     metavar="N,...",
     help="Lengths of prefill chunks, which have to divide the context. [default: a short and a long one]",
 )

@@ -100,6 +100,16 @@ class TokenizerMode(click.Choice):
         return super().convert(MODE_LETTERS.get(value, value), parameter, context)
 
 
+def lengths(context: click.Context, parameter: click.Parameter, value: str | None) -> tuple[int, ...] | None:
+    """For an option of whole numbers with commas between them."""
+    if value is None:
+        return None
+    try:
+        return tuple(int(part) for part in value.split(","))
+    except ValueError:
+        raise click.BadParameter(f"{value!r}; expected whole numbers with commas, such as 32,256") from None
+
+
 COUNT = click.IntRange(1)
 _FIELD = re.compile(r"`([a-z_]+)`")
 

@@ -56,6 +56,7 @@ FIRST_LENGTH = 256
 # What XNNPACK's weight cache takes of the file's size at most: fp16 is unpacked to 1.91 of it, other recipes take 0.91
 # to 0.97.
 _CACHE_PART, _CACHE_ROOM = 2, 1 << 20
+NO_CACHE = ":nocache"  # LiteRT-LM's word: every signature packs the weights for itself, in memory
 
 
 @dataclass(frozen=True)
@@ -181,6 +182,18 @@ class LiteRtLmEngine:
         with self._session(prompt, max_tokens, sampling, adapter) as session:
             for response in session.run_decode_async():
                 yield response.texts[0]
+
+    def timed_text(self, prompt: str, max_tokens: int) -> tuple[litert_lm.BenchmarkInfo, float]:
+        """Write a greedy text in an engine that was opened `timed`: what the engine counted and clocked, and the
+        seconds from the prompt until the first piece of text was here.
+
+        Pieces are not counted, because tokens that end within a character come together with the next.
+        """
+        started, first = time.perf_counter(), None
+        with self._session(prompt, max_tokens, Sampling(), None) as session:
+            for _ in session.run_decode_async():
+                first = first or time.perf_counter()
+            return session.get_benchmark_info(), (first or time.perf_counter()) - started
 
     def swap_seconds(self, adapter: Path | None, max_tokens: int = 1, sampling: Sampling = Sampling()) -> float:
         """How long it takes until a session with another adapter has read a character, in seconds.
@@ -317,15 +330,21 @@ class LiteRtLmEngine:
 
 @contextmanager
 def open_engine(
-    path: Path, max_tokens: int | None = None, threads: int | None = None, first: int = FIRST_LENGTH
+    path: Path,
+    max_tokens: int | None = None,
+    threads: int | None = None,
+    first: int = FIRST_LENGTH,
+    weight_cache: Path | str | None = None,
+    timed: bool = False,
 ) -> Iterator[LiteRtLmEngine]:
     """Open a .task or .litertlm file on the CPU; `max_tokens` bounds the cache (prompt and output together).
 
     Without it, the cache grows if the file has one that can: `first` is the room it has in the beginning.
 
-    The engine's weight cache goes to a temporary folder: by default it would be written beside the model. Where there
-    is no room for it, the engine keeps the packed weights in memory, because it aborts the process when the file cannot
-    be written. Raises BundleError with the engine's own message when it refuses the file, and OptionError for a
+    The engine's weight cache goes to the folder `weight_cache`, to none with NO_CACHE, else to a temporary folder: by
+    default it would be written beside the model. Where there is no room for it, the engine keeps the packed weights in
+    memory, because it aborts the process when the file cannot be written. `timed` lets the engine keep times, see
+    `timed_text`. Raises BundleError with the engine's own message when it refuses the file, and OptionError for a
     `max_tokens` that the file has no room for.
     """
     import litert_lm
@@ -354,8 +373,9 @@ def open_engine(
                         native_path(path, "LiteRT-LM"),
                         backend=litert_lm.Backend.CPU(thread_count=threads or os.cpu_count()),
                         max_num_tokens=length.tokens,
-                        cache_dir=_cache_place(cache, path),
+                        cache_dir=NO_CACHE if weight_cache == NO_CACHE else _cache_place(weight_cache or cache, path),
                         lora_rank_config=ranks,
+                        enable_benchmark=timed,
                     )
             except RuntimeError as error:
                 raise BundleError(f"{path}: LiteRT-LM refuses this file: {error}{_tail(messages)}") from error
@@ -391,10 +411,10 @@ def _round_up(number: int, step: int) -> int:
 
 
 def _cache_place(folder: Path, path: Path) -> str:
-    """`folder` if the weight cache of `path` fits there, else LiteRT-LM's word for none."""
+    """`folder` if the weight cache of `path` fits there, else NO_CACHE."""
     status = os.statvfs(folder)
     free = status.f_bavail * status.f_frsize
-    return str(folder) if free > _CACHE_PART * path.stat().st_size + _CACHE_ROOM else ":nocache"
+    return str(folder) if free > _CACHE_PART * path.stat().st_size + _CACHE_ROOM else NO_CACHE
 
 
 def _identity(file: Path) -> Hashable:

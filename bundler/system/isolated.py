@@ -24,13 +24,13 @@ _GOODBYE = 30  # seconds a process whose work is done may take to end
 
 
 def run_isolated(
-    what: str, function: Callable[..., None], *arguments: Any, report: Callable[[Any], None] | None = None
-) -> None:
-    """Call `function(*arguments)` in a fresh process; both must be picklable. `what` begins the message of a failure.
+    what: str, function: Callable[..., Any], *arguments: Any, report: Callable[[Any], None] | None = None
+) -> Any:
+    """Call `function(*arguments)` in a fresh process; all must be picklable. `what` begins the message of a failure.
 
     With `report`, the function is given one more argument: what it calls that with, `report` is called with here.
-    What the function raises is raised here. When its process ends in any other way, BundleError says how, with the last
-    lines it printed. The process does not outlive this one.
+    What the function returns is returned here, and what it raises is raised. When its process ends in any other way,
+    BundleError says how, with the last lines it printed. The process does not outlive this one.
     """
     context = multiprocessing.get_context("spawn")
     receiver, sender = context.Pipe(duplex=False)
@@ -42,7 +42,7 @@ def run_isolated(
         try:
             while isinstance(message := receiver.recv(), _Report):
                 report(message.value)
-            error = message
+            error, value = message
             process.join(_GOODBYE)  # killed at once, it would leave its semaphores behind
         except EOFError:
             process.join()
@@ -57,6 +57,7 @@ def run_isolated(
             receiver.close()
     if error is not None:
         raise error
+    return value
 
 
 def die_with_parent(parent: int) -> None:
@@ -77,20 +78,19 @@ class _Report(NamedTuple):
 
 
 def _child(
-    log: Path, sender: Connection, parent: int, function: Callable[..., None], arguments: tuple, reports: bool
+    log: Path, sender: Connection, parent: int, function: Callable[..., Any], arguments: tuple, reports: bool
 ) -> None:
     die_with_parent(parent)
     output = os.open(log, os.O_WRONLY | os.O_CREAT)
     os.dup2(output, 1)
     os.dup2(output, 2)
     try:
-        function(*arguments, *([lambda value: sender.send(_Report(value))] if reports else []))
+        value = function(*arguments, *([lambda value: sender.send(_Report(value))] if reports else []))
     except Exception as error:
-        sender.send(
-            error if isinstance(error, (BundleError, OSError)) else BundleError(f"{type(error).__name__}: {error}")
-        )
+        known = isinstance(error, (BundleError, OSError))
+        sender.send((error if known else BundleError(f"{type(error).__name__}: {error}"), None))
     else:
-        sender.send(None)
+        sender.send((None, value))
 
 
 def _how(code: int | None) -> str:

@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from bundler.tflite.graph import KINDS, head_bias, kinds_of_constants, lookup_table
+from bundler.tflite.graph import KINDS, LOOKUPS, head_bias, kinds_of_constants, lookup_table
 from bundler.tflite.model import Buffer, Model, Tensor
-from bundler.tflite.signatures import LOGITS, TOKENS, decode_signature, first, language_signatures
+from bundler.tflite.signatures import CACHE, LOGITS, TOKENS, decode_signature, first, language_signatures, llm_shape
 
 FLOATS = {"FLOAT32": "<f4", "FLOAT16": "<f2", "FLOAT64": "<f8"}
 
@@ -49,6 +49,25 @@ def weight_table(model: Model) -> dict[str, dict[str, Any]]:
         table[kind]["tensors"] += 1
         table[kind]["types"][scheme(tensor)] += buffer.size
     return {kind: {**row, "types": dict(row["types"])} for kind, row in table.items() if row["tensors"]}
+
+
+def decode_bytes(model: Model) -> tuple[int, int]:
+    """(bytes of the constants, bytes of the cache for each token in it) that `decode` has to read for one token.
+
+    Tables that it only looks rows up in are left out. Zeros if there is no `decode`, or no telling the cache's length.
+    """
+    decode = decode_signature(model)
+    if decode is None:
+        return 0, 0
+    graph = model.graphs[decode.graph]
+    read = {index for operator in graph.operators if operator.name not in LOOKUPS for index in operator.inputs}
+    read = {index for index in read if index >= 0}
+    schemes = [graph.tensors[index].quantization for index in read]
+    read |= {scheme.scales_tensor for scheme in schemes if scheme and scheme.block}
+    constants = {model.buffers[graph.tensors[index].buffer] for index in read}
+    caches = [tensor.bytes or 0 for name, tensor in model.inputs(decode).items() if CACHE.fullmatch(name)]
+    length = llm_shape(model).litertlm_context
+    return sum(buffer.size for buffer in constants), sum(caches) // length if length else 0
 
 
 def scheme(tensor: Tensor) -> str:

@@ -72,10 +72,14 @@ def last_position_gate(pair: Pair) -> Gate:
 
 def distributions_gate(pair: Pair) -> Gate:
     """Distributions along the text."""
+    return divergence_gate("distributions on a text", text_distance(pair), pair.recipe)
+
+
+def text_distance(pair: Pair) -> Divergence:
+    """How far the model's distributions are from PyTorch's along the first tokens of the text."""
     text = pair.prompt(min(TEXT_TOKENS, pair.model.context - 1))
     logits = pair.model.along(text.bundle)[:, : pair.reference.vocabulary]
-    rows = compare_rows(pair.reference.logits(text.reference), logits, text.reference[1:])
-    return divergence_gate("distributions on a text", divergence([rows]), pair.recipe)
+    return divergence([compare_rows(pair.reference.logits(text.reference), logits, text.reference[1:])])
 
 
 # In the order of the table.

@@ -22,6 +22,7 @@ USAGE = {
         "lora train tiny text.txt -o full",
         "lora compare tiny text.txt -o full",
         "pretrain text.txt -o full",
+        "bench text.txt --plot full.html",
     ],
     "an output in no folder": [
         "build tiny -o text.txt/new",
@@ -63,6 +64,7 @@ USAGE = {
         "lora info gone",
         "pretrain gone -o new",
         "sample gone",
+        "bench gone",
     ],
     "an option that nothing can have": [
         "build tiny -o new --quant int3",
@@ -86,6 +88,9 @@ USAGE = {
         "pretrain text.txt -o new --width 10 --heads 3",
         "pretrain text.txt -o new --vocabulary 256",
         "sample tiny --temperature -1",
+        "bench text.txt --threads 100000",
+        "bench text.txt --decode-lengths x",
+        "bench text.txt --prefill-lengths 16,0",
     ],
 }
 FAILURE = {
@@ -111,6 +116,7 @@ FAILURE = {
         "lora info text.txt",
         "pretrain empty -o new",
         "sample empty",
+        "bench text.txt",
     ],
 }
 VERIFICATION = {"a finding": ["doctor text.txt", "doctor text.txt gone"]}

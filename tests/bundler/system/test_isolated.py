@@ -31,6 +31,10 @@ def test_it_runs(tmp_path):
     assert (tmp_path / "file").read_text() == "text"
 
 
+def test_what_the_function_returns_is_returned():
+    assert run_isolated("reversing", sorted, [3, 1, 2]) == [1, 2, 3]
+
+
 @pytest.mark.parametrize(
     "error", [BundleError("found"), OptionError("option"), OSError(28, "No space left on device")], ids=repr
 )
