@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from tiny_gpt2 import VOCABULARY
 
-from bundler.conversion.convert import Signatures, convert_fp32
-from bundler.conversion.gpt2 import TokenRows, load_exportable
+from bundler.conversion.convert import Signatures, convert
+from bundler.conversion.exported_weights import TokenRows
 from bundler.errors import BundleError
 from bundler.system.file_section import FileSection
 from bundler.tflite.fixed_model import write_fixed
@@ -35,7 +35,7 @@ def test_the_placeholder_is_the_next_prime_that_divides_no_other_size():
 def growing(tiny_tflite, tmp_path_factory):
     """The model of `tiny_tflite`, with a placeholder of 97 for its context of 96."""
     path = tmp_path_factory.mktemp("growing") / "growing.tflite"
-    convert_fp32(tiny_tflite[1], Signatures(96, (8, 32), placeholder=97), path)
+    convert(tiny_tflite[2], TokenRows(VOCABULARY, (7, 9)), Signatures(96, (8, 32), placeholder=97), "fp32", path)
     return path
 
 
@@ -61,8 +61,8 @@ def test_the_length_of_the_cache_changes_no_logits(growing, tiny_tflite, tmp_pat
 
 def test_a_context_is_at_most_the_positions(tiny_tflite, tmp_path):
     """A cache with a place more than there are positions."""
-    model = load_exportable(tiny_tflite[2], 96, TokenRows(VOCABULARY))
-    convert_fp32(model, Signatures(96, (8,), placeholder=101), tmp_path / "101.tflite")
+    signatures = Signatures(96, (8,), placeholder=101)
+    convert(tiny_tflite[2], TokenRows(VOCABULARY), signatures, "fp32", tmp_path / "101.tflite")
     shape = llm_shape(open_model(FileSection.whole(tmp_path / "101.tflite")))
     assert (shape.cache, shape.positions, shape.context) == (101, 96, 96)
     runner = TFLiteGPT2(tmp_path / "101.tflite")
