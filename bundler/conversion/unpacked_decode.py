@@ -38,8 +38,8 @@ def multiply_and_sum(model: schema.ModelT) -> None:
         return [int(size) for size in graph.tensors[tensor].shape]
 
     def tensor(like: int, sizes: list[int]) -> int:
-        made = schema.TensorT(shape=sizes, type=graph.tensors[like].type, name=graph.tensors[like].name, hasRank=True)
-        graph.tensors.append(made)
+        name = graph.tensors[like].name + b"_%d" % len(graph.tensors)  # all names of a model differ
+        graph.tensors.append(schema.TensorT(shape=sizes, type=graph.tensors[like].type, name=name, hasRank=True))
         return len(graph.tensors) - 1
 
     def constant(values: list[int]) -> int:
@@ -48,7 +48,7 @@ def multiply_and_sum(model: schema.ModelT) -> None:
             shape=[len(values)],
             type=schema.TensorType.INT32,
             buffer=len(model.buffers) - 1,
-            name=b"shape",
+            name=b"unpacked_shape_%d" % len(graph.tensors),
             hasRank=True,
         )
         graph.tensors.append(made)

@@ -11,8 +11,10 @@ from bundler.containers.lora_manifest import base_of_bundle, ranks_of
 from bundler.errors import BundleError, OptionError, VerificationError
 from bundler.system.atomic_file import replacing
 from bundler.system.temporary_folder import temporary_folder
+from bundler.tflite.fixed_model import write_fixed
 from bundler.tflite.lora_inputs import lora_layout
 from bundler.tflite.model import open_model
+from bundler.tflite.signatures import llm_shape
 from lora_weights.adapter import Adapter, Base
 from lora_weights.adapter_file import AdapterFile, adapter_file, encode_adapter
 from lora_weights.errors import LoraError
@@ -124,8 +126,9 @@ def check_adapter(
         variants = [Variant(f".task, rank {rank}", model, rank)]
         litertlm = bundles.litertlm if bundles.rank == rank else None
         if litertlm:
-            litertlm.model.copy_to(litertlm_model)
-            variants.append(Variant(".litertlm", litertlm_model, rank, plain=True))
+            write_fixed(litertlm.model, litertlm_model)
+            growing = llm_shape(open_model(litertlm.model)).placeholder is not None
+            variants.append(Variant(".litertlm", litertlm_model, rank, plain=True, unpacked=growing))
         subject = Subject(
             checkpoint,
             model,

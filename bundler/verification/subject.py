@@ -20,12 +20,15 @@ LITERTLM, MEDIAPIPE = "litert-lm", "mediapipe"
 
 @dataclass(frozen=True)
 class Variant:
-    """A set of signatures that take adapters: those named `_lora_rR`, or with `plain` those of the plain names."""
+    """A set of signatures that take adapters: those named `_lora_rR`, or with `plain` those of the plain names.
+    `unpacked`: decode adds up in another order than that of the subject's model, see unpacked_decode.
+    """
 
     name: str
     model: Path
     rank: int
     plain: bool = False
+    unpacked: bool = False
 
     def open(self, adapter: AdapterFile | None = None) -> TFLiteGPT2:
         return TFLiteGPT2(self.model, rank=None if self.plain else self.rank, adapter=adapter and adapter.tensors)

@@ -28,6 +28,7 @@ from bundler.pipeline.export_adapter import open_lora_bundles, prepare_adapter
 from bundler.pipeline.plan import BuildOptions, plan_build
 from bundler.system.file_section import FileSection
 from bundler.tflite.adapter_file import read_adapter_file
+from bundler.tflite.fixed_model import write_fixed
 from bundler.tflite.lora_inputs import lora_layout
 from bundler.tflite.model import open_model
 from bundler.tflite.runner import TFLiteGPT2
@@ -74,7 +75,7 @@ def models(built, tmp_path_factory):
     paths = {}
     for kind in ("task", "litertlm"):
         paths[kind] = folder / f"{kind}.tflite"
-        paths[kind].write_bytes(open_bundle(built[0] / f"tiny.{kind}").model.read())
+        write_fixed(open_bundle(built[0] / f"tiny.{kind}").model, paths[kind])
     return paths
 
 
@@ -423,7 +424,7 @@ def subject_of(built, models, tiny_checkpoint, folder, recipe, adapters=()):
     )
     variants = (
         Variant(".task", folder / "task.tflite", RANK),
-        Variant(".litertlm", folder / "litertlm.tflite", RANK, plain=True),
+        Variant(".litertlm", folder / "litertlm.tflite", RANK, plain=True, unpacked=True),
     )
     tokenizer = bundle_tokenizer(open_bundle(built[0] / "tiny.task"), read_vocabulary(checkpoint.folder))
     lora = Lora(base, tuple(adapters), variants, task=folder / "a.task", litertlm=folder / "a.litertlm")
