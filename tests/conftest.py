@@ -8,8 +8,10 @@ from hypothesis import settings
 from tiny_gpt2 import VOCABULARY, write_tiny_checkpoint
 
 torch.set_num_threads(1)  # tiny tensors: a second thread costs more than it brings
-# A shell starts what it puts into the background with Ctrl-C ignored, and so would all commands that tests interrupt.
+# A shell starts what it puts into the background with Ctrl-C ignored, and nohup ignores SIGHUP; so would all commands
+# that tests interrupt.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 settings.register_profile("project", deadline=None)  # time is no property of the code; the machine may be busy
 settings.load_profile("project")
 

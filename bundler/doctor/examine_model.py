@@ -84,7 +84,11 @@ def _facts(model: Model, shape: LlmShape, lora: LoraLayout, embedding: Embedding
         "prefill_lengths": list(shape.prefill),
         "logits_width": shape.width,
         "embedding_rows": embedding.rows,
-        "context": {"cache": shape.context, "LiteRT-LM": shape.litertlm_context, "placeholder": shape.placeholder},
+        "context": {
+            "cache": shape.context,
+            "LiteRT-LM": shape.litertlm_context,
+            **({"placeholder": shape.placeholder} if shape.placeholder else {}),
+        },
         "mask_input": shape.mask,
         "lora": {"LiteRT-LM layout, rank": lora.plain, "MediaPipe layout, ranks": list(lora.extra)},
         "weights": weight_table(model),
