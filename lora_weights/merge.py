@@ -13,13 +13,9 @@ import numpy as np
 from lora_weights.adapter import tensor_name
 from lora_weights.adapter_file import AdapterFile
 from lora_weights.errors import LoraError
-from lora_weights.tensor_map import MappedTensor, dequantize, step_sizes, unpack
+from lora_weights.rounding import pack_int4, round_weights
+from lora_weights.tensor_map import BITS, MappedTensor, dequantize, step_sizes, unpack
 
-LARGEST = {"int8": 127, "int4": 7}
-SMALLEST = {"int8": -127, "int4": -8}
-# ai-edge-quantizer's bound, so that a row of zeros has a scale: max |w| is taken for at least this.
-LEAST_BOUND = np.float32(1e-9)
-LEAST_BLOCK_SCALE = np.float16(2.0**-24)  # the smallest positive float16
 # Few enough rows that the float64 sums stay in a core's cache.
 ROWS_AT_ONCE = 64
 
@@ -63,7 +59,8 @@ def merge_tensor(tensor: MappedTensor, data: bytes, scales: bytes, a: np.ndarray
     )
     if steps is not None:
         steps = np.where(same, step_sizes(tensor, scales), steps).astype("<f2" if tensor.block else "<f4")
-    return _pack(tensor, values), b"" if steps is None else steps.tobytes()
+    packed = pack_int4(values) if tensor.type == "int4" else values.tobytes()
+    return packed, b"" if steps is None else steps.tobytes()
 
 
 def delta(a: np.ndarray, b: np.ndarray) -> np.ndarray:
@@ -82,27 +79,6 @@ def delta(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 def _store(tensor: MappedTensor, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
     """The values of the tensor's type nearest to `weights`, and their scales [out, groups]."""
-    if tensor.type == "float32":
-        return weights, None
-    if tensor.type == "float16":
-        return weights.astype(np.float16), None
-    grouped = weights.reshape(tensor.shape[0], tensor.shape[1] // tensor.block if tensor.block else 1, -1)
-    bound = np.maximum(np.abs(grouped).max(axis=2), LEAST_BOUND)
-    steps = bound / np.float32(LARGEST[tensor.type])
-    if tensor.block:
-        steps = np.maximum(_bfloat16(steps).astype(np.float16), LEAST_BLOCK_SCALE).astype(np.float32)
-    values = np.rint(grouped / steps[:, :, None])
-    return np.clip(values, SMALLEST[tensor.type], LARGEST[tensor.type]).astype(np.int8).reshape(tensor.shape), steps
-
-
-def _bfloat16(values: np.ndarray) -> np.ndarray:
-    """Rounded to eight significant bits, half to even, still float32. XNNPACK takes no more of a block's scale."""
-    bits = values.view(np.uint32)
-    return ((bits + 0x7FFF + (bits >> 16 & 1)) & 0xFFFF0000).view(np.float32)
-
-
-def _pack(tensor: MappedTensor, values: np.ndarray) -> bytes:
-    if tensor.type == "int4":
-        flat = values.astype(np.uint8).reshape(-1, 2) & 15
-        return (flat[:, 0] | flat[:, 1] << 4).tobytes()
-    return values.astype({"float32": "<f4", "float16": "<f2", "int8": "i1"}[tensor.type]).tobytes()
+    if tensor.scales is None:
+        return weights.astype({"float32": "<f4", "float16": "<f2"}[tensor.type]), None
+    return round_weights(weights, BITS[tensor.type], tensor.block)

@@ -12,6 +12,7 @@ import numpy as np
 
 from lora_weights.adapter import PROJECTIONS
 from lora_weights.errors import LoraError
+from lora_weights.rounding import unpack_int4
 
 # Storage types of weights -> bits of a value.
 BITS = {"float32": 32, "float16": 16, "int8": 8, "int4": 4}
@@ -93,9 +94,8 @@ def step_sizes(tensor: MappedTensor, scales: bytes) -> np.ndarray:
 
 def unpack(tensor: MappedTensor, data: bytes) -> np.ndarray:
     """[out, in]: the stored values as they are; int4 as int8."""
-    if tensor.type == "int4":  # the low four bits first
-        packed = np.frombuffer(data, np.int8)
-        return np.stack([packed << 4 >> 4, packed >> 4], axis=1).reshape(-1, tensor.shape[1])
+    if tensor.type == "int4":
+        return unpack_int4(data).reshape(-1, tensor.shape[1])
     return np.frombuffer(data, {"float32": "<f4", "float16": "<f2", "int8": "i1"}[tensor.type]).reshape(
         -1, tensor.shape[1]
     )

@@ -24,10 +24,11 @@ def tiny_checkpoint(tmp_path_factory):
 @pytest.fixture(scope="session")
 def tiny_tflite(tiny_checkpoint, tmp_path_factory):
     """The tiny checkpoint converted in fp32 with two alias rows: (path, exportable model, checkpoint)."""
+    from whole_model import convert, load_exportable
+
     from bundler.checkpoints.checkpoint import open_checkpoint
-    from bundler.conversion.convert import Signatures, convert
+    from bundler.conversion.convert import Signatures
     from bundler.conversion.exported_weights import TokenRows
-    from bundler.conversion.gpt2 import load_exportable
 
     checkpoint = open_checkpoint(tiny_checkpoint)
     rows = TokenRows(VOCABULARY, (7, 9))

@@ -7,11 +7,12 @@ from pathlib import Path
 
 import torch
 from transformers import GPT2Config, GPT2LMHeadModel
+from whole_model import convert
 
 from bundler.checkpoints.checkpoint import open_checkpoint
 from bundler.containers.llm_parameters import LlmParameters
 from bundler.containers.task import METADATA_ENTRY, MODEL_ENTRY, TOKENIZER_ENTRY, write_task
-from bundler.conversion.convert import Signatures, convert
+from bundler.conversion.convert import Signatures
 from bundler.conversion.exported_weights import TokenRows
 from tokenizer_tools.sentencepiece_model import build_sentencepiece
 from tokenizer_tools.vocabulary_files import read_vocabulary

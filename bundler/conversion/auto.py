@@ -12,7 +12,7 @@ from typing import Callable, Mapping, Sequence
 from bundler.checkpoints.architecture import GPT2Architecture
 from bundler.conversion.calibration import Inputs, read_tokens
 from bundler.conversion.convert import Export, model_size
-from bundler.conversion.exported_weights import ExportedWeight
+from bundler.conversion.exported_weights import ExportedWeight, matrix_name
 from bundler.conversion.gptq import gptq
 from bundler.conversion.mix import Option, closest_mix, smallest_mix
 from bundler.conversion.recipes import AUTO, INT8, MIXED, RECIPES, Recipe, Storage
@@ -80,7 +80,7 @@ def fitting(architecture: GPT2Architecture) -> list[str]:
 def matrix_names(part: str) -> list[str]:
     """What ExportableGPT2 calls the matrices of a part such as "3.qkv"."""
     layer, inputs = part.split(".")
-    return [f"blocks.{layer}.{matrix}.weight" for matrix in getattr(MATRICES, inputs)]
+    return [matrix_name(int(layer), matrix) for matrix in getattr(MATRICES, inputs)]
 
 
 def export_sensitivities(export: Export, text: Path, output: Path, report: Callable[[int], None]) -> None:

@@ -21,16 +21,15 @@ from bundler.checkpoints.architecture import GPT2Architecture
 from bundler.checkpoints.checkpoint import Checkpoint, open_checkpoint
 from bundler.conversion.calibration import TOKENS, read_tokens, sequence_length, write_text, write_tokens
 from bundler.conversion.compact import shorten_names
-from bundler.conversion.constants import place_constants
+from bundler.conversion.constants import Constant, place_constants
 from bundler.conversion.exported_weights import ExportedWeight, TokenRows, exported_weights
 from bundler.conversion.gpt2 import ExportableGPT2, weightless
 from bundler.conversion.gptq_rounding import CopiedRounding, GptqRounding
-from bundler.conversion.recipes import RECIPES, Recipe
+from bundler.conversion.recipes import Recipe
 from bundler.conversion.rounding import Rounding, nearest
 from bundler.conversion.write_model import lay_out, write_model
 from bundler.errors import OptionError
 from bundler.system.native_output import quiet
-from bundler.system.temporary_folder import temporary_folder
 from bundler.tflite.placeholder_context import is_placeholder, placeholder_above
 
 # Prefill lengths: a line's worth of tokens, and a page's.
@@ -207,9 +206,7 @@ def fill_graph(
 
     `report` is called with the number of bytes written of the weights.
     """
-    model = schema.ModelT.InitFromPackedBuf(graph.read_bytes())
-    shorten_names(model)
-    constants = place_constants(model, {name: recipe.storage(name) for name in weights})
+    model, constants = _with_constants(graph, weights, recipe)
     blocks = {
         name: lambda weight=weight: (block.numpy() for block in weight.blocks()) for name, weight in weights.items()
     }
@@ -218,9 +215,15 @@ def fill_graph(
 
 def model_size(graph: Path, weights: Mapping[str, ExportedWeight], recipe: Recipe) -> int:
     """How many bytes `fill_graph` would write."""
+    return lay_out(*_with_constants(graph, weights, recipe)).size
+
+
+def _with_constants(
+    graph: Path, weights: Mapping[str, ExportedWeight], recipe: Recipe
+) -> tuple[schema.ModelT, list[Constant]]:
     model = schema.ModelT.InitFromPackedBuf(graph.read_bytes())
     shorten_names(model)
-    return lay_out(model, place_constants(model, {name: recipe.storage(name) for name in weights})).size
+    return model, place_constants(model, {name: recipe.storage(name) for name in weights})
 
 
 @dataclass(frozen=True)
@@ -284,11 +287,3 @@ def export_text(export: Export, start: int, output: Path, report: Callable[[int]
 
     shape = (TOKENS // length, length)
     write_tokens(output, write_text(export.open(), start, export.rows.vocabulary, shape, advance))
-
-
-def convert(checkpoint: Checkpoint, rows: TokenRows, signatures: Signatures, recipe: str, output: Path) -> None:
-    """Write the checkpoint's TFLite model in a recipe that is not calibrated, in this process."""
-    with temporary_folder("graph") as folder:
-        graph = Path(folder) / "graph.tflite"
-        convert_graph(checkpoint.architecture, rows, signatures, graph)
-        fill_graph(graph, exported_weights(checkpoint, signatures.context, rows), RECIPES[recipe], output)

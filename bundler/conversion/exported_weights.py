@@ -51,10 +51,6 @@ class ExportedWeight:
     shape: tuple[int, ...]
     blocks: Callable[[], Iterator[Tensor]]
 
-    def read(self) -> Tensor:
-        """All of it, in memory of its own."""
-        return torch.cat(list(self.blocks()))
-
 
 def exported_weights(checkpoint: Checkpoint, context: int, rows: TokenRows) -> dict[str, ExportedWeight]:
     """Every parameter of an ExportableGPT2 of that context by name, in the model's order.
@@ -67,7 +63,9 @@ def exported_weights(checkpoint: Checkpoint, context: int, rows: TokenRows) -> d
     positions = min(context, architecture.positions)
     weights = {
         "wte.weight": _table(checkpoint, "wte.weight", rows),
-        "wpe.weight": ExportedWeight((positions, width), lambda: iter([checkpoint.tensor("wpe.weight")[:positions]])),
+        "wpe.weight": ExportedWeight(
+            (positions, width), lambda: iter([checkpoint.part("wpe.weight", slice(positions))])
+        ),
     }
 
     def norm(name: str, stored: str) -> None:
@@ -104,9 +102,9 @@ def exported_weights(checkpoint: Checkpoint, context: int, rows: TokenRows) -> d
     return weights
 
 
-def matrix_name(layer: int, projection: str) -> str:
-    """What ExportableGPT2, and with it the file, calls the matrix of a layer's projection (q, k, v or o)."""
-    return f"blocks.{layer}.{projection}.weight"
+def matrix_name(layer: int, matrix: str) -> str:
+    """What ExportableGPT2, and with it the file, calls a matrix of a layer: q, k, v, o, c_fc or c_proj."""
+    return f"blocks.{layer}.{matrix}.weight"
 
 
 def query_scale(architecture: GPT2Architecture, layer: int) -> float:

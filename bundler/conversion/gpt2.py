@@ -22,8 +22,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from bundler.checkpoints.architecture import GPT2Architecture
-from bundler.checkpoints.checkpoint import Checkpoint
-from bundler.conversion.exported_weights import TokenRows, exported_weights
+from bundler.conversion.exported_weights import TokenRows
 
 # The matrices of a layer that a LoRA delta can be added to, in the order of the adapter file.
 PROJECTIONS = ("q", "k", "v", "o")
@@ -199,16 +198,4 @@ def weightless(architecture: GPT2Architecture, context: int, rows: TokenRows) ->
     """Build the model without any weights: its parameters have shapes alone."""
     with torch.device("meta"):
         model = ExportableGPT2(architecture, context, rows)
-    return model.requires_grad_(False).eval()
-
-
-def load_exportable(checkpoint: Checkpoint, context: int, rows: TokenRows) -> ExportableGPT2:
-    """Build the model from a checkpoint, holding one copy of the weights in fp32."""
-    model = weightless(checkpoint.architecture, context, rows)
-    weights = {name: weight.read() for name, weight in exported_weights(checkpoint, context, rows).items()}
-    if checkpoint.architecture.tied_head:
-        weights["head.weight"] = weights["wte.weight"]
-    model.load_state_dict(weights, strict=True, assign=True)
-    if checkpoint.architecture.tied_head:
-        model.head.weight = model.wte.weight
     return model.requires_grad_(False).eval()

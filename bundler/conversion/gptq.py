@@ -14,12 +14,11 @@ from __future__ import annotations
 import numpy as np
 
 from bundler.conversion.recipes import Storage
-from bundler.conversion.rounding import SMALLEST_RANGE, Rounded, block_scales
+from bundler.conversion.rounding import Rounded
+from lora_weights.rounding import RANGES, SMALLEST_RANGE, block_scales
 
 # Added to the diagonal of a Hessian, as a part of its mean: the paper's value.
 DAMPING = 0.01
-# The least and the largest value of as many bits; XNNPACK does without -128.
-RANGES = {8: (-127, 127), 4: (-8, 7)}
 # The scales that are tried, as parts of the one that reaches a block's largest weight.
 CANDIDATES = np.linspace(0.6, 1.05, 13, dtype=np.float32)
 _COLUMNS_AT_ONCE = 128

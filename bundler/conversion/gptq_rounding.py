@@ -10,12 +10,13 @@ from torch import Tensor
 
 from bundler.checkpoints.checkpoint import Checkpoint
 from bundler.conversion.calibration import Inputs, layer_hessians
-from bundler.conversion.constants import SEPARATOR
+from bundler.conversion.constants import parameter_of
 from bundler.conversion.gptq import gptq
 from bundler.conversion.recipes import Storage
 from bundler.conversion.rounding import Rounded, nearest
 from bundler.system.file_section import FileSection
 from bundler.tflite.model import open_model
+from lora_weights.rounding import unpack_int4
 
 _MATRIX = re.compile(r"blocks\.(\d+)\.(\w+)\.weight")
 
@@ -48,7 +49,7 @@ class CopiedRounding:
     def __init__(self, file: Path) -> None:
         model = open_model(FileSection.whole(file))
         self._constants = {
-            tensor.name.partition(SEPARATOR)[0]: (model.buffers[tensor.buffer], model.buffers[scales.buffer])
+            parameter_of(tensor.name): (model.buffers[tensor.buffer], model.buffers[scales.buffer])
             for graph in model.graphs
             for tensor in graph.tensors
             if tensor.quantization and tensor.quantization.block
@@ -60,10 +61,4 @@ class CopiedRounding:
         if storage.bits != 4:
             return nearest(name, matrix, storage)
         values, scales = (self._data[buffer.offset : buffer.offset + buffer.size] for buffer in self._constants[name])
-        return Rounded(unpacked(values).reshape(matrix.shape), scales.view(np.float16).reshape(len(matrix), -1))
-
-
-def unpacked(values: np.ndarray) -> np.ndarray:
-    """int8, of bytes that hold two int4 values each, the first in its lower half."""
-    halves = np.stack([values << 4, values], axis=-1).view(np.int8) >> 4
-    return halves.reshape(-1)
+        return Rounded(unpack_int4(values).reshape(matrix.shape), scales.view(np.float16).reshape(len(matrix), -1))

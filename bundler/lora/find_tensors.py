@@ -6,9 +6,7 @@ them does what it should is a gate of its own.
 
 from __future__ import annotations
 
-import re
-
-from bundler.conversion.constants import SEPARATOR
+from bundler.conversion.constants import parameter_of
 from bundler.conversion.exported_weights import matrix_name
 from bundler.tflite.model import Graph, Model, Tensor
 from lora_weights.adapter import PROJECTIONS
@@ -18,7 +16,7 @@ from lora_weights.tensor_map import MappedTensor
 def find_tensors(model: Model, layers: int) -> list[MappedTensor]:
     """Find each layer's q, k, v and o in a `model` that this package converted; KeyError where one is missing."""
     constants = {
-        re.sub(rf"{SEPARATOR}\d+$", "", tensor.name): (graph, tensor)
+        parameter_of(tensor.name): (graph, tensor)
         for graph in model.graphs
         for tensor in graph.tensors
         if model.buffers[tensor.buffer].size

@@ -3,11 +3,12 @@
 import pytest
 import torch
 from tiny_gpt2 import VOCABULARY, write_tiny_checkpoint
+from whole_model import load_exportable
 
 from bundler.checkpoints.architecture import ACTIVATIONS
 from bundler.checkpoints.checkpoint import open_checkpoint
 from bundler.conversion.exported_weights import NEVER, TokenRows
-from bundler.conversion.gpt2 import FUNCTIONS, load_exportable
+from bundler.conversion.gpt2 import FUNCTIONS
 
 IDS = [399, 5, 17, 300, 17, 64, 2, 91, 120, 7, 250, 9]
 

@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 import torch
 
-from bundler.conversion.gptq import DAMPING, RANGES, best_scales, dequantize, gptq
+from bundler.conversion.gptq import DAMPING, best_scales, dequantize, gptq
 from bundler.conversion.recipes import INT8, Storage
 from bundler.conversion.rounding import nearest
+from lora_weights.rounding import RANGES
 
 FORMATS = {"int8": INT8, "int4-block32": Storage(4, 32), "int4-block128": Storage(4, 128)}
 

@@ -5,15 +5,16 @@ import pytest
 import torch
 from tiny_checkpoint import write_model
 from tiny_gpt2 import VOCABULARY, write_tiny_checkpoint
+from whole_model import read
 
 from bundler.checkpoints.checkpoint import open_checkpoint
 from bundler.conversion.calibration import layer_hessians, write_text
 from bundler.conversion.convert import Signatures, convert_graph, fill_graph
 from bundler.conversion.exported_weights import TokenRows, exported_weights
 from bundler.conversion.gptq import gptq
-from bundler.conversion.gptq_rounding import CopiedRounding, GptqRounding, unpacked
+from bundler.conversion.gptq_rounding import CopiedRounding, GptqRounding
 from bundler.conversion.recipes import INT8, RECIPES, Storage
-from bundler.conversion.rounding import nearest, packed
+from bundler.conversion.rounding import nearest
 from bundler.tflite.runner import TFLiteGPT2
 from bundler.verification.divergence import compare_logits
 from bundler.verification.references import Reference
@@ -29,19 +30,14 @@ def test_every_matrix_is_rounded_for_the_inputs_it_meets(tmp_path):
     for layer in (0, 2):  # a layer may have nothing to round
         for matrix, inputs in met.items():
             name = f"blocks.{layer}.{matrix}.weight"
-            values = weights[name].read().numpy()
+            values = read(weights[name]).numpy()
             rounded, expected = rounding(name, values, storage), gptq(values, getattr(hessians[layer], inputs), storage)
             np.testing.assert_array_equal(rounded.values, expected.values)
             np.testing.assert_array_equal(rounded.scales, expected.scales)
             assert (rounded.values != nearest(name, values, storage).values).any()
-    values = weights["blocks.0.q.weight"].read().numpy()
+    values = read(weights["blocks.0.q.weight"]).numpy()
     np.testing.assert_array_equal(rounding("blocks.0.q.weight", values, INT8).values, nearest("", values, INT8).values)
     assert rounding("ln_f.weight", values, Storage()).values is values
-
-
-def test_bytes_become_the_numbers_they_were_packed_from():
-    values = np.random.default_rng(0).integers(-8, 8, (6, 32)).astype(np.int8)
-    np.testing.assert_array_equal(unpacked(np.frombuffer(packed(values, 4), np.uint8)).reshape(6, 32), values)
 
 
 @pytest.fixture(scope="module")

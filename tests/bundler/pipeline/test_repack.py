@@ -87,9 +87,11 @@ def test_a_vocabulary_of_another_model_is_refused(tiny_bundle, tmp_path):
 
 def test_a_model_without_alias_rows_makes_no_task(tiny_checkpoint, tiny_bundle, tmp_path):
     """Such a .litertlm is sound: its tokenizer needs no aliases. A SentencePiece model does."""
+    from whole_model import convert
+
     from bundler.checkpoints.checkpoint import open_checkpoint
     from bundler.containers.litertlm import write_litertlm
-    from bundler.conversion.convert import Signatures, convert
+    from bundler.conversion.convert import Signatures
     from bundler.conversion.exported_weights import TokenRows
 
     built = read_litertlm(tiny_bundle[0] / "tiny.litertlm")

@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 from tiny_gpt2 import VOCABULARY
+from whole_model import convert
 
-from bundler.conversion.convert import Signatures, convert
+from bundler.conversion.convert import Signatures
 from bundler.conversion.exported_weights import TokenRows
 from bundler.errors import BundleError
 from bundler.system.file_section import FileSection

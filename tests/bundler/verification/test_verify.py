@@ -7,6 +7,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from tiny_gpt2 import VOCABULARY, write_tiny_checkpoint
+from whole_model import convert
 
 from bundler.checkpoints.checkpoint import open_checkpoint
 from bundler.containers.bundle import MANIFEST
@@ -15,7 +16,7 @@ from bundler.containers.llm_metadata import LlmMetadata
 from bundler.containers.llm_parameters import LlmParameters
 from bundler.containers.task import METADATA_ENTRY, MODEL_ENTRY, TOKENIZER_ENTRY, read_task, write_task
 from bundler.containers.tokenizer import BundleTokenizer, Ids
-from bundler.conversion.convert import Signatures, convert
+from bundler.conversion.convert import Signatures
 from bundler.conversion.exported_weights import TokenRows
 from bundler.errors import BundleError
 from bundler.tflite.runner import TFLiteGPT2
