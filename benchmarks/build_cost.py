@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import json
 import multiprocessing
-import re
 import resource
 import statistics
 import tempfile
@@ -23,10 +22,10 @@ from pathlib import Path
 def build_once(model: str, output: Path, recipe: str, verify: bool, report) -> None:
     from bundler.pipeline.build import build
     from bundler.pipeline.plan import BuildOptions
+    from bundler.system.machine import peak_memory
 
     build(BuildOptions(model, output, recipe=recipe, verify=verify))
-    own = int(re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())[1])
-    peak = max(own, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss) / 1e6
+    peak = max(peak_memory(), 1024 * resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss) / 1e9
     report.send({"peak_gigabytes": peak, "sums": (output / "SHA256SUMS").read_text()})
 
 

@@ -16,7 +16,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import re
 import statistics
 import tempfile
 import time
@@ -106,9 +105,9 @@ def _new_sessions(bundle: Path, adapters: list[Path]) -> list[float]:
 
 def _held() -> tuple[float, int]:
     """Resident memory in MB, and how many file descriptors are open."""
-    return int(re.search(r"VmRSS:\s*(\d+)", Path("/proc/self/status").read_text())[1]) / 1024, len(
-        os.listdir("/proc/self/fd")
-    )
+    from bundler.system.machine import held_memory
+
+    return held_memory() / 1e6, len(os.listdir("/proc/self/fd"))
 
 
 def _median(times: list[float]) -> float | None:

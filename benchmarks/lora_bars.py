@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import re
 import subprocess
 import sys
 import tempfile
@@ -61,6 +60,7 @@ def _work(work: str, build: Path) -> None:
     files = [path.with_suffix(".tflite") for path in (first, second)]
     if kind == "export":
         from bundler.pipeline.export_adapter import open_lora_bundles, prepare_adapter, write_adapter
+        from bundler.system.machine import peak_memory
 
         started = time.perf_counter()
         bundles = open_lora_bundles(build)
@@ -69,18 +69,24 @@ def _work(work: str, build: Path) -> None:
         seconds = time.perf_counter() - started
         write_adapter(prepare_adapter(second, bundles), files[1])
         payload = sum(tensor.nbytes for tensor in adapter.tensors.values())
-        _print(export_seconds=seconds, export_peak_mb=_peak(), adapter_bytes=size, adapter_over_payload=size / payload)
+        _print(
+            export_seconds=seconds,
+            export_peak_mb=peak_memory() / 1e6,
+            adapter_bytes=size,
+            adapter_over_payload=size / payload,
+        )
     elif kind == "merge":
         from bundler.containers.bundle import open_bundle
         from bundler.containers.lora_manifest import base_of_bundle
         from bundler.lora.merge_bundle import adapter_for_merging, merge_into_bundle
+        from bundler.system.machine import peak_memory
 
         started = time.perf_counter()
         task = next(build.glob("*.task"))
         merge_into_bundle(
             task, adapter_for_merging(first, base_of_bundle(open_bundle(task))), Path(folder) / "merged.task"
         )
-        _print(merge_seconds=time.perf_counter() - started, merge_peak_mb=_peak())
+        _print(merge_seconds=time.perf_counter() - started, merge_peak_mb=peak_memory() / 1e6)
     else:
         from bundler.engines.litertlm import open_engine
 
@@ -100,11 +106,6 @@ def _work(work: str, build: Path) -> None:
                 "median to a new session": sorted(new)[5] * 1e3,
             }
         )
-
-
-def _peak() -> float:
-    """Of resident memory, in MB. From /proc: getrusage's would start at that of the process that forked."""
-    return int(re.search(r"VmHWM:\s*(\d+)", Path("/proc/self/status").read_text())[1]) / 1024
 
 
 def _print(**figures) -> None:

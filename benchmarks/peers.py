@@ -68,9 +68,7 @@ def make_bundle(recipe: str, model: str, path: Path) -> None:
     from bundler.pipeline.build import build
     from bundler.pipeline.plan import BuildOptions
 
-    folder = path.parent
-    shutil.rmtree(folder, ignore_errors=True)
-    build(BuildOptions(model, folder, name=path.stem, recipe=recipe, verify=False))
+    build(BuildOptions(model, path.parent, name=path.stem, recipe=recipe, verify=False, force=True))
 
 
 def make_gguf(layers: str, model: str, path: Path) -> None:

@@ -17,6 +17,7 @@ from safetensors import SafetensorError, safe_open
 
 from bundler.checkpoints.architecture import read_json
 from bundler.errors import BundleError
+from bundler.system.file_identity import file_identity
 from bundler.system.native_path import native_path
 from lora_weights.torch_file import load_torch_file, unreadable
 from tokenizer_tools.errors import brief
@@ -142,7 +143,7 @@ def _read_safetensors(path: Path) -> dict[str, StoredTensor]:
         with safe_open(native_path(path, "safetensors"), framework="pt") as file:
             slices = {name: file.get_slice(name) for name in file.keys()}
             found = {name: (tuple(part.get_shape()), part.get_dtype()) for name, part in slices.items()}
-            identity = _identity(path)
+            identity = file_identity(path)
     except (SafetensorError, OSError, MemoryError) as error:
         raise BundleError(
             f"{path} is not a complete safetensors file ({str(error)[:200]}); download or save it again"
@@ -157,7 +158,7 @@ def _safetensors_reader(path: Path, identity: Hashable, name: str, dtype: str) -
     def read() -> torch.Tensor:
         if dtype not in SAFETENSORS_FLOATS:
             raise BundleError(_not_floats(path, name, dtype))
-        if _identity(path) != identity:
+        if not _is_still(path, identity):
             raise BundleError(f"{path} was changed or removed while it was read; start again when it is complete")
         # A map for each tensor: what was read of a file stays in memory as long as its map.
         with safe_open(native_path(path, "safetensors"), framework="pt") as file:
@@ -166,13 +167,11 @@ def _safetensors_reader(path: Path, identity: Hashable, name: str, dtype: str) -
     return read
 
 
-def _identity(path: Path) -> Hashable:
-    """The same as long as the file is the same one and was not written to."""
+def _is_still(path: Path, identity: Hashable) -> bool:
     try:
-        status = path.stat()
+        return file_identity(path) == identity
     except OSError:
-        return None
-    return status.st_dev, status.st_ino, status.st_mtime_ns, status.st_size
+        return False
 
 
 def _read_bin(path: Path) -> dict[str, StoredTensor]:

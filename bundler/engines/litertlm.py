@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Callable, Hashable, Iterator
 from bundler.containers.bundle import is_litertlm, open_bundle
 from bundler.containers.litertlm import BASE_FINGERPRINT, MODEL_SECTION, PREFILL_DECODE, read_litertlm
 from bundler.errors import BundleError, OptionError
+from bundler.system.file_identity import file_identity
 from bundler.system.heap import trim_heap
 from bundler.system.native_output import quiet
 from bundler.system.native_path import native_path
@@ -231,7 +232,7 @@ class LiteRtLmEngine:
         adapter = adapter or self._zero
         # What is drawn from a seed begins anew with a session, not when one is rewound.
         key = (
-            (_identity(adapter), max_tokens, sampling)
+            (_adapter_identity(adapter), max_tokens, sampling)
             if adapter and (sampling.greedy or sampling.seed is None)
             else None
         )
@@ -259,10 +260,10 @@ class LiteRtLmEngine:
 
     def _open_again(self, cache: CacheLength) -> None:
         """Open LiteRT-LM's engine anew. Sessions that are busy go on with the one they have."""
-        for session in self._kept.values():
-            session.close()
-        self._kept.clear()
         if self._busy:
+            for session in self._kept.values():
+                session.close()
+            self._kept.clear()
             self._outgrown.append(self._engine)
         else:
             self.close()
@@ -417,13 +418,11 @@ def _cache_place(folder: Path, path: Path) -> str:
     return str(folder) if free > _CACHE_PART * path.stat().st_size + _CACHE_ROOM else NO_CACHE
 
 
-def _identity(file: Path) -> Hashable:
-    """The same as long as the file is the same one and was not written to."""
+def _adapter_identity(file: Path) -> Hashable:
     try:
-        status = file.stat()
+        return file_identity(file)
     except OSError as error:
         raise BundleError(f"{file}: {error.strerror}; expected an adapter file") from error
-    return status.st_dev, status.st_ino, status.st_mtime_ns, status.st_size
 
 
 def _reads_again(session: litert_lm.Session, prompt: str) -> bool:

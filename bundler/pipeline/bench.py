@@ -233,21 +233,14 @@ def distance_from_pytorch(path: Path, model: str) -> dict[str, float]:
     Returns the mean KL divergence in nats with its standard error, and the share of equal top tokens.
     """
     from bundler.checkpoints.checkpoint import open_checkpoint
-    from bundler.containers.tokenizer import Ids, bundle_tokenizer
-    from bundler.tflite.runner import TFLiteGPT2
-    from bundler.verification.logit_gates import Pair, text_distance
-    from bundler.verification.references import Reference
-    from bundler.verification.text import verification_text
+    from bundler.containers.tokenizer import bundle_tokenizer
+    from bundler.tflite.fixed_model import write_fixed
+    from bundler.verification.logit_gates import text_distance, verification_pair
     from tokenizer_tools.vocabulary_files import read_vocabulary
 
     bundle, checkpoint = open_bundle(path), open_checkpoint(model)
     tokenizer = bundle_tokenizer(bundle, read_vocabulary(checkpoint.folder))
     with temporary_folder("verify") as folder, quiet():
-        bundle.model.copy_to(folder / "model.tflite")
-        runner = TFLiteGPT2(folder / "model.tflite")
-        ids = tokenizer.encode(verification_text())
-        if tokenizer.original(ids.bundle) != ids.reference:
-            ids = Ids(ids.reference, ids.reference)
-        reference = Reference(checkpoint, tokenizer.vocabulary)
-        distance = text_distance(Pair(runner, reference, "", ids.repeated(runner.context), tokenizer.start))
+        write_fixed(bundle.model, folder / "model.tflite")
+        distance = text_distance(verification_pair(folder / "model.tflite", checkpoint, tokenizer, ""))
     return {"mean": distance.mean_kl, "error": distance.mean_kl_error, "same_top": distance.same_top}

@@ -5,16 +5,20 @@ along a text.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
-from bundler.containers.tokenizer import Ids
+from bundler.checkpoints.checkpoint import Checkpoint
+from bundler.containers.tokenizer import BundleTokenizer, Ids
 from bundler.conversion.recipes import RECIPES
+from bundler.errors import BundleError
 from bundler.tflite.runner import TFLiteGPT2
 from bundler.verification.divergence import Divergence, compare_rows, divergence
 from bundler.verification.gate import Gate
 from bundler.verification.near_greedy import common_prefix
 from bundler.verification.references import Reference
+from bundler.verification.text import verification_text
 
 GREEDY_STEPS = 64
 TEXT_TOKENS = 256
@@ -45,6 +49,24 @@ class Pair:
         """The first tokens of the text, after the start token."""
         first = [] if self.start is None else [self.start]
         return Ids([*first, *self.ids.reference[:length]], [*first, *self.ids.bundle[:length]])
+
+
+def verification_pair(file: Path, checkpoint: Checkpoint, tokenizer: BundleTokenizer, recipe: str) -> Pair:
+    """The TFLite model in `file` beside its checkpoint, with the built-in text. Raises BundleError if it is another's.
+
+    Where the bundle's tokenizer reads the text wrongly, which is for a gate of its own to say, both get the
+    reference's ids.
+    """
+    model, reference = TFLiteGPT2(file), Reference(checkpoint, tokenizer.vocabulary)
+    if model.rows < tokenizer.vocabulary:
+        raise BundleError(
+            f"{file}: {model.rows} logits; expected one for each of the {tokenizer.vocabulary} tokens of the "
+            "checkpoint's vocabulary. It was made from another model"
+        )
+    ids = tokenizer.encode(verification_text())
+    if tokenizer.original(ids.bundle) != ids.reference:
+        ids = Ids(ids.reference, ids.reference)
+    return Pair(model, reference, recipe, ids.repeated(model.context), tokenizer.start)
 
 
 def logit_gates(pair: Pair) -> list[Gate]:

@@ -62,7 +62,6 @@ class Reference:
 
     def greedy(self, prompt: Sequence[int], count: int, stop: frozenset[int] = frozenset()) -> list[int]:
         """Up to `count` most likely tokens after `prompt`; ends before a token of `stop`."""
-
         next_logits = self.continuation(prompt)
         written: list[int] = []
         while len(written) < count:

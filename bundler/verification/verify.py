@@ -9,7 +9,7 @@ from typing import Callable, Sequence
 from bundler.checkpoints.checkpoint import open_checkpoint
 from bundler.checkpoints.hub_id import HubAccess
 from bundler.containers.bundle import is_litertlm, open_bundle
-from bundler.containers.tokenizer import BundleTokenizer, Ids, bundle_tokenizer
+from bundler.containers.tokenizer import BundleTokenizer, bundle_tokenizer
 from bundler.conversion.quantize import check_known, recipe_of
 from bundler.conversion.recipes import RECIPES
 from bundler.doctor.examine import examine
@@ -18,14 +18,13 @@ from bundler.system.native_output import quiet
 from bundler.system.temporary_folder import temporary_folder
 from bundler.tflite.fixed_model import write_fixed
 from bundler.tflite.model import open_model
-from bundler.tflite.runner import TFLiteGPT2, context_of
+from bundler.tflite.runner import context_of
 from bundler.verification.engine_gates import Expected
 from bundler.verification.gate import Gate, Progress
 from bundler.verification.litertlm_gates import litertlm_gates
-from bundler.verification.logit_gates import Pair, divergence_gate, logit_gates
+from bundler.verification.logit_gates import divergence_gate, logit_gates, verification_pair
 from bundler.verification.lora_gates import lora_gates
 from bundler.verification.near_greedy import common_prefix
-from bundler.verification.references import Reference
 from bundler.verification.subject import LITERTLM, MEDIAPIPE, Subject
 from bundler.verification.text import verification_text
 from bundler.verification.text_divergence import text_blocks, text_divergence
@@ -159,20 +158,11 @@ def model_gates(subject: Subject, progress: Progress) -> list[Gate]:
     """Logits against PyTorch's, then each bundle in each engine: what they differ by is what an engine may."""
     tokenizer = subject.tokenizer
     with progress.stage("Verifying logits against PyTorch"), quiet():
-        model = TFLiteGPT2(subject.model)
-        reference = Reference(subject.checkpoint, tokenizer.vocabulary)
-        if model.rows < tokenizer.vocabulary:
-            raise BundleError(
-                f"{subject.model}: {model.rows} logits; expected one for each of the {tokenizer.vocabulary} tokens of "
-                "the checkpoint's vocabulary. It was made from another model"
-            )
-        ids = tokenizer.encode(verification_text())
-        if tokenizer.original(ids.bundle) != ids.reference:
-            ids = Ids(ids.reference, ids.reference)  # the gate above says so; here it is the weights that are looked at
-        gates = logit_gates(Pair(model, reference, subject.recipe, ids.repeated(model.context), tokenizer.start))
+        pair = verification_pair(subject.model, subject.checkpoint, tokenizer, subject.recipe)
+        gates = logit_gates(pair)
     # A token passes for greedy if rounding could have put it first: both logits may be off by the difference measured.
     slack = 2 * max(gate.figures["max_logit_difference"] for gate in gates)
-    expected = Expected(reference, tokenizer, model.context, slack, tuple(model.prefill_lengths))
+    expected = Expected(pair.reference, tokenizer, pair.model.context, slack, tuple(pair.model.prefill_lengths))
     for bundle in subject.bundles:
         gates += engine_gates(bundle, subject, expected, progress)
     return gates
