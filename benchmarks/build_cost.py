@@ -1,78 +1,120 @@
-"""Time and peak memory of a build without its verification, which is measured apart.
+"""Time and peak memory of builds, and how both grow with the model.
 
     python benchmarks/random_checkpoint.py 124M -o /tmp/gpt2-124M
     python benchmarks/build_cost.py /tmp/gpt2-124M --quant int8
+    python benchmarks/build_cost.py /tmp/gpt2-124M /tmp/gpt2-355M /tmp/gpt2-774M --verify --plot growth.svg
 
 The peak is that of the largest process, as /usr/bin/time -v counts it: a build converts in a process of its own (Linux
-only).
+only). The time of the processor is that of all cores together: what else the machine does changes it less than the
+time that passes.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import math
 import multiprocessing
 import resource
 import statistics
 import tempfile
 import time
 from pathlib import Path
+from typing import Any, Sequence
 
 
 def build_once(model: str, output: Path, recipe: str, verify: bool, report) -> None:
+    from bundler.checkpoints.checkpoint import open_checkpoint
     from bundler.pipeline.build import build
     from bundler.pipeline.plan import BuildOptions
     from bundler.system.machine import peak_memory
 
+    started = time.perf_counter()
     build(BuildOptions(model, output, recipe=recipe, verify=verify))
-    peak = max(peak_memory(), 1024 * resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss) / 1e9
-    report.send({"peak_gigabytes": peak, "sums": (output / "SHA256SUMS").read_text()})
+    seconds = time.perf_counter() - started
+    own, children = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    report.send(
+        {
+            "seconds": seconds,
+            "processor_seconds": sum(usage.ru_utime + usage.ru_stime for usage in (own, children)),
+            "peak_gigabytes": max(peak_memory(), 1024 * children.ru_maxrss) / 1e9,
+            "parameters": sum(map(math.prod, open_checkpoint(model).architecture.tensor_shapes().values())),
+            "sums": (output / "SHA256SUMS").read_text(),
+        }
+    )
+
+
+def measure(model: str, recipe: str, verify: bool, runs: int) -> dict[str, Any]:
+    """The figures of several builds, each in a process of its own."""
+    context, results = multiprocessing.get_context("spawn"), []
+    with tempfile.TemporaryDirectory() as folder:
+        for run in range(runs):
+            receiver, sender = context.Pipe(duplex=False)
+            arguments = (model, Path(folder) / str(run) / "out", recipe, verify, sender)
+            process = context.Process(target=build_once, args=arguments)
+            process.start()
+            process.join()
+            if process.exitcode:
+                raise SystemExit(process.exitcode)
+            results.append(receiver.recv())
+    seconds = [result["seconds"] for result in results]
+    return {
+        "model": model,
+        "recipe": recipe,
+        "verified": verify,
+        "runs": runs,
+        "parameters": results[0]["parameters"],
+        "seconds_median": statistics.median(seconds),
+        "seconds_least": min(seconds),
+        "seconds_most": max(seconds),
+        "processor_seconds": statistics.median(result["processor_seconds"] for result in results),
+        "peak_gigabytes": max(result["peak_gigabytes"] for result in results),
+        "same_bytes_every_run": len({result["sums"] for result in results}) == 1,
+    }
+
+
+def sentence(figures: dict[str, Any]) -> str:
+    return (
+        f"{Path(figures['model']).name} {figures['recipe']}: {figures['seconds_median']:.0f} s (median of "
+        f"{figures['runs']}, {figures['seconds_least']:.0f} to {figures['seconds_most']:.0f}), "
+        f"{figures['processor_seconds']:.0f} s of the processor, peak {figures['peak_gigabytes']:.2f} GB, outputs "
+        f"{'the same' if figures['same_bytes_every_run'] else 'DIFFERENT'} each time"
+    )
+
+
+def write_growth(measured: Sequence[dict[str, Any]], output: Path) -> None:
+    """Draw time and memory over the number of parameters, as SVG."""
+    from bundler.pipeline.bench_plot import COLORS, adaptive_svg
+
+    panels = ("processor_seconds", "time of the processor, s"), ("peak_gigabytes", "largest process, GB")
+    with output.open("wb") as stream, adaptive_svg(stream, (8, 3.6), len(panels)) as axes:
+        for panel, color, (key, label) in zip(axes, COLORS, panels):
+            points = sorted((figures["parameters"] / 1e6, figures[key]) for figures in measured)
+            panel.plot(*zip(*points), color=color, marker="o")
+            panel.set_xlabel("parameters, millions")
+            panel.set_ylabel(label)
+            panel.set_xlim(left=0)
+            panel.set_ylim(bottom=0)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("model")
+    parser.add_argument("models", nargs="+", metavar="MODEL")
     parser.add_argument("--quant", default="int8")
     parser.add_argument("--runs", type=int, default=2)
     parser.add_argument("--verify", action="store_true", help="include the verification")
     parser.add_argument("--json", action="store_true")
+    parser.add_argument("--plot", type=Path, help="write the growth of time and memory here, as SVG")
     arguments = parser.parse_args()
-    context = multiprocessing.get_context("spawn")
-    seconds, peaks, sums = [], [], set()
-    with tempfile.TemporaryDirectory() as folder:
-        for run in range(arguments.runs):
-            receiver, sender = context.Pipe(duplex=False)
-            started = time.perf_counter()
-            process = context.Process(
-                target=build_once,
-                args=(arguments.model, Path(folder) / str(run) / "out", arguments.quant, arguments.verify, sender),
-            )
-            process.start()
-            process.join()
-            seconds.append(time.perf_counter() - started)
-            if process.exitcode:
-                raise SystemExit(process.exitcode)
-            result = receiver.recv()
-            peaks.append(result["peak_gigabytes"])
-            sums.add(result["sums"])
-    figures = {
-        "model": arguments.model,
-        "recipe": arguments.quant,
-        "runs": arguments.runs,
-        "seconds_median": statistics.median(seconds),
-        "seconds_least": min(seconds),
-        "seconds_most": max(seconds),
-        "peak_gigabytes": max(peaks),
-        "same_bytes_every_run": len(sums) == 1,
-    }
+    measured = []
+    for model in arguments.models:
+        measured.append(measure(model, arguments.quant, arguments.verify, arguments.runs))
+        if not arguments.json:
+            print(sentence(measured[-1]), flush=True)
     if arguments.json:
-        print(json.dumps(figures, indent=1))
-    else:
-        print(
-            f"{arguments.quant}: {figures['seconds_median']:.0f} s (median of {arguments.runs}, {min(seconds):.0f} to "
-            f"{max(seconds):.0f}), peak {max(peaks):.2f} GB, outputs {'the same' if len(sums) == 1 else 'DIFFERENT'} "
-            "each time"
-        )
+        print(json.dumps(measured, indent=1))
+    if arguments.plot:
+        write_growth(measured, arguments.plot)
 
 
 if __name__ == "__main__":

@@ -26,6 +26,7 @@ from bundler.conversion.exported_weights import ExportedWeight, TokenRows, expor
 from bundler.conversion.gpt2 import ExportableGPT2, weightless
 from bundler.conversion.gptq_rounding import CopiedRounding, GptqRounding
 from bundler.conversion.recipes import Recipe
+from bundler.conversion.repeat_layers import CONVERTED, repeat_layers
 from bundler.conversion.rounding import Rounding, nearest
 from bundler.conversion.write_model import lay_out, write_model
 from bundler.errors import OptionError
@@ -163,9 +164,10 @@ class _Signature(nn.Module):
 
 def convert_graph(architecture: GPT2Architecture, rows: TokenRows, signatures: Signatures, output: Path) -> None:
     """Write the model's graph to `output`, as TFLite whose signatures have the weights among their inputs, named
-    `weights_` and what ExportableGPT2 calls them. Takes the same memory whatever the model's size.
+    `weights_` and what ExportableGPT2 calls them. Takes the same time and memory whatever the model's size.
     """
-    model = weightless(architecture, signatures.context, rows)
+    shallow = replace(architecture, layers=min(architecture.layers, CONVERTED))
+    model = weightless(shallow, signatures.context, rows)
 
     def thin(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Tensors of the same shapes in which all elements are one."""
@@ -192,6 +194,8 @@ def convert_graph(architecture: GPT2Architecture, rows: TokenRows, signatures: S
                     },
                 )
         converter.convert(lightweight_conversion=False).export(str(output))
+    if shallow != architecture:
+        repeat_layers(output, architecture.layers)
 
 
 def fill_graph(

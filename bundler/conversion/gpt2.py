@@ -60,7 +60,10 @@ class LayerNorm(nn.Module):
         self.weight, self.bias = nn.Parameter(torch.empty(1, 1, width)), nn.Parameter(torch.empty(1, 1, width))
 
     def forward(self, x: Tensor) -> Tensor:
-        return functional.layer_norm(x, x.shape[-1:], eps=self.epsilon) * self.weight + self.bias
+        # Spelled out with means that keep their dimension: the converter's own form reshapes six times.
+        centered = x - x.mean(-1, keepdim=True)
+        scale = torch.rsqrt((centered * centered).mean(-1, keepdim=True) + self.epsilon)
+        return centered * scale * self.weight + self.bias
 
 
 class Block(nn.Module):
