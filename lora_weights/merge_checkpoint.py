@@ -17,7 +17,7 @@ from transformers import GPT2LMHeadModel
 
 from lora_weights.errors import LoraError
 from lora_weights.peft_adapter import read_tensors
-from lora_weights.peft_config import CONFIG, check_patterns, read_config
+from lora_weights.peft_config import CONFIG, REFUSED_FIELDS, check_patterns, read_config
 from tokenizer_tools.errors import brief
 
 # One iteration is a product with the whole matrix; PEFT's own examples take 16.
@@ -29,8 +29,8 @@ MAX_LOGIT_DIFFERENCE, MAX_RELATIVE_DIFFERENCE = 1e-3, 1e-5
 SAMPLES, SAMPLE_LENGTH = 4, 64
 
 
-def merge_into_checkpoint(model: GPT2LMHeadModel, adapter: Path) -> GPT2LMHeadModel:
-    """`model` with the adapter merged, by peft itself. Changes `model`.
+def merge_into_checkpoint(model: GPT2LMHeadModel, adapter: Path, scale: float = 1.0) -> GPT2LMHeadModel:
+    """`model` with the adapter, its deltas times `scale`, merged by peft itself. Changes `model`.
 
     A head that is tied to the embedding stays so only if the adapter leaves both equal; see
     `config.tie_word_embeddings`. Raises LoraError if the adapter does not fit the model, or if merged it gives other
@@ -42,7 +42,9 @@ def merge_into_checkpoint(model: GPT2LMHeadModel, adapter: Path) -> GPT2LMHeadMo
     try:
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
-            merged = _merged(PeftModel.from_pretrained(model, adapter).eval(), adapter)
+            adapted = PeftModel.from_pretrained(model, adapter).eval()
+            _scale_deltas(adapted, scale)
+            merged = _merged(adapted, adapter)
     except LoraError:
         raise
     # What peft raises for shapes and modules that are not the model's, and for damaged files, is of many kinds.
@@ -55,6 +57,25 @@ def merge_into_checkpoint(model: GPT2LMHeadModel, adapter: Path) -> GPT2LMHeadMo
             f"{adapter} lacks tensors its config describes ({lacking[0].splitlines()[0][:200]}); save the adapter again"
         )
     return merged
+
+
+def check_additive(adapter: Path) -> None:
+    """Raise LoraError for an adapter that is more than deltas: it can be neither scaled nor added to another."""
+    config = read_config(adapter)
+    for field, (harmless, effect) in REFUSED_FIELDS.items():
+        if config.get(field) not in harmless:
+            raise LoraError(
+                f"{adapter / CONFIG} sets {field}, which {effect}; that can be neither scaled nor added to another "
+                "adapter. Merge it alone, and without `scales`"
+            )
+
+
+def _scale_deltas(adapted: nn.Module, scale: float) -> None:
+    from peft.tuners.lora import LoraLayer
+
+    for module in adapted.modules():
+        if isinstance(module, LoraLayer):
+            module.scaling = {name: scaling * scale for name, scaling in module.scaling.items()}
 
 
 def check_for_peft(adapter: Path, modules: list[str]) -> None:

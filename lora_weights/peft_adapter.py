@@ -13,6 +13,7 @@ from typing import Iterable, NamedTuple
 import numpy as np
 
 from lora_weights.adapter import Adapter, LowRank, check_finite
+from lora_weights.card import licence_of
 from lora_weights.errors import LoraError
 from lora_weights.peft_config import (
     CONFIG,
@@ -32,7 +33,6 @@ RECORD = "training.json"
 
 # An adapter of rank 256 for every linear layer of GPT-2 XL has 340 MB.
 LARGEST_WEIGHTS = 512 << 20
-LARGEST_CARD = 1 << 20
 # GPT-2 XL has 48. The number comes from a tensor's name, and so many layers are then looked at.
 MOST_LAYERS = 1000
 
@@ -68,14 +68,23 @@ def read_peft(folder: Path, layers: int | None = None) -> Adapter:
     for module in modules:
         pairs.update(_pairs(module, matrices[module.name, "A"], matrices[module.name, "B"], width, file))
     return Adapter(
-        printable(folder.resolve().name),
+        adapter_name(folder),
         layers,
         width,
         pairs,
         alpha=config.get("lora_alpha"),
-        licence=_licence(folder),
+        licence=licence_of(folder),
         base_fingerprint=_fingerprint(folder),
     )
+
+
+def adapter_name(folder: Path) -> str:
+    """The folder's name; for a snapshot in huggingface_hub's cache, whose name is a commit, that of the repository."""
+    path = folder.resolve()
+    repository = path.parent.parent.name
+    if path.parent.name == "snapshots" and repository.startswith("models--"):
+        return printable(repository.rpartition("--")[2])
+    return printable(path.name)
 
 
 class StoredAdapter(NamedTuple):
@@ -223,9 +232,20 @@ def _pairs(module: Module, a: np.ndarray, b: np.ndarray, width: int, file: Path)
         scaled = np.ascontiguousarray((a.T.astype(np.float64) * module.scaling).astype(np.float32))
     check_finite(f"{module.name}.lora_A.weight times {module.scaling:g} (alpha / rank)", scaled, str(file))
     return {
-        (layer, projection): LowRank(scaled, np.ascontiguousarray(block.T))
+        (layer, projection): _without_zeros(scaled, np.ascontiguousarray(block.T))
         for projection, block in zip(projections, np.split(b, len(projections)))
     }
+
+
+def _without_zeros(a: np.ndarray, b: np.ndarray) -> LowRank:
+    """The pair without the columns of `a` whose row of `b` is zeros: in an A for q, k and v, some may be for one of
+    them. At least one is left.
+    """
+    used = b.any(axis=1)
+    if used.all():
+        return LowRank(a, b)
+    used[0] |= not used.any()
+    return LowRank(np.ascontiguousarray(a[:, used]), b[used])
 
 
 def _fingerprint(folder: Path) -> str | None:
@@ -239,15 +259,3 @@ def _fingerprint(folder: Path) -> str | None:
             "adapter again"
         )
     return fingerprint
-
-
-def _licence(folder: Path) -> str | None:
-    """What the model card's header says, if there is one."""
-    path = folder / "README.md"
-    try:
-        card = path.read_text(encoding="utf-8") if path.is_file() and path.stat().st_size <= LARGEST_CARD else ""
-    except (OSError, UnicodeDecodeError):
-        return None
-    header = re.match(r"---\n(.*?)\n---", card, re.DOTALL)
-    named = re.search(r"^license:[ \t]*(\S{1,100})[ \t]*$", header[1], re.MULTILINE) if header else None
-    return named[1] if named else None

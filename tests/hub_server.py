@@ -1,9 +1,10 @@
-"""A Hugging Face hub on 127.0.0.1, as much of its HTTP interface as downloading a model uses.
+"""A Hugging Face hub on 127.0.0.1, as much of its HTTP interface as downloading a model, and uploading one, use.
 
 Like the real one it answers with a repository's commit for a revision, lists a commit's files, redirects
 large files to another path, and tells its errors by the header X-Error-Code.
 """
 
+import base64
 import hashlib
 import json
 import threading
@@ -12,6 +13,7 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import unquote, urlsplit
 
+UPLOADED_LARGE = (".task", ".litertlm", ".tflite")  # as the hub has it by default, beside files above 10 MB
 LARGE = (".safetensors", ".bin", ".h5", ".msgpack", ".onnx", ".ot")
 
 
@@ -32,6 +34,7 @@ class Hub:
     token: str = "hf_right"
     broken: int | None = None  # an HTTP status to answer everything with
     requests: list[tuple[str, str, str | None]] = field(default_factory=list)
+    uploads: dict[str, bytes] = field(default_factory=dict)  # large files, by SHA-256
     url: str = ""
     large_url: str = ""  # the same server by another host name, as the real hub's large files are on another host
 
@@ -55,6 +58,11 @@ def running_hub():
             answer(self, hub)
 
         do_HEAD = do_GET
+
+        def do_POST(self):
+            take(self, hub)
+
+        do_PUT = do_POST
 
         def log_message(self, *arguments):
             pass
@@ -116,6 +124,58 @@ def answer(request: BaseHTTPRequestHandler, hub: Hub) -> None:
         }
         return send(request, 302, headers)
     send(request, 200, headers, files[file])
+
+
+def take(request: BaseHTTPRequestHandler, hub: Hub) -> None:
+    """Answer what an upload asks: make a repository, which files are large, where to, and a commit."""
+    path, authorization = unquote(urlsplit(request.path).path), request.headers.get("Authorization")
+    hub.requests.append((request.command, path, authorization))
+    body = request.rfile.read(int(request.headers.get("Content-Length", 0)))
+    if hub.broken:
+        return send(request, hub.broken)
+    if path.startswith("/large/"):
+        hub.uploads[path.removeprefix("/large/")] = body
+        return send(request, 200)
+    if authorization != f"Bearer {hub.token}":
+        return send(request, 401, {"X-Error-Message": "Invalid username or password."})
+    if path == "/api/validate-yaml":
+        return send_json(request, {"warnings": [], "errors": []})
+    if path == "/api/repos/create":
+        asked = json.loads(body)
+        name = f"{asked['organization']}/{asked['name']}"
+        if name in hub.repositories:
+            taken = {"error": "You already created this model repo", "url": f"{hub.url}/{name}"}
+            return send(request, 409, {"Content-Type": "application/json"}, json.dumps(taken).encode())
+        hub.repositories[name] = Repository({}, {})
+        return send_json(request, {"url": f"{hub.url}/{name}"})
+    if path.endswith(".git/info/lfs/objects/batch"):
+        upload = [
+            {**file, "actions": {"upload": {"href": f"{hub.large_url}/large/{file['oid']}"}}}
+            for file in json.loads(body)["objects"]
+        ]
+        return send_json(request, {"transfer": "basic", "objects": upload})
+    name, kind, revision = path.removeprefix("/api/models/").rsplit("/", 2)
+    if kind == "preupload":
+        modes = [
+            {
+                "path": file["path"],
+                "uploadMode": "lfs" if file["path"].endswith(UPLOADED_LARGE) else "regular",
+                "shouldIgnore": False,
+            }
+            for file in json.loads(body)["files"]
+        ]
+        return send_json(request, {"files": modes})
+    lines = [json.loads(line) for line in body.splitlines()]
+    commit = hashlib.sha1(body).hexdigest()
+    hub.repositories[name].commits[commit] = {
+        line["value"]["path"]: hub.uploads[line["value"]["oid"]]
+        if line["key"] == "lfsFile"
+        else base64.b64decode(line["value"]["content"])
+        for line in lines
+        if line["key"] in ("file", "lfsFile")
+    }
+    hub.repositories[name].revisions[revision] = commit
+    send_json(request, {"commitUrl": f"{hub.url}/{name}/commit/{commit}", "commitOid": commit})
 
 
 def parse(path: str) -> tuple[str, str, str, str] | None:

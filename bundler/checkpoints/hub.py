@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Iterator
+from typing import Any, Callable, Iterator
 
 import huggingface_hub
 from huggingface_hub import constants
@@ -17,10 +17,14 @@ from huggingface_hub.utils import tqdm as hub_tqdm
 from bundler.checkpoints.architecture import architecture_of, read_json
 from bundler.checkpoints.hub_id import HubAccess
 from bundler.checkpoints.weight_files import BIN_INDEX, SAFETENSORS_INDEX, WEIGHT_FILES, shard_names
-from bundler.errors import BundleError
+from bundler.errors import BundleError, OptionError
 from tokenizer_tools.auto_tokenizer import TOKENIZER_FILES
 
 SETTINGS = ("config.json", "generation_config.json")
+CARD = "README.md"  # names the licence
+# PEFT's files, and what `task-bundler lora train` leaves beside them; lora_weights reads them.
+ADAPTER_CONFIG, ADAPTER_RECORD = "adapter_config.json", "training.json"
+ADAPTER_WEIGHTS = ("adapter_model.safetensors", "adapter_model.bin")
 
 
 @dataclass(frozen=True)
@@ -44,14 +48,7 @@ def download(
 
     Raises BundleError, saying what to do, when any of it fails.
     """
-    offline = access.offline or constants.HF_HUB_OFFLINE
-    with _explained(repository, revision or "main", offline):
-        huggingface_hub.utils.validate_repo_id(repository)
-        if not offline:
-            access.say(f"asking the hub, {constants.ENDPOINT}, for {repository}")
-        # A 40-digit commit is taken as it is; a branch or tag is asked for, and its last known commit used offline.
-        resolved = huggingface_hub.HfApi().resolve_revision(repository, revision=revision, local_files_only=offline)
-        fetch = partial(_fetch, repository, resolved, access.quiet, offline)
+    with _resolved(repository, revision, access) as (resolved, fetch):
         folder = fetch(["config.json"])
         present = _files_of(repository, resolved, folder)
         _check_config(repository, present, folder)
@@ -61,11 +58,45 @@ def download(
             raise BundleError(
                 f"{repository} has no PyTorch weights: none of {', '.join(WEIGHT_FILES)}. Give a model that has"
             )
-        wanted = [*SETTINGS, *(TOKENIZER_FILES if vocabulary else ()), weights]
+        wanted = [*SETTINGS, CARD, *(TOKENIZER_FILES if vocabulary else ()), weights]
         fetch([name for name in wanted if name in present])
         if weights in (SAFETENSORS_INDEX, BIN_INDEX):
             fetch(sorted(set(shard_names(folder / weights).values())))
     return Snapshot(repository, resolved.resolved, folder)
+
+
+def download_adapter(repository: str, revision: str | None, access: HubAccess = HubAccess()) -> Snapshot:
+    """Fetch a PEFT adapter's config, weights (safetensors before .bin), card and record of training.
+
+    As `download` does. Raises BundleError, also for a repository that holds no adapter.
+    """
+    with _resolved(repository, revision, access) as (resolved, fetch):
+        folder = fetch([ADAPTER_CONFIG])
+        present = _files_of(repository, resolved, folder)
+        weights = next((name for name in ADAPTER_WEIGHTS if name in present), None)
+        if ADAPTER_CONFIG not in present or weights is None:
+            lacking = ADAPTER_CONFIG if ADAPTER_CONFIG not in present else " or ".join(ADAPTER_WEIGHTS)
+            raise BundleError(
+                f"{repository} has no {lacking}: it holds no adapter that PEFT saved. Give one that does"
+                + (", and this one as the model" if "config.json" in present else "")
+            )
+        fetch([name for name in (weights, ADAPTER_RECORD, CARD) if name in present])
+    return Snapshot(repository, resolved.resolved, folder)
+
+
+@contextmanager
+def _resolved(
+    repository: str, revision: str | None, access: HubAccess
+) -> Iterator[tuple[huggingface_hub.ResolvedRevision, Callable[[list[str]], Path]]]:
+    """The commit that `revision` names now, and a function that fetches files of it. Errors become sentences."""
+    offline = access.offline or constants.HF_HUB_OFFLINE
+    with _explained(repository, revision or "main", offline):
+        huggingface_hub.utils.validate_repo_id(repository)
+        if not offline:
+            access.say(f"asking the hub, {constants.ENDPOINT}, for {repository}")
+        # A 40-digit commit is taken as it is; a branch or tag is asked for, and its last known commit used offline.
+        resolved = huggingface_hub.HfApi().resolve_revision(repository, revision=revision, local_files_only=offline)
+        yield resolved, partial(_fetch, repository, resolved, access.quiet, offline)
 
 
 class _Silent(hub_tqdm):
@@ -98,7 +129,7 @@ def _files_of(repository: str, revision: huggingface_hub.ResolvedRevision, folde
 
 
 def _check_config(repository: str, present: set[str], folder: Path) -> None:
-    if "adapter_config.json" in present:
+    if ADAPTER_CONFIG in present:
         raise BundleError(
             f"{repository} holds adapter_config.json: it is a LoRA adapter, not a model. "
             "Give the model it was trained on, and the adapter with `adapters`"
@@ -118,6 +149,40 @@ FAILURES = (
     hub_errors.OfflineModeIsEnabled,
     hub_errors.XetDownloadError,
 )
+
+
+@contextmanager
+def upload_explained(repository: str) -> Iterator[None]:
+    """Turn the errors of an upload into sentences."""
+    hub = constants.ENDPOINT
+    try:
+        huggingface_hub.utils.validate_repo_id(repository)
+        if "/" not in repository:
+            raise hub_errors.HFValidationError("it has no owner")
+    except hub_errors.HFValidationError as error:
+        raise OptionError(f"{repository} is no hub id ({error}); an id looks like someone/my-model") from None
+    if constants.HF_HUB_OFFLINE:
+        raise BundleError(f"nothing can be uploaded to {hub} offline; leave HF_HUB_OFFLINE unset")
+    try:
+        yield
+    except hub_errors.HfHubHTTPError as error:
+        status = error.response.status_code
+        if status in (401, 403):
+            raise BundleError(
+                f"{hub} does not let this account write to {repository} (HTTP {status}). Set HF_TOKEN to a token with "
+                "write access (`hf auth login` keeps one), and give an owner that is yours"
+            ) from None
+        said = error.server_message or "no reason given"
+        raise BundleError(f"{hub} refused the upload to {repository} (HTTP {status}): {said}") from None
+    except hub_errors.LocalTokenNotFoundError:
+        raise BundleError(
+            f"no token for {hub}: uploading needs one with write access. Set HF_TOKEN, or run `hf auth login`"
+        ) from None
+    except (hub_errors.HTTPError, hub_errors.XetDownloadError, RuntimeError) as error:  # RuntimeError: Xet's uploads
+        raise BundleError(
+            f"{hub} cannot be reached, or the upload broke off ({type(error).__name__}: {error}). Nothing was "
+            "committed; give the command again"
+        ) from None
 
 
 @contextmanager

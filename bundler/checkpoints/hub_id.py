@@ -41,8 +41,11 @@ class HubId(NamedTuple):
     revision: str | None
 
 
-def split_hub_id(source: str) -> HubId:
-    """Split owner/name or owner/name@revision, which exists as no path.
+def split_hub_id(
+    source: str,
+    expected: str = "a checkpoint folder, a nanoGPT ckpt.pt, or a hub id with its owner, such as openai-community/gpt2",
+) -> HubId:
+    """Split owner/name or owner/name@revision, which exists as no path. `expected`: what could be given in its place.
 
     Raises OptionError for what is rather a mistyped path, naming what is called nearly so: a name without an owner, an
     owner that is a folder here, a file's suffix, and anything that is no id at all.
@@ -61,9 +64,7 @@ def split_hub_id(source: str) -> HubId:
             f"The hub's model is {full}{'@' * bool(revision)}{revision}; give that, or a checkpoint folder"
         )
     else:
-        sentences.append(
-            "Give a checkpoint folder, a nanoGPT ckpt.pt, or a hub id with its owner, such as openai-community/gpt2"
-        )
+        sentences.append(f"Give {expected}")
     raise OptionError(" ".join(sentences))
 
 

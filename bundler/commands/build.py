@@ -7,7 +7,15 @@ from typing import Any, Sequence
 
 import click
 
-from bundler.commands.console import InputPath, Terminal, TokenizerMode, hub_options, lengths, terminal_options
+from bundler.commands.console import (
+    AdapterSource,
+    InputPath,
+    Terminal,
+    TokenizerMode,
+    hub_options,
+    lengths,
+    terminal_options,
+)
 from bundler.conversion.recipes import DEFAULT, RECIPES, any_of
 from tokenizer_tools.symbols import RAW_BYTES
 
@@ -88,8 +96,8 @@ def _say_notes(terminal: Terminal, notes: Sequence[str]) -> None:
     "--adapter",
     "adapters",
     multiple=True,
-    type=InputPath(),
-    help="PEFT folder to export with the bundles, proven. May be given several times.",
+    type=AdapterSource(),
+    help="PEFT folder or hub id to export with the bundles, proven. May be given several times.",
 )
 @click.option(
     "--engine",

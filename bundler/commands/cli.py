@@ -34,6 +34,7 @@ COMMANDS = {
     "try": "bundler.commands.try_",
     "doctor": "bundler.commands.doctor",
     "repack": "bundler.commands.repack",
+    "push": "bundler.commands.push",
     "tokenizer": "bundler.commands.tokenizer",
     "lora": "bundler.commands.lora",
     "pretrain": "bundler.commands.pretrain",

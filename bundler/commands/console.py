@@ -5,6 +5,7 @@ from __future__ import annotations
 import codecs
 import functools
 import json
+import math
 import os
 import re
 import sys
@@ -70,6 +71,7 @@ def prepare_streams() -> None:
         stream.reconfigure(errors=_PLAIN_ERRORS)
 
 
+from bundler.checkpoints.adapter_source import check_adapter_source
 from bundler.checkpoints.hub_id import HubAccess, what_is_missing
 from bundler.errors import OptionError
 
@@ -88,6 +90,26 @@ class InputPath(click.Path):
         if not os.path.exists(Path(path)):
             raise OptionError(f"{path} does not exist: {what_is_missing(Path(path))} Check the path")
         return path
+
+
+class AdapterSource(click.ParamType):
+    """A PEFT folder, an adapter file or a hub id, as text; `adapter_path` makes a path of it."""
+
+    name = "adapter"
+
+    def convert(self, value: Any, parameter: click.Parameter | None, context: click.Context | None) -> str:
+        check_adapter_source(value)
+        return value
+
+
+def scales_for(scales: tuple[float, ...], adapters: int) -> tuple[float, ...]:
+    """A scale for each adapter: those that were given, or the one for all, or 1. Raises OptionError."""
+    if len(scales) not in (0, 1, adapters) or not all(map(math.isfinite, scales)):
+        raise OptionError(
+            f"`scales` {', '.join(f'{scale:g}' for scale in scales)} with {adapters} adapters; give one number for "
+            "all of them, or one for each, in their order"
+        )
+    return scales if len(scales) == adapters else (scales or (1.0,)) * adapters
 
 
 class TokenizerMode(click.Choice):

@@ -11,10 +11,20 @@ from typing import TYPE_CHECKING, Any, Callable
 
 import click
 
+from bundler.checkpoints.adapter_source import adapter_path
 from bundler.checkpoints.hub_id import HubAccess
-from bundler.commands.console import COUNT, InputPath, Terminal, hub_options, terminal_options
+from bundler.commands.console import (
+    COUNT,
+    AdapterSource,
+    InputPath,
+    Terminal,
+    hub_options,
+    scales_for,
+    terminal_options,
+)
 from bundler.errors import OptionError
 from bundler.system.output_folder import check_output, check_output_file, staged_folder
+from bundler.system.temporary_folder import temporary_folder
 from gpt2_training.corpus import STANDARD_LIBRARY
 
 if TYPE_CHECKING:
@@ -22,6 +32,13 @@ if TYPE_CHECKING:
 
 PATH = click.Path(path_type=Path)
 TEXT = InputPath(STANDARD_LIBRARY, path_type=None)
+SCALE = click.option(
+    "--scale",
+    "scales",
+    type=float,
+    multiple=True,
+    help="How strongly an adapter acts: once for all, or once for each in their order. [default: 1]",
+)
 
 
 def _numbers(context: click.Context, parameter: click.Parameter, value: str) -> tuple[int, ...]:
@@ -40,12 +57,13 @@ def command() -> None:
 
 
 @command.command("export")
-@click.argument("adapter", type=InputPath())
+@click.argument("adapters", nargs=-1, required=True, type=AdapterSource(), metavar="ADAPTER...")
 @click.option(
     "--bundle", required=True, type=InputPath(), help="Output folder of a build with --lora-ranks, or its .task."
 )
 @click.option("--against", "model", help="The checkpoint the bundle was made from; the adapter is proven against it.")
 @click.option("-o", "--output", required=True, type=PATH, help="File to write.")
+@SCALE
 @click.option("--rank", type=int, help="One of the bundle's. [default: the one that serves both its files]")
 @click.option("--tokenizer", type=InputPath(), help="Folder of the vocabulary, if it is not beside the weights.")
 @click.option(
@@ -58,48 +76,68 @@ def command() -> None:
 @hub_options
 def export(
     terminal: Terminal,
-    adapter: Path,
+    adapters: tuple[str, ...],
     bundle: Path,
     model: str | None,
     output: Path,
+    scales: tuple[float, ...],
     rank: int | None,
     tokenizer: Path | None,
     skip_gates: bool,
     force: bool,
     hub: HubAccess,
 ) -> None:
-    """Write the PEFT folder ADAPTER as a file that MediaPipe and LiteRT-LM load beside a finished bundle.
+    """Write ADAPTER, a PEFT folder or a hub id, as a file that MediaPipe and LiteRT-LM load beside a finished bundle.
+
+    Several adapters become one, the sum of what each changes. If the bundle has no room for the sum of their ranks, it
+    is cut to what there is, and what is lost is said.
 
     Example: task-bundler lora export lora_weights/samples/pirate --bundle out/sample --against gpt2_training/sample -o
     pirate.tflite
     """
     from bundler.system.native_output import quiet
 
-    check_output_file(output, force, [adapter, bundle])
+    scales = scales_for(scales, len(adapters))
+    check_output_file(output, force, [*_paths(*adapters), bundle])
     if not skip_gates and not model:
         raise OptionError(
             "--against is missing: give the checkpoint, so that the adapter can be proven to act; or --skip-gates"
         )
     with quiet():
-        from bundler.pipeline.export_adapter import check_adapter, open_lora_bundles, prepare_adapter, write_adapter
+        from bundler.pipeline.export_adapter import (
+            check_adapter,
+            combine_for,
+            open_lora_bundles,
+            prepare_adapter,
+            write_adapter,
+            write_combined,
+        )
 
     bundles = open_lora_bundles(bundle)
-    file = prepare_adapter(adapter, bundles, rank)
-    gates = []
-    if not skip_gates:
-        from bundler.checkpoints.checkpoint import open_checkpoint
-        from bundler.commands.gate_table import gate_table
-        from bundler.verification.gate import Progress
+    folders, error, gates = [adapter_path(adapter, hub) for adapter in adapters], 0.0, []
+    with temporary_folder("adapters") as temporary:
+        folder = folders[0]
+        if len(folders) > 1 or scales[0] != 1:
+            combined = combine_for(bundles, folders, scales, rank)
+            folder, error = write_combined(combined, Path(temporary)), combined.error
+        file = prepare_adapter(folder, bundles, rank)
+        if not skip_gates:
+            from bundler.checkpoints.checkpoint import open_checkpoint
+            from bundler.commands.gate_table import gate_table
+            from bundler.verification.gate import Progress
 
-        checkpoint = open_checkpoint(model, tokenizer=tokenizer, hub=hub)
-        gates = check_adapter(adapter, file, bundles, checkpoint, Progress(terminal.stage, terminal.bar))
-        terminal.say(gate_table(file.header.name, gates))
+            checkpoint = open_checkpoint(model, tokenizer=tokenizer, hub=hub)
+            gates = check_adapter(folder, file, bundles, checkpoint, Progress(terminal.stage, terminal.bar))
+            terminal.say(gate_table(file.header.name, gates))
     size = write_adapter(file, output)
     terminal.say(f"{output}: rank {file.header.rank}, {size:,} bytes{'' if gates else ', not verified'}")
+    if error:
+        terminal.say(f"cut to rank {file.header.rank}: {error:.2%} of what the adapters change is lost")
     terminal.result(
         {
             "file": str(output),
             "bytes": size,
+            "cut_error": error,
             **asdict(file.header),
             "verified": bool(gates),
             "gates": [gate.as_dict() for gate in gates],
@@ -109,44 +147,55 @@ def export(
 
 @command.command("merge")
 @click.argument("base")
-@click.argument("adapter", type=InputPath())
+@click.argument("adapters", nargs=-1, required=True, type=AdapterSource(), metavar="ADAPTER...")
 @click.option("-o", "--output", required=True, type=PATH, help=".task to write, or folder for a checkpoint.")
+@SCALE
 @click.option("--tokenizer", type=InputPath(), help="Folder of the vocabulary, if it is not beside the weights.")
 @click.option("--force", is_flag=True, help="Replace an output that exists.")
 @terminal_options
 @hub_options
 def merge(
-    terminal: Terminal, base: str, adapter: Path, output: Path, tokenizer: Path | None, force: bool, hub: HubAccess
+    terminal: Terminal,
+    base: str,
+    adapters: tuple[str, ...],
+    output: Path,
+    scales: tuple[float, ...],
+    tokenizer: Path | None,
+    force: bool,
+    hub: HubAccess,
 ) -> None:
-    """Add ADAPTER to the weights of BASE: a finished .task, or a checkpoint (folder or hub id).
+    """Add ADAPTER, or several, to the weights of BASE: a finished .task, or a checkpoint (folder or hub id).
 
-    Into a .task go PEFT folders and adapter files; no engine needs to know of LoRA to run the result. Into a
+    Into a .task go PEFT folders, hub ids and adapter files; no engine needs to know of LoRA to run the result. Into a
     checkpoint goes whatever PEFT can save, also what an adapter file cannot carry (DoRA, MLP, biases).
 
     Example: task-bundler lora merge out/sample/sample.task lora_weights/samples/pirate -o pirate.task
     """
+    scales, names = scales_for(scales, len(adapters)), " and ".join(Path(adapter).name for adapter in adapters)
     if Path(base).is_file() and Path(base).suffix not in (".pt", ".pth"):
         from bundler.containers.bundle import open_bundle
         from bundler.containers.lora_manifest import base_of_bundle
-        from bundler.lora.merge_bundle import adapter_for_merging, merge_into_bundle
+        from bundler.lora.merge_bundle import merge_into_bundle, sum_for_merging
 
-        check_output_file(output, force, [Path(base), adapter])
-        with terminal.stage(f"Merging {adapter.name} into {Path(base).name}"):
-            file = adapter_for_merging(adapter, base_of_bundle(open_bundle(Path(base))))
+        check_output_file(output, force, _paths(base, *adapters))
+        paths = [adapter_path(adapter, hub) for adapter in adapters]
+        with terminal.stage(f"Merging {names} into {Path(base).name}"):
+            file = sum_for_merging(paths, scales, base_of_bundle(open_bundle(Path(base))))
             result = merge_into_bundle(Path(base), file, output)
         terminal.say(f"{output}: {file.header.name} in {result['matrices']} matrices")
         terminal.result({"file": str(output), "name": file.header.name, **result})
         return
     from bundler.system.native_output import quiet
 
-    inputs = _paths(base, adapter, tokenizer)
+    inputs = _paths(base, *adapters, tokenizer)
     check_output(output, force, inputs)
     with terminal.stage("Loading PyTorch"), quiet():
         from bundler.lora.merge_checkpoint import merge_checkpoint_folder
-    with terminal.stage(f"Merging {adapter.name} into {base}"), quiet(), staged_folder(output, force, inputs) as folder:
-        merge_checkpoint_folder(base, adapter, folder, tokenizer=tokenizer, hub=hub)
-    terminal.say(f"{output}: a checkpoint with {adapter.name} in its weights")
-    terminal.result({"folder": str(output), "name": adapter.name})
+    paths = [adapter_path(adapter, hub) for adapter in adapters]
+    with terminal.stage(f"Merging {names} into {base}"), quiet(), staged_folder(output, force, inputs) as folder:
+        merge_checkpoint_folder(base, paths, folder, scales=scales, tokenizer=tokenizer, hub=hub)
+    terminal.say(f"{output}: a checkpoint with {names} in its weights")
+    terminal.result({"folder": str(output), "name": names})
 
 
 def _training_options(function: Callable) -> Callable:
@@ -368,10 +417,11 @@ def compare(
 
 
 @command.command("info")
-@click.argument("adapter", type=InputPath())
+@click.argument("adapter", type=AdapterSource())
 @terminal_options
-def info(terminal: Terminal, adapter: Path) -> None:
-    """Show what is in ADAPTER, an adapter file or a PEFT folder, and how much it changes in each layer.
+@hub_options
+def info(terminal: Terminal, adapter: str, hub: HubAccess) -> None:
+    """Show what is in ADAPTER, an adapter file, a PEFT folder or a hub id, and how much it changes in each layer.
 
     Example: task-bundler lora info out/sample/adapters/pirate.tflite
     """
@@ -379,7 +429,7 @@ def info(terminal: Terminal, adapter: Path) -> None:
 
     from bundler.lora.describe import describe_adapter
 
-    facts = describe_adapter(adapter)
+    facts = describe_adapter(adapter_path(adapter, hub))
     norms = facts.pop("delta_norms")
     terminal.say(", ".join(f"{name} {value}" for name, value in facts.items() if value is not None))
     table = Table("layer", *norms[0], title="Frobenius norm of each delta", title_justify="left")

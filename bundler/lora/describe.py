@@ -14,7 +14,7 @@ from lora_weights.peft_adapter import read_peft
 def describe_adapter(path: Path) -> dict:
     """Name, shape, rank, alpha, licence and base of an adapter file or a PEFT folder, and `delta_norms` by layer.
 
-    A norm is Frobenius' of alpha / rank * A * B; in a file q's includes the scale of the attention scores. Raises
+    A norm is Frobenius' of alpha / rank * A * B, so a folder and the file made of it have the same ones. Raises
     LoraError.
     """
     if path.is_dir():
@@ -38,6 +38,9 @@ def describe_adapter(path: Path) -> dict:
             for layer in range(header.layers)
             for projection in PROJECTIONS
         }
+        for layer, scale in enumerate(header.query_scale):  # of the attention scores, inside q's b
+            a, b = pairs[layer, "q"]
+            pairs[layer, "q"] = a, b / np.float32(scale or 1)
         facts = {
             "name": header.name,
             "kind": "adapter file",

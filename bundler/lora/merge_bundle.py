@@ -9,7 +9,7 @@ from __future__ import annotations
 import shutil
 import zlib
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Sequence
 
 from bundler.containers.bundle import MANIFEST, open_bundle
 from bundler.containers.lora_manifest import UNMERGED, base_of_bundle, tensors_of
@@ -18,8 +18,9 @@ from bundler.errors import BundleError
 from bundler.system.atomic_file import replacing
 from bundler.system.file_section import CHUNK, FileSection
 from bundler.tflite.adapter_file import read_adapter_file
-from lora_weights.adapter import LITERTLM_RANKS, Base
+from lora_weights.adapter import LITERTLM_RANKS, Adapter, Base
 from lora_weights.adapter_file import AdapterFile, adapter_file
+from lora_weights.combine import adapter_of, combine
 from lora_weights.merge import merge_patches
 from lora_weights.peft_adapter import read_peft
 from lora_weights.tensor_map import map_from_json
@@ -62,7 +63,26 @@ def adapter_for_merging(path: Path, base: Base) -> AdapterFile:
     """An adapter file as it is, or a PEFT folder at the rank it would be exported at, else at its own."""
     if not path.is_dir():
         return read_adapter_file(path)
-    adapter = read_peft(path, base.layers)
+    return _at_exported_rank(read_peft(path, base.layers), base)
+
+
+def sum_for_merging(paths: Sequence[Path], scales: Sequence[float], base: Base) -> AdapterFile:
+    """Several adapters, files or PEFT folders, each times its scale, as one. Raises LoraError."""
+    if len(paths) == 1 and scales[0] == 1:
+        return adapter_for_merging(paths[0], base)
+    return _at_exported_rank(combine([read_adapter(path, base) for path in paths], scales).adapter, base)
+
+
+def read_adapter(path: Path, base: Base) -> Adapter:
+    """A PEFT folder, or an adapter file for `base`, in the terms of the checkpoint. Raises LoraError."""
+    if path.is_dir():
+        return read_peft(path, base.layers)
+    file = read_adapter_file(path)
+    file.check_base(base)
+    return adapter_of(file)
+
+
+def _at_exported_rank(adapter: Adapter, base: Base) -> AdapterFile:
     return adapter_file(
         adapter, base, min((rank for rank in LITERTLM_RANKS if rank >= adapter.rank), default=adapter.rank)
     )

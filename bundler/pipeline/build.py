@@ -36,6 +36,7 @@ from bundler.verification.subject import Lora, Subject
 from bundler.verification.text import verification_text
 from bundler.verification.verify import FILE_GATES, GATES, verify
 from lora_weights.adapter import Base
+from lora_weights.card import licence_of
 from tokenizer_tools.report import MismatchReport, compare
 from tokenizer_tools.sentencepiece_model import SentencePieceModel, build_sentencepiece
 from tokenizer_tools.symbols import BYTE_MAPPED
@@ -99,8 +100,10 @@ def build(options: BuildOptions, progress: Progress = Progress()) -> dict:
                 "; ".join(f"{gate.name}: {gate.found}" for gate in failed)
                 + f". Nothing was written to {options.output}"
             )
+        licence = licence_of(plan.checkpoint.source.path)
         manifest = {
             **folder_manifest(facts, sizes, gates, options.verify),
+            **({"licence": licence} if licence else {}),
             **({"adapters": adapters} if plan.lora else {}),
         }
         write_report(folder, manifest, weights, comparison)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Sequence
 
 from bundler.containers.bundle import Bundle, open_bundle
 from bundler.containers.lora_manifest import base_of_bundle, ranks_of
 from bundler.errors import BundleError, OptionError, VerificationError
+from bundler.lora.merge_bundle import read_adapter
 from bundler.system.atomic_file import replacing
 from bundler.system.temporary_folder import temporary_folder
 from bundler.tflite.fixed_model import write_fixed
@@ -17,8 +18,10 @@ from bundler.tflite.model import open_model
 from bundler.tflite.signatures import llm_shape
 from lora_weights.adapter import Adapter, Base
 from lora_weights.adapter_file import AdapterFile, adapter_file, encode_adapter
+from lora_weights.combine import Combined, combine
 from lora_weights.errors import LoraError
 from lora_weights.peft_adapter import read_peft
+from lora_weights.peft_folder import write_peft
 
 if TYPE_CHECKING:
     from bundler.checkpoints.checkpoint import Checkpoint
@@ -94,6 +97,19 @@ def prepare_adapter(folder: Path, bundles: LoraBundles, rank: int | None = None)
     """Read a PEFT folder and fit it to the bundles; nothing of the model is read."""
     adapter = read_peft(folder, bundles.base.layers)
     return adapter_file(adapter, bundles.base, choose_rank(adapter, bundles, rank))
+
+
+def combine_for(bundles: LoraBundles, paths: Sequence[Path], scales: Sequence[float], rank: int | None) -> Combined:
+    """The sum of adapters, each times its scale, at most of `rank`, else of the highest rank that the bundles take."""
+    most = rank or bundles.rank or max(bundles.ranks)
+    return combine([read_adapter(path, bundles.base) for path in paths], scales, most)
+
+
+def write_combined(combined: Combined, folder: Path) -> Path:
+    """Write it as a PEFT folder of its name inside of `folder`, for the gates and `prepare_adapter`; returns it."""
+    path = folder / combined.adapter.name
+    write_peft(combined.adapter, path)
+    return path
 
 
 def write_adapter(file: AdapterFile, output: Path) -> int:

@@ -1,4 +1,4 @@
-"""What a build says about itself: manifest.json, the bundle's own MANIFEST entry, MODEL_CARD.md."""
+"""What a build says about itself: manifest.json, the bundle's own MANIFEST entry, and README.md, the model card."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Sequence
 
 from bundler.containers.bundle import FORMAT
-from tokenizer_tools.printable import markdown, printable
+from bundler.pipeline.model_card import FILE, model_card
+from tokenizer_tools.printable import printable
 from tokenizer_tools.symbols import MODE_LETTERS
 
 if TYPE_CHECKING:
@@ -93,9 +94,9 @@ def folder_manifest(bundle: dict, sizes: dict[str, int], gates: Sequence[Gate], 
 
 
 def write_documents(folder: Path, name: str, manifest: dict) -> None:
-    """Write manifest.json and MODEL_CARD.md."""
+    """Write manifest.json and the model card."""
     (folder / "manifest.json").write_text(json.dumps(manifest, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    (folder / "MODEL_CARD.md").write_text(_model_card(name, manifest), encoding="utf-8")
+    (folder / FILE).write_text(model_card(name, manifest), encoding="utf-8")
 
 
 def _rounded(value: Any) -> Any:
@@ -107,46 +108,3 @@ def _rounded(value: Any) -> Any:
     if isinstance(value, list):
         return [_rounded(item) for item in value]
     return value
-
-
-def _weights(manifest: dict) -> str:
-    """The recipe, and what a mix is made of."""
-    if "mix" not in manifest:
-        return manifest["recipe"]
-    parts = ", ".join(f"{count} in {recipe}" for recipe, count in manifest["mix"]["recipes"].items())
-    return f"{manifest['recipe']}: of the parts of layers {parts}"
-
-
-def _model_card(name: str, manifest: dict) -> str:
-    source, architecture = manifest["source"], manifest["architecture"]
-    revision = f" at revision {markdown(source['revision'])}" if source["revision"] else ""
-    name = markdown(name)
-    made_from = f"{markdown(source['name'])}{revision}"
-    typed = "these tokens, as in transformers" if manifest["tokenizer"]["parse_special"] else "text"
-    checks = "\n".join(
-        f"| {markdown(gate['name'])} | {'passed' if gate['passed'] else 'FAILED'} | {markdown(gate['found'])} |"
-        for gate in manifest["verification"]
-    )
-    return f"""# {name}
-
-A GPT-2 of {architecture["layers"]} layers, width {architecture["width"]}, for on-device use, made from {made_from}.
-
-| | |
-|---|---|
-| weights | {_weights(manifest)} |
-| context | {manifest["context"]} tokens, prefill in chunks of {" or ".join(map(str, manifest["prefill"]))} |
-| start token | {markdown(manifest["start_token"])} |
-| stop tokens | {", ".join(map(markdown, manifest["stop_tokens"]))} |
-| special tokens in a prompt | {typed} |
-| tokenizer | {manifest["tokenizer"]["vocabulary"]} tokens, {len(manifest["tokenizer"]["alias_of"])} alias rows |
-| {name}.task | {manifest["bytes"]["task"]:,} bytes, for MediaPipe's LLM Inference API |
-| {name}.litertlm | {manifest["bytes"]["litertlm"]:,} bytes, for LiteRT-LM |
-
-It completes text; it does not chat. The licence and the limits of the original checkpoint apply to it.
-
-## Verification against the original checkpoint
-
-| check | result | found |
-|---|---|---|
-{checks}
-"""

@@ -6,6 +6,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from bundler.checkpoints.adapter_source import adapter_path
 from bundler.checkpoints.checkpoint import Checkpoint, open_checkpoint
 from bundler.checkpoints.hub_id import HubAccess
 from bundler.checkpoints.stored_model import SpecialTokens
@@ -52,7 +53,7 @@ class BuildOptions:
     max_size: float | None = None  # MB of the TFLite model, for the recipe `auto`; or
     max_kl: float | None = None  # nats
     lora_ranks: tuple[int, ...] = ()
-    adapters: tuple[Path, ...] = ()
+    adapters: tuple[str | Path, ...] = ()  # PEFT folders and hub ids
     engines: tuple[str, ...] = ("litert-lm",)
     app_assets: bool = False
     verify: bool = True
@@ -112,6 +113,7 @@ def plan_build(options: BuildOptions) -> Plan:
             f"context {signatures.context} instead of {asked}, which has no divisors that are good lengths of prefill "
             "chunks; --prefill names others"
         )
+    folders = tuple(adapter_path(adapter, options.hub) for adapter in options.adapters)
     return Plan(
         checkpoint,
         vocabulary,
@@ -119,7 +121,7 @@ def plan_build(options: BuildOptions) -> Plan:
         start,
         stops,
         name,
-        plan_lora(options.lora_ranks, options.adapters, options.recipe, checkpoint),
+        plan_lora(options.lora_ranks, folders, options.recipe, checkpoint),
         (*vocabulary.notes, *notes),
     )
 

@@ -21,14 +21,10 @@ MARK = "# Written by task-bundler; --force replaces these files as long as they 
 
 def write_ledger(folder: Path) -> None:
     """Write `folder`/SHA256SUMS over every file below the folder."""
-    lines = [MARK]
-    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
-        name = path.relative_to(folder).as_posix()
-        if name != LEDGER:
-            escaped = name.replace("\\", "\\\\").replace("\n", "\\n")  # as sha256sum does, with a mark before the line
-            lines.append(f"{'' if escaped == name else chr(92)}{_sha256(path)}  {escaped}\n")
+    names = (path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+    listed = ledger_of({name: _sha256(folder / name) for name in names if name != LEDGER})
     with replacing(folder / LEDGER) as file:  # whole or not at all: by it the folder is cleared after a kill
-        file.write("".join(lines).encode(errors="surrogateescape"))
+        file.write(listed)
 
 
 def foreign_files(folder: Path) -> list[str]:
@@ -36,8 +32,17 @@ def foreign_files(folder: Path) -> list[str]:
 
     Links count as foreign, and nothing is read through them. A folder without a list of ours is foreign as a whole.
     """
-    listed = _read_ledger(folder)
+    listed = read_ledger(folder)
     return [name for name in _names_below(folder) if not _is_written(folder, name, listed)]
+
+
+def ledger_of(digests: dict[str, str]) -> bytes:
+    """A list as `write_ledger` writes it, of these names and hashes."""
+    lines = [MARK]
+    for name, digest in sorted(digests.items()):
+        escaped = name.replace("\\", "\\\\").replace("\n", "\\n")  # as sha256sum does, with a mark before the line
+        lines.append(f"{'' if escaped == name else chr(92)}{digest}  {escaped}\n")
+    return "".join(lines).encode(errors="surrogateescape")
 
 
 def remove_written(folder: Path) -> list[str]:
@@ -45,7 +50,7 @@ def remove_written(folder: Path) -> list[str]:
 
     The list goes last, so that a removal that was cut short can be taken up again.
     """
-    listed = _read_ledger(folder)
+    listed = read_ledger(folder)
     if listed is None:
         return foreign_files(folder)
     names = _names_below(folder)
@@ -83,7 +88,7 @@ def _is_written(folder: Path, name: str, listed: dict[str, str] | None) -> bool:
     return stat.S_ISREG(path.lstat().st_mode) and (name == LEDGER or _sha256(path) == listed[name])
 
 
-def _read_ledger(folder: Path) -> dict[str, str] | None:
+def read_ledger(folder: Path) -> dict[str, str] | None:
     """Name -> SHA-256 of our list in `folder`; None if there is none of ours."""
     path = folder / LEDGER
     try:

@@ -32,7 +32,7 @@ from bundler.verification.subject import Subject, Variant
 from bundler.verification.text import verification_text
 from lora_weights.adapter import tensor_name
 from lora_weights.adapter_file import AdapterFile, adapter_file, encode_adapter, zero_adapter
-from lora_weights.peft_adapter import read_peft
+from lora_weights.peft_adapter import adapter_name, read_peft
 from lora_weights.random_adapter import write_random_adapter
 
 # KL divergence, in nats, that merging may add to the path that computes the adapter beside the weights.
@@ -206,7 +206,9 @@ def acts_gate(variant: Variant, loaded: Loaded) -> Gate:
     base = _outputs(variant.open(), loaded)
     files = [loaded.file(index, variant.rank) for index in range(len(loaded.folders))]
     changed = [_outputs(variant.open(file), loaded) for file in files]
-    differences = {folder.name: float(np.abs(base - logits).max()) for folder, logits in zip(loaded.folders, changed)}
+    differences = {
+        adapter_name(folder): float(np.abs(base - logits).max()) for folder, logits in zip(loaded.folders, changed)
+    }
     return Gate(
         f"{variant.name}: adapters act",
         all(np.isfinite(logits).all() for logits in changed) and min(differences.values()) > 0,
@@ -237,7 +239,7 @@ def _swap_gate(loaded: Loaded, reference: PeftReference, slack: float) -> Gate:
     paths = [loaded.folder / f"swap_{index}.tflite" for index in range(len(adapters))]
     for path, adapter in zip(paths, adapters):
         path.write_bytes(encode_adapter(adapter))
-    names = [folder.name for folder in loaded.folders[:2]]
+    names = [adapter_name(folder) for folder in loaded.folders[:2]]
     context = context_of(subject.model)
     wrong, texts, seconds = [], [], []
     with open_engine(subject.lora.litertlm) as engine:

@@ -163,6 +163,26 @@ def test_export_writes_what_the_build_wrote(built, adapters, tiny_checkpoint, tm
     assert output.read_bytes() == (built[0] / "adapters" / "loud.tflite").read_bytes()
 
 
+def test_several_adapters_are_exported_as_one(built, adapters, tiny_checkpoint, tmp_path, capsys):
+    """Their sum passes the gates, and merges to nearly the same bytes as the adapters themselves."""
+    output, sources = tmp_path / "both.tflite", [*map(str, adapters)]
+    options = ["--scale", "0.5", "--scale", "0.75", "--quiet"]
+    against = ["--bundle", str(built[0]), "--against", str(tiny_checkpoint)]
+    assert run(["lora", "export", *sources, *against, "-o", str(output), "--json", *options]) == 0
+    result = json.loads(capsys.readouterr().out)
+    assert (result["name"], result["rank"], result["cut_error"]) == ("0.5*loud+0.75*quiet", RANK, 0)
+    assert run(["lora", "merge", str(built[0] / "tiny.task"), *sources, "-o", str(tmp_path / "a.task"), *options]) == 0
+    assert run(["lora", "merge", str(built[0] / "tiny.task"), str(output), "-o", str(tmp_path / "b.task")]) == 0
+    a, b = (read_task(tmp_path / name).read_entry(MODEL_ENTRY) for name in ("a.task", "b.task"))
+    assert a == b
+
+
+def test_scales_that_do_not_fit(built, adapters, tmp_path, capsys):
+    command = ["lora", "merge", str(built[0] / "tiny.task"), *map(str, adapters), "-o", str(tmp_path / "a.task")]
+    assert run([*command, "--scale", "1", "--scale", "2", "--scale", "3"]) == 2
+    assert "--scale 1, 2, 3 with 2 adapters; give one number" in capsys.readouterr().err
+
+
 def test_export_for_another_checkpoint_writes_nothing(built, adapters, tmp_path, capsys):
     stranger = write_tiny_checkpoint(tmp_path / "other", seed=5)
     assert (

@@ -55,7 +55,7 @@ def adapter_of(folder, model, **options):
 def test_logits_are_those_of_peft_before_merging(tiny_checkpoint, tmp_path, options, tied):
     expected = adapter_of(tmp_path / "adapter", open_checkpoint(tiny_checkpoint).reference_model(), **options)
     (tmp_path / "merged").mkdir()
-    merge_checkpoint_folder(str(tiny_checkpoint), tmp_path / "adapter", tmp_path / "merged")
+    merge_checkpoint_folder(str(tiny_checkpoint), [tmp_path / "adapter"], tmp_path / "merged")
     merged = open_checkpoint(tmp_path / "merged")
     assert (sample_logits(merged.reference_model()) - expected).abs().max() < 1e-4
     assert merged.architecture.tied_head is tied and ("lm_head.weight" in merged.names()) is not tied
@@ -121,7 +121,7 @@ def test_a_checkpoint_that_is_not_what_was_merged_fails(tiny_checkpoint, tmp_pat
     monkeypatch.setattr(GPT2LMHeadModel, "save_pretrained", save_as_tied)
     (tmp_path / "merged").mkdir()
     with pytest.raises(VerificationError, match="read again"):
-        merge_checkpoint_folder(str(tiny_checkpoint), tmp_path / "adapter", tmp_path / "merged")
+        merge_checkpoint_folder(str(tiny_checkpoint), [tmp_path / "adapter"], tmp_path / "merged")
 
 
 def test_an_adapter_too_strong_for_float32_is_refused(tmp_path):

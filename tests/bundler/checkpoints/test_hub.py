@@ -8,11 +8,14 @@ import huggingface_hub
 import pytest
 from hub_server import Repository, running_hub
 from huggingface_hub import constants
+from peft_folders import write_adapter
 from tiny_checkpoint import edit_config, rewrite_as_bin, write_model, write_vocabulary
 
+from bundler.checkpoints.adapter_source import adapter_path, check_adapter_source
 from bundler.checkpoints.checkpoint import open_checkpoint
 from bundler.checkpoints.hub_id import HubAccess
 from bundler.errors import BundleError, OptionError
+from lora_weights.peft_adapter import read_peft
 
 OLD, NEW = "a" * 40, "b" * 40
 UNWANTED = {
@@ -83,6 +86,7 @@ def test_only_what_is_read_is_downloaded(hub):
         "merges.txt",
         "tokenizer.json",
         "model.safetensors",
+        "README.md",
     }
     assert (checkpoint.source.kind, checkpoint.source.name, checkpoint.source.revision) == ("hub", "someone/gpt2", NEW)
     assert checkpoint.architecture.layers == 2 and checkpoint.folder == checkpoint.source.path
@@ -92,7 +96,7 @@ def test_only_what_is_read_is_downloaded(hub):
 def test_a_vocabulary_of_ones_own_is_not_downloaded_over(hub, tmp_path):
     vocabulary = write_vocabulary(tmp_path / "mine")
     assert open_checkpoint("someone/gpt2", tokenizer=vocabulary).folder == vocabulary
-    assert hub.downloaded() == {"config.json", "generation_config.json", "model.safetensors"}
+    assert hub.downloaded() == {"config.json", "generation_config.json", "model.safetensors", "README.md"}
 
 
 @pytest.mark.parametrize("name, suffix", [("someone/sharded", ".safetensors"), ("someone/pickled", ".bin")])
@@ -279,6 +283,7 @@ def test_quiet_shows_no_progress(hub, capfd, monkeypatch):
 
 PROGRAM = """
 import sys
+from bundler.checkpoints.adapter_source import adapter_path, check_adapter_source
 from bundler.checkpoints.checkpoint import open_checkpoint
 print(open_checkpoint("someone/gpt2").source.revision)
 """
@@ -303,3 +308,27 @@ def test_environment_variables(hub, tmp_path):
     offline = subprocess.run(run, env={**environment, "HF_HUB_OFFLINE": "1"}, capture_output=True, text=True)
     assert offline.stdout.strip() == NEW, offline.stderr
     assert not hub.requests
+
+
+def test_an_adapter_by_hub_id(hub, tmp_path):
+    """Only what is read is fetched, and the adapter is called after the repository, not after the commit."""
+    write_adapter(tmp_path / "pirate")
+    files = files_of(tmp_path / "pirate") | {"optimizer.pt": b"pickle", "README.md": b"---\nlicense: mit\n---\n"}
+    hub.repositories["someone/pirate"] = Repository({OLD: files}, {"main": OLD})
+    check_adapter_source("someone/pirate@main")
+    assert hub.requests == []
+    folder = adapter_path("someone/pirate@main", HubAccess(quiet=True))
+    assert hub.downloaded() == {"adapter_config.json", "adapter_model.safetensors", "README.md"}
+    adapter = read_peft(folder)
+    assert (adapter.name, adapter.licence) == ("pirate", "mit")
+    hub.broken = 503
+    assert adapter_path("someone/pirate", HubAccess(offline=True)) == folder
+
+
+def test_what_is_no_adapter_on_the_hub(hub):
+    with pytest.raises(BundleError, match="someone/gpt2 has no adapter_config.json.*and this one as the model"):
+        adapter_path("someone/gpt2")
+    with pytest.raises(BundleError, match="someone/pirat is no folder here, and .* has no such model"):
+        adapter_path("someone/pirat")
+    with pytest.raises(OptionError, match="pirat does not exist: .*Give a PEFT folder, an adapter file, or a hub id"):
+        check_adapter_source("pirat")

@@ -33,7 +33,7 @@ def names(folder):
 def test_what_is_written(tiny_bundle, tiny_checkpoint):
     output, manifest = tiny_bundle
     assert names(output) == [
-        "MODEL_CARD.md",
+        "README.md",
         "SHA256SUMS",
         "manifest.json",
         "report.html",

@@ -16,11 +16,11 @@ def test_a_mix_is_chosen_built_verified_and_said(tiny_checkpoint, tmp_path, caps
     parts = manifest["mix"]["parts"]
     assert {part["recipe"] for part in parts.values()} == {"int8", "int4-block32"} and len(parts) == 2 * 4
     assert manifest["mix"]["kl"] <= 3e-4 and sum(manifest["mix"]["recipes"].values()) == len(parts)
-    assert "| auto: of the parts of layers " in (tmp_path / "out" / "MODEL_CARD.md").read_text()
+    assert "| auto: of the parts of layers " in (tmp_path / "out" / "README.md").read_text()
     table = mix_table(manifest["mix"])
     assert "the smallest of all mixes of at most 0.0003 nats" in str(table.title) and table.row_count == 2
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
-        "MODEL_CARD.md",
+        "README.md",
         "SHA256SUMS",
         "manifest.json",
         "out.litertlm",
