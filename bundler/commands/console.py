@@ -70,7 +70,7 @@ def prepare_streams() -> None:
         stream.reconfigure(errors=_PLAIN_ERRORS)
 
 
-from bundler.checkpoints.hub_id import HubAccess, what_is_missing
+from bundler.checkpoints.hub_id import BUNDLE_SUFFIXES, HubAccess, what_is_missing
 from bundler.errors import OptionError
 
 
@@ -87,6 +87,42 @@ class InputPath(click.Path):
         path = super().convert(value, parameter, context)
         if not os.path.exists(Path(path)):
             raise OptionError(f"{path} does not exist: {what_is_missing(Path(path))} Check the path")
+        return path
+
+
+class BundlePath(InputPath):
+    """A .task or .litertlm file. A folder is refused, and the message names the bundles in it."""
+
+    def convert(self, value: Any, parameter: click.Parameter | None, context: click.Context | None) -> Any:
+        path = super().convert(value, parameter, context)
+        if not path.is_dir():
+            return path
+        bundles = sorted(str(file) for suffix in BUNDLE_SUFFIXES for file in path.glob(f"*{suffix}"))
+        if bundles:
+            remedy = f"give {' or '.join(bundles)}"
+        elif (path / "config.json").exists():
+            remedy = (
+                f"this is a checkpoint; make a bundle of it: task-bundler build {path} -o out/{path.resolve().name}"
+            )
+        else:
+            remedy = "there is none in it; give the file itself"
+        raise OptionError(f"{path} is a folder; expected a .task or .litertlm file; {remedy}")
+
+
+class AdapterPath(InputPath):
+    """An adapter file. A PEFT adapter is refused, and the message says how to export it."""
+
+    def convert(self, value: Any, parameter: click.Parameter | None, context: click.Context | None) -> Any:
+        path = super().convert(value, parameter, context)
+        folder = path if path.is_dir() else path.parent
+        peft = (folder / "adapter_config.json").exists()
+        if path.is_dir() or (peft and path.suffix in (".safetensors", ".bin", ".json")):
+            kind = "a PEFT adapter" if peft else "a folder"
+            raise OptionError(
+                f"{path} is {kind}; expected an adapter file (.tflite); write one: task-bundler lora export {folder} "
+                f"--bundle OUT --against MODEL -o {folder.resolve().name}.tflite, OUT being the folder of a build with "
+                "`lora_ranks`"
+            )
         return path
 
 

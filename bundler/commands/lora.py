@@ -125,7 +125,11 @@ def merge(
 
     Example: task-bundler lora merge out/sample/sample.task lora_weights/samples/pirate -o pirate.task
     """
-    if Path(base).is_file() and Path(base).suffix not in (".pt", ".pth"):
+    into_task = Path(base).is_file() and Path(base).suffix not in (".pt", ".pth")
+    if into_task != (output.suffix == ".task"):
+        kinds = "a .task; expected the name of a .task" if into_task else "a checkpoint; expected the name of a folder"
+        raise OptionError(f"{output}: {base} is {kinds} to write; give another output")
+    if into_task:
         from bundler.containers.bundle import open_bundle
         from bundler.containers.lora_manifest import base_of_bundle
         from bundler.lora.merge_bundle import adapter_for_merging, merge_into_bundle

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import click
 
-from bundler.commands.console import InputPath, Terminal, terminal_options
+from bundler.commands.console import BundlePath, InputPath, Terminal, terminal_options
 
 
 @click.command("repack")
-@click.argument("source", type=InputPath(), metavar="IN")
+@click.argument("source", type=BundlePath(), metavar="IN")
 @click.argument("output", type=click.Path(path_type=Path), metavar="OUT")
 @click.option(
     "--tokenizer",

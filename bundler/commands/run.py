@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from bundler.commands.console import InputPath, Terminal, terminal_options, with_flags
+from bundler.commands.console import AdapterPath, BundlePath, Terminal, terminal_options, with_flags
 from bundler.commands.prompt import read_prompt
-from bundler.errors import BundleError
+from bundler.errors import BundleError, OptionError
 from lora_weights.errors import LoraError
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ BYTES_A_TOKEN = 3
 
 
 @click.command("run")
-@click.argument("file", type=InputPath())
+@click.argument("file", type=BundlePath())
 @click.option("-p", "--prompt", help="Text to continue. Without it: an interactive session, or standard input.")
 @click.option(
     "-n", "--max-tokens", default=128, show_default=True, type=click.IntRange(1), help="Tokens to write at most."
@@ -40,7 +40,9 @@ BYTES_A_TOKEN = 3
 )
 @click.option(
     "--adapter",
-    type=InputPath(),
+    "adapters",
+    multiple=True,
+    type=AdapterPath(),
     help="Adapter file to use; /adapter FILE swaps in an interactive session.",
 )
 @click.option(
@@ -57,7 +59,7 @@ def command(
     top_p: float,
     seed: int | None,
     context: int | None,
-    adapter: Path | None,
+    adapters: tuple[Path, ...],
     show_tokens: bool,
 ) -> None:
     """Continue a text with a .task or .litertlm FILE in LiteRT-LM, on this machine's CPU, streaming.
@@ -66,6 +68,12 @@ def command(
     """
     from bundler.engines.litertlm import FIRST_LENGTH, Sampling, open_engine
 
+    if len(adapters) > 1:
+        raise OptionError(
+            f"{len(adapters)} adapters were given ({', '.join(map(str, adapters))}); a text is written with one; give "
+            "one, and swap in an interactive session with /adapter FILE"
+        )
+    adapter = next(iter(adapters), None)
     sampling = Sampling(temperature, top_k, top_p, seed)
     interactive = prompt is None and sys.stdin.isatty()
     if not interactive:

@@ -7,12 +7,12 @@ from pathlib import Path
 import click
 
 from bundler.checkpoints.hub_id import HubAccess
-from bundler.commands.console import InputPath, Terminal, hub_options, terminal_options
+from bundler.commands.console import BundlePath, InputPath, Terminal, hub_options, terminal_options
 from bundler.errors import VerificationError
 
 
 @click.command("verify")
-@click.argument("file", type=InputPath())
+@click.argument("file", type=BundlePath())
 @click.option("--against", "model", required=True, help="The checkpoint: a folder, a hub id, or nanoGPT's ckpt.pt.")
 @click.option(
     "--text",
