@@ -112,7 +112,7 @@ def run(arguments: list[str]) -> int:
 
 def _said_by_the_system(error: OSError) -> str:
     if error.filename is None or error.strerror is None:
-        return str(error)
+        return error.strerror or str(error)
     name = os.fsdecode(error.filename) if isinstance(error.filename, bytes) else error.filename
     return f"{name}: {error.strerror}; expected a file or folder to read or to write; check the path and its rights"
 

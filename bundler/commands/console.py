@@ -191,6 +191,16 @@ class Terminal:
         """
         self.console.print(Text(printable(what), style) if isinstance(what, str) else what, soft_wrap=soft_wrap)
 
+    def show(self, what: RenderableType) -> None:
+        """A line of the command's result, or any rich renderable, on stdout; nothing under --json and --quiet."""
+        if self.as_json or self.quiet:
+            return
+        if isinstance(what, str):
+            sys.stdout.write(printable(what) + "\n")
+        else:
+            Console(file=sys.stdout, highlight=False).print(what)
+        sys.stdout.flush()
+
     def result(self, value: dict) -> None:
         """The command's result, on stdout, only under --json."""
         if not self.as_json:

@@ -93,9 +93,9 @@ def export(
 
         checkpoint = open_checkpoint(model, tokenizer=tokenizer, hub=hub)
         gates = check_adapter(adapter, file, bundles, checkpoint, Progress(terminal.stage, terminal.bar))
-        terminal.say(gate_table(file.header.name, gates))
+        terminal.show(gate_table(file.header.name, gates))
     size = write_adapter(file, output)
-    terminal.say(f"{output}: rank {file.header.rank}, {size:,} bytes{'' if gates else ', not verified'}")
+    terminal.show(f"{output}: rank {file.header.rank}, {size:,} bytes{'' if gates else ', not verified'}")
     terminal.result(
         {
             "file": str(output),
@@ -138,7 +138,7 @@ def merge(
         with terminal.stage(f"Merging {adapter.name} into {Path(base).name}"):
             file = adapter_for_merging(adapter, base_of_bundle(open_bundle(Path(base))))
             result = merge_into_bundle(Path(base), file, output)
-        terminal.say(f"{output}: {file.header.name} in {result['matrices']} matrices")
+        terminal.show(f"{output}: {file.header.name} in {result['matrices']} matrices")
         terminal.result({"file": str(output), "name": file.header.name, **result})
         return
     from bundler.system.native_output import quiet
@@ -149,7 +149,7 @@ def merge(
         from bundler.lora.merge_checkpoint import merge_checkpoint_folder
     with terminal.stage(f"Merging {adapter.name} into {base}"), quiet(), staged_folder(output, force, inputs) as folder:
         merge_checkpoint_folder(base, adapter, folder, tokenizer=tokenizer, hub=hub)
-    terminal.say(f"{output}: a checkpoint with {adapter.name} in its weights")
+    terminal.show(f"{output}: a checkpoint with {adapter.name} in its weights")
     terminal.result({"folder": str(output), "name": adapter.name})
 
 
@@ -287,7 +287,7 @@ def train(
             written = AdapterOutput(folder, output.name, licence, asked)
             record = train_adapter(base, corpus, config, written, show, state)
     state.unlink(missing_ok=True)
-    terminal.say(
+    terminal.show(
         f"{output}: {record['trainable_parameters']:,} trained parameters; held-out perplexity "
         f"{record['held_out_perplexity_before']:.2f} before, {record['held_out_perplexity']:.2f} "
         f"± {record['held_out_perplexity_standard_error']:.2f} after"
@@ -366,8 +366,7 @@ def compare(
         table = comparison_table(comparison)
         (folder / "comparison.md").write_text(table, encoding="utf-8")
         write_comparison_plot(comparison, folder / "comparison.svg")
-    for line in table.splitlines():
-        terminal.say(line)
+    terminal.show(table.rstrip("\n"))
     terminal.result(record)
 
 
@@ -385,9 +384,9 @@ def info(terminal: Terminal, adapter: Path) -> None:
 
     facts = describe_adapter(adapter)
     norms = facts.pop("delta_norms")
-    terminal.say(", ".join(f"{name} {value}" for name, value in facts.items() if value is not None))
+    terminal.show(", ".join(f"{name} {value}" for name, value in facts.items() if value is not None))
     table = Table("layer", *norms[0], title="Frobenius norm of each delta", title_justify="left")
     for layer, row in enumerate(norms):
         table.add_row(str(layer), *(f"{value:.3g}" for value in row.values()))
-    terminal.say(table)
+    terminal.show(table)
     terminal.result({**facts, "delta_norms": norms})

@@ -30,7 +30,7 @@ def command(terminal: Terminal, source: Path, output: Path, tokenizer: Path | No
 
     repacked = repack(source, output, tokenizer=tokenizer, force=force, stage=terminal.stage)
     size = output.stat().st_size
-    terminal.say(f"{output}, {size:,} bytes")
+    terminal.show(f"{output}, {size:,} bytes")
     for note in repacked.notes:
         terminal.say(note)
     terminal.result({"output": str(output), "bytes": size, "notes": list(repacked.notes)})

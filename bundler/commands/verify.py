@@ -64,7 +64,7 @@ def command(
     chosen = tuple(dict.fromkeys(engine for engine in engines if engine != "none"))
     options = VerifyOptions(tokenizer, revision, recipe, chosen, texts, hub)
     gates = verify_bundle(file, model, options, Progress(terminal.stage, terminal.bar))
-    terminal.say(gate_table(str(file), gates))
+    terminal.show(gate_table(str(file), gates))
     terminal.result(
         {"file": str(file), "passed": all(gate.passed for gate in gates), "gates": [gate.as_dict() for gate in gates]}
     )

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Sequence
 
 from bundler.containers.bundle import FORMAT
+from bundler.containers.llm_metadata import Sampler
 from tokenizer_tools.printable import markdown, printable
 from tokenizer_tools.symbols import MODE_LETTERS
 
@@ -66,6 +67,7 @@ def bundle_manifest(plan: Plan, recipe: str, pieces: SentencePieceModel, rows: T
         "prefill": list(plan.signatures.prefill),
         "start_token": plan.start_token,
         "stop_tokens": list(plan.stop_tokens),
+        "sampler": sampler_facts(Sampler()),
         "notes": list(plan.notes),
         "tokenizer": {
             "mode": next(letter for letter, mode in MODE_LETTERS.items() if mode == pieces.mode),
@@ -77,6 +79,11 @@ def bundle_manifest(plan: Plan, recipe: str, pieces: SentencePieceModel, rows: T
         },
         "tools": {name: version(name) for name in TOOLS},
     }
+
+
+def sampler_facts(sampler: Sampler) -> dict[str, float]:
+    """A sampler in the words of every engine. A .litertlm carries it; users of a .task have to set it themselves."""
+    return {"temperature": sampler.temperature, "top_k": sampler.top_k, "top_p": sampler.top_p}
 
 
 def folder_manifest(bundle: dict, sizes: dict[str, int], gates: Sequence[Gate], verified: bool) -> dict:
@@ -122,6 +129,7 @@ def _model_card(name: str, manifest: dict) -> str:
     revision = f" at revision {markdown(source['revision'])}" if source["revision"] else ""
     name = markdown(name)
     made_from = f"{markdown(source['name'])}{revision}"
+    sampler = ", ".join(f"{name.replace('_', '-')} {value:g}" for name, value in manifest["sampler"].items())
     typed = "these tokens, as in transformers" if manifest["tokenizer"]["parse_special"] else "text"
     checks = "\n".join(
         f"| {markdown(gate['name'])} | {'passed' if gate['passed'] else 'FAILED'} | {markdown(gate['found'])} |"
@@ -137,6 +145,7 @@ A GPT-2 of {architecture["layers"]} layers, width {architecture["width"]}, for o
 | context | {manifest["context"]} tokens, prefill in chunks of {" or ".join(map(str, manifest["prefill"]))} |
 | start token | {markdown(manifest["start_token"])} |
 | stop tokens | {", ".join(map(markdown, manifest["stop_tokens"]))} |
+| default sampler | {sampler}; the .litertlm carries it, with the .task set it yourself |
 | special tokens in a prompt | {typed} |
 | tokenizer | {manifest["tokenizer"]["vocabulary"]} tokens, {len(manifest["tokenizer"]["alias_of"])} alias rows |
 | {name}.task | {manifest["bytes"]["task"]:,} bytes, for MediaPipe's LLM Inference API |
