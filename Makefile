@@ -2,11 +2,19 @@
 PYTHON ?= python3
 MODEL ?= gpt2_training/sample
 QUANT ?= int8
-NAME ?= $(notdir $(MODEL:/=))
+# Every nanoGPT checkpoint is called ckpt.pt: its folder has the name.
+NAME ?= $(notdir $(patsubst %/,%,$(if $(filter %/ckpt.pt,$(MODEL)),$(dir $(MODEL)),$(patsubst %.pth,%,$(patsubst %.pt,%,$(MODEL:/=))))))
 OUT ?= out/$(NAME)
 # The embedded sample comes with two adapters.
 ADAPTERS ?= $(if $(filter gpt2_training/sample,$(MODEL:/=)),$(wildcard lora_weights/samples/pirate lora_weights/samples/shouting))
 ARGS ?=
+# The shell finds the prompt in its environment, as it was typed: with its quotes, dollars and spaces.
+ifeq ($(value PROMPT),)
+override PROMPT := def $()
+else
+override PROMPT := $(value PROMPT)
+endif
+export PROMPT
 EXTRAS ?= dev
 PIRATE := --rank 16 --steps 250 --learning-rate 4e-3 --licence apache-2.0
 SHOUTING := --rank 16 --steps 500 --learning-rate 4e-3 --licence apache-2.0
@@ -76,7 +84,7 @@ lora: .venv/.ready
 	$(BIN)/task-bundler lora train gpt2_training/sample out/texts/shouting.txt -o lora_weights/samples/shouting $(SHOUTING) --force
 
 run: .venv/.ready
-	$(BIN)/task-bundler run $(OUT)/$(NAME).litertlm -p "$(or $(PROMPT),def )" $(ARGS)
+	$(BIN)/task-bundler run $(OUT)/$(NAME).litertlm -p "$$PROMPT" $(ARGS)
 
 try: .venv/.ready
 	$(BIN)/task-bundler try $(OUT)/$(NAME).task $(ARGS)

@@ -355,5 +355,6 @@ def _read_text(path: Path) -> str:
         raise TokenizerError(f"{path}: cannot be read ({error.strerror}); check its permissions") from error
     except UnicodeDecodeError as error:
         raise TokenizerError(
-            f"{path}: not UTF-8: byte {error.object[error.start]:#04x} at offset {error.start}"
+            f"{path}: not UTF-8: byte {error.object[error.start]:#04x} at offset {error.start}; expected JSON or text: "
+            "tokenizer.json, vocab.json or merges.txt"
         ) from error

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from bundler.checkpoints.hub import download
-from bundler.checkpoints.hub_id import HubAccess, split_hub_id
+from bundler.checkpoints.hub_id import BUNDLE_SUFFIXES, HubAccess, split_hub_id
 from bundler.checkpoints.stored_model import StoredModel
 from bundler.checkpoints.tensor_names import ROWS_AT_ONCE, canonical_tensors
 from bundler.errors import BundleError, OptionError
@@ -208,8 +208,12 @@ def _read(path: Path) -> StoredModel:
 
 
 def _content(path: Path) -> str:
+    if path.suffix in BUNDLE_SUFFIXES:
+        return "it is a finished bundle, whose weights may be rounded. A checkpoint is what bundles are made from"
     if path.is_file():
         return "it is no file of a known format"
+    if bundles := [str(file) for suffix in BUNDLE_SUFFIXES for file in sorted(path.glob(f"*{suffix}"))]:
+        return f"it holds finished bundles ({', '.join(bundles)}). A checkpoint is what they are made from"
     names = sorted(entry.name for entry in path.iterdir())
     more = f" and {len(names) - 5} more" if len(names) > 5 else ""
     return f"it holds {', '.join(names[:5]) or 'nothing'}{more}"

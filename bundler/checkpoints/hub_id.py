@@ -13,7 +13,8 @@ from typing import Callable, NamedTuple
 from bundler.errors import OptionError
 
 _HUB_ID = re.compile(r"([A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*)(?:@([^@\s]+))?", re.ASCII)
-_FILE_SUFFIXES = (".pt", ".pth", ".bin", ".safetensors", ".json", ".task", ".litertlm", ".tflite", ".model")
+BUNDLE_SUFFIXES = (".litertlm", ".task")
+_FILE_SUFFIXES = (".pt", ".pth", ".bin", ".safetensors", ".json", *BUNDLE_SUFFIXES, ".tflite", ".model")
 # Ids from before the hub's models had owners, and where it sends who still asks for them.
 _WITHOUT_OWNER = {
     **{name: f"openai-community/{name}" for name in ("gpt2", "gpt2-medium", "gpt2-large", "gpt2-xl")},
@@ -73,7 +74,9 @@ def what_is_missing(path: Path) -> str:
     folder = next((parent for parent in path.parents if parent.exists()), Path())
     missing = path.relative_to(folder).parts[0]
     try:
-        near = [str(folder / name) for name in get_close_matches(missing, [entry.name for entry in folder.iterdir()])]
+        # Hidden files are nobody's checkpoint.
+        names = [entry.name for entry in folder.iterdir() if not entry.name.startswith(".")]
+        near = [str(folder / name) for name in get_close_matches(missing, names)]
     except OSError:  # a file, or not ours to read
         near = []
     place = "this folder" if folder == Path() else str(folder)

@@ -8,13 +8,13 @@ from typing import Callable
 
 import click
 
-from bundler.commands.console import COUNT, InputPath, Terminal, lengths, terminal_options
+from bundler.commands.console import COUNT, BundlePath, Terminal, lengths, terminal_options
 from bundler.system.atomic_file import replacing
 from bundler.system.output_folder import check_output_file
 
 
 @click.command("bench")
-@click.argument("files", type=InputPath(), nargs=-1, required=True, metavar="FILE...")
+@click.argument("files", type=BundlePath(), nargs=-1, required=True, metavar="FILE...")
 @click.option(
     "--against",
     "model",

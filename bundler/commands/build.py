@@ -153,7 +153,7 @@ def command(terminal: Terminal, dry_run: bool, **options: Any) -> None:
     manifest = build(options, Progress(terminal.stage, terminal.bar))
     _say_notes(terminal, manifest["notes"])
     if "mix" in manifest:
-        terminal.say(mix_table(manifest["mix"]))
+        terminal.show(mix_table(manifest["mix"]))
     terminal.say(
         gate_table(f"{manifest['name']}, {manifest['recipe']}", [Gate(**gate) for gate in manifest["verification"]])
     )

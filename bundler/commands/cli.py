@@ -51,6 +51,14 @@ class LazyGroup(click.Group):
             return None
         return importlib.import_module(COMMANDS[name]).command
 
+    def resolve_command(
+        self, context: click.Context, arguments: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        try:
+            return super().resolve_command(context, arguments)
+        except click.exceptions.NoSuchCommand as error:  # click knows none of ours to suggest
+            raise click.exceptions.NoSuchCommand(error.command_name, possibilities=COMMANDS, ctx=context) from None
+
 
 @click.command(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 @click.version_option(package_name="task-bundler")
@@ -91,14 +99,23 @@ def run(arguments: list[str]) -> int:
         return _fail("error", error, 2)
     except BrokenPipeError:
         return 1  # who read the output has left, as `head` does
-    except (BundleError, TokenizerError, LoraError, TrainingError, OSError) as error:
+    except (BundleError, TokenizerError, LoraError, TrainingError) as error:
         return _fail("error", error, 1)
+    except OSError as error:
+        return _fail("error", _said_by_the_system(error), 1)
     except (click.Abort, KeyboardInterrupt):
         return _fail_interrupted()
     except SystemExit as exit_:  # click and rich, when who read the output has left
         return exit_.code
     except BaseException as error:  # with the panics of libraries in Rust, which are no Exception
         return _fail("error", _explained(error), 1)
+
+
+def _said_by_the_system(error: OSError) -> str:
+    if error.filename is None or error.strerror is None:
+        return error.strerror or str(error)
+    name = os.fsdecode(error.filename) if isinstance(error.filename, bytes) else error.filename
+    return f"{name}: {error.strerror}; expected a file or folder to read or to write; check the path and its rights"
 
 
 def _explained(error: BaseException) -> str:

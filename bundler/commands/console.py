@@ -72,7 +72,7 @@ def prepare_streams() -> None:
 
 
 from bundler.checkpoints.adapter_source import check_adapter_source
-from bundler.checkpoints.hub_id import HubAccess, what_is_missing
+from bundler.checkpoints.hub_id import BUNDLE_SUFFIXES, HubAccess, what_is_missing
 from bundler.errors import OptionError
 
 
@@ -89,6 +89,42 @@ class InputPath(click.Path):
         path = super().convert(value, parameter, context)
         if not os.path.exists(Path(path)):
             raise OptionError(f"{path} does not exist: {what_is_missing(Path(path))} Check the path")
+        return path
+
+
+class BundlePath(InputPath):
+    """A .task or .litertlm file. A folder is refused, and the message names the bundles in it."""
+
+    def convert(self, value: Any, parameter: click.Parameter | None, context: click.Context | None) -> Any:
+        path = super().convert(value, parameter, context)
+        if not path.is_dir():
+            return path
+        bundles = sorted(str(file) for suffix in BUNDLE_SUFFIXES for file in path.glob(f"*{suffix}"))
+        if bundles:
+            remedy = f"give {' or '.join(bundles)}"
+        elif (path / "config.json").exists():
+            remedy = (
+                f"this is a checkpoint; make a bundle of it: task-bundler build {path} -o out/{path.resolve().name}"
+            )
+        else:
+            remedy = "there is none in it; give the file itself"
+        raise OptionError(f"{path} is a folder; expected a .task or .litertlm file; {remedy}")
+
+
+class AdapterPath(InputPath):
+    """An adapter file. A PEFT adapter is refused, and the message says how to export it."""
+
+    def convert(self, value: Any, parameter: click.Parameter | None, context: click.Context | None) -> Any:
+        path = super().convert(value, parameter, context)
+        folder = path if path.is_dir() else path.parent
+        peft = (folder / "adapter_config.json").exists()
+        if path.is_dir() or (peft and path.suffix in (".safetensors", ".bin", ".json")):
+            kind = "a PEFT adapter" if peft else "a folder"
+            raise OptionError(
+                f"{path} is {kind}; expected an adapter file (.tflite); write one: task-bundler lora export {folder} "
+                f"--bundle OUT --against MODEL -o {folder.resolve().name}.tflite, OUT being the folder of a build with "
+                "`lora_ranks`"
+            )
         return path
 
 
@@ -176,6 +212,16 @@ class Terminal:
         escaped.
         """
         self.console.print(Text(printable(what), style) if isinstance(what, str) else what, soft_wrap=soft_wrap)
+
+    def show(self, what: RenderableType) -> None:
+        """A line of the command's result, or any rich renderable, on stdout; nothing under --json and --quiet."""
+        if self.as_json or self.quiet:
+            return
+        if isinstance(what, str):
+            sys.stdout.write(printable(what) + "\n")
+        else:
+            Console(file=sys.stdout, highlight=False).print(what)
+        sys.stdout.flush()
 
     def result(self, value: dict) -> None:
         """The command's result, on stdout, only under --json."""

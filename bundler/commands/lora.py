@@ -128,11 +128,11 @@ def export(
 
             checkpoint = open_checkpoint(model, tokenizer=tokenizer, hub=hub)
             gates = check_adapter(folder, file, bundles, checkpoint, Progress(terminal.stage, terminal.bar))
-            terminal.say(gate_table(file.header.name, gates))
+            terminal.show(gate_table(file.header.name, gates))
     size = write_adapter(file, output)
-    terminal.say(f"{output}: rank {file.header.rank}, {size:,} bytes{'' if gates else ', not verified'}")
+    terminal.show(f"{output}: rank {file.header.rank}, {size:,} bytes{'' if gates else ', not verified'}")
     if error:
-        terminal.say(f"cut to rank {file.header.rank}: {error:.2%} of what the adapters change is lost")
+        terminal.show(f"cut to rank {file.header.rank}: {error:.2%} of what the adapters change is lost")
     terminal.result(
         {
             "file": str(output),
@@ -172,7 +172,11 @@ def merge(
     Example: task-bundler lora merge out/sample/sample.task lora_weights/samples/pirate -o pirate.task
     """
     scales, names = scales_for(scales, len(adapters)), " and ".join(Path(adapter).name for adapter in adapters)
-    if Path(base).is_file() and Path(base).suffix not in (".pt", ".pth"):
+    into_task = Path(base).is_file() and Path(base).suffix not in (".pt", ".pth")
+    if into_task != (output.suffix == ".task"):
+        kinds = "a .task; expected the name of a .task" if into_task else "a checkpoint; expected the name of a folder"
+        raise OptionError(f"{output}: {base} is {kinds} to write; give another output")
+    if into_task:
         from bundler.containers.bundle import open_bundle
         from bundler.containers.lora_manifest import base_of_bundle
         from bundler.lora.merge_bundle import merge_into_bundle, sum_for_merging
@@ -182,7 +186,7 @@ def merge(
         with terminal.stage(f"Merging {names} into {Path(base).name}"):
             file = sum_for_merging(paths, scales, base_of_bundle(open_bundle(Path(base))))
             result = merge_into_bundle(Path(base), file, output)
-        terminal.say(f"{output}: {file.header.name} in {result['matrices']} matrices")
+        terminal.show(f"{output}: {file.header.name} in {result['matrices']} matrices")
         terminal.result({"file": str(output), "name": file.header.name, **result})
         return
     from bundler.system.native_output import quiet
@@ -194,7 +198,7 @@ def merge(
     paths = [adapter_path(adapter, hub) for adapter in adapters]
     with terminal.stage(f"Merging {names} into {base}"), quiet(), staged_folder(output, force, inputs) as folder:
         merge_checkpoint_folder(base, paths, folder, scales=scales, tokenizer=tokenizer, hub=hub)
-    terminal.say(f"{output}: a checkpoint with {names} in its weights")
+    terminal.show(f"{output}: a checkpoint with {names} in its weights")
     terminal.result({"folder": str(output), "name": names})
 
 
@@ -332,7 +336,7 @@ def train(
             written = AdapterOutput(folder, output.name, licence, asked)
             record = train_adapter(base, corpus, config, written, show, state)
     state.unlink(missing_ok=True)
-    terminal.say(
+    terminal.show(
         f"{output}: {record['trainable_parameters']:,} trained parameters; held-out perplexity "
         f"{record['held_out_perplexity_before']:.2f} before, {record['held_out_perplexity']:.2f} "
         f"± {record['held_out_perplexity_standard_error']:.2f} after"
@@ -411,8 +415,7 @@ def compare(
         table = comparison_table(comparison)
         (folder / "comparison.md").write_text(table, encoding="utf-8")
         write_comparison_plot(comparison, folder / "comparison.svg")
-    for line in table.splitlines():
-        terminal.say(line)
+    terminal.show(table.rstrip("\n"))
     terminal.result(record)
 
 
@@ -431,9 +434,9 @@ def info(terminal: Terminal, adapter: str, hub: HubAccess) -> None:
 
     facts = describe_adapter(adapter_path(adapter, hub))
     norms = facts.pop("delta_norms")
-    terminal.say(", ".join(f"{name} {value}" for name, value in facts.items() if value is not None))
+    terminal.show(", ".join(f"{name} {value}" for name, value in facts.items() if value is not None))
     table = Table("layer", *norms[0], title="Frobenius norm of each delta", title_justify="left")
     for layer, row in enumerate(norms):
         table.add_row(str(layer), *(f"{value:.3g}" for value in row.values()))
-    terminal.say(table)
+    terminal.show(table)
     terminal.result({**facts, "delta_norms": norms})

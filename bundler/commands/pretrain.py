@@ -110,7 +110,7 @@ def command(terminal: Terminal, text: str, output: Path, restart: bool, force: b
             )
         write_curve(record, folder / "training.svg")
     state.unlink(missing_ok=True)
-    terminal.say(
+    terminal.show(
         f"{output}: {record['parameters']:,} parameters, held-out perplexity {record['held_out_perplexity']:.3f} "
         f"± {record['held_out_perplexity_standard_error']:.3f}"
     )

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import click
 
-from bundler.commands.console import InputPath, Terminal, terminal_options
+from bundler.commands.console import BundlePath, InputPath, Terminal, terminal_options
 
 
 @click.command("repack")
-@click.argument("source", type=InputPath(), metavar="IN")
+@click.argument("source", type=BundlePath(), metavar="IN")
 @click.argument("output", type=click.Path(path_type=Path), metavar="OUT")
 @click.option(
     "--tokenizer",
@@ -30,7 +30,7 @@ def command(terminal: Terminal, source: Path, output: Path, tokenizer: Path | No
 
     repacked = repack(source, output, tokenizer=tokenizer, force=force, stage=terminal.stage)
     size = output.stat().st_size
-    terminal.say(f"{output}, {size:,} bytes")
+    terminal.show(f"{output}, {size:,} bytes")
     for note in repacked.notes:
         terminal.say(note)
     terminal.result({"output": str(output), "bytes": size, "notes": list(repacked.notes)})

@@ -118,7 +118,7 @@ def build(
     _write(output, model.proto)
     if aliases is not None:
         _write(aliases, json.dumps(list(model.alias_of)).encode())
-    terminal.say(
+    terminal.show(
         f"{output}: {len(model.proto) / 1e6:.2f} MB, {model.vocabulary_size:,} ids and {len(model.alias_of):,} aliases"
     )
     terminal.result(
@@ -241,14 +241,14 @@ def _print_report(terminal: Terminal, report: "MismatchReport") -> None:
         table.add_section()
         for name, counts in report.beyond_reach.items():
             table.add_row(f"(apart) {name}", *(f"{getattr(counts, column):,}" for column in columns))
-    terminal.say(table)
+    terminal.show(table)
     for name, counts in report.by_class.items():
         for example in counts.examples:
-            terminal.say(
+            terminal.show(
                 f"  {name}, {example.cause}: {ascii(example.text)} expected {example.expected}, found {example.found}"
             )
     speeds = ", ".join(f"{tokenizer} {speed:.1f} MB/s" for tokenizer, speed in report.encode_mb_s.items())
-    terminal.say(
+    terminal.show(
         f"mode {report.mode}, {report.alias_rows:,} alias rows, {report.model_bytes / 1e6:.2f} MB, "
         f"loads in {report.load_ms:.1f} ms, encodes: {speeds}"
     )

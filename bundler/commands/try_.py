@@ -9,15 +9,15 @@ from pathlib import Path
 
 import click
 
-from bundler.commands.console import InputPath, Terminal, terminal_options
+from bundler.commands.console import BundlePath, Terminal, terminal_options
 from tokenizer_tools.printable import printable
 
 EXAMPLE = "def read(self, path):\n    "
 
 
 @click.command("try")
-@click.argument("file", type=InputPath())
-@click.argument("other", required=False, type=InputPath(), metavar="[FILE2]")
+@click.argument("file", type=BundlePath())
+@click.argument("other", required=False, type=BundlePath(), metavar="[FILE2]")
 @click.option("--prompt", default=EXAMPLE, show_default="a line of Python", help="What the page starts with.")
 @click.option("--port", default=8484, show_default=True, type=click.IntRange(0, 65535), help="0 takes any free one.")
 @click.option("--no-browser", is_flag=True, help="Print the address, open nothing.")

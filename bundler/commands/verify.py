@@ -7,12 +7,12 @@ from pathlib import Path
 import click
 
 from bundler.checkpoints.hub_id import HubAccess
-from bundler.commands.console import InputPath, Terminal, hub_options, terminal_options
+from bundler.commands.console import BundlePath, InputPath, Terminal, hub_options, terminal_options
 from bundler.errors import VerificationError
 
 
 @click.command("verify")
-@click.argument("file", type=InputPath())
+@click.argument("file", type=BundlePath())
 @click.option("--against", "model", required=True, help="The checkpoint: a folder, a hub id, or nanoGPT's ckpt.pt.")
 @click.option(
     "--text",
@@ -64,7 +64,7 @@ def command(
     chosen = tuple(dict.fromkeys(engine for engine in engines if engine != "none"))
     options = VerifyOptions(tokenizer, revision, recipe, chosen, texts, hub)
     gates = verify_bundle(file, model, options, Progress(terminal.stage, terminal.bar))
-    terminal.say(gate_table(str(file), gates))
+    terminal.show(gate_table(str(file), gates))
     terminal.result(
         {"file": str(file), "passed": all(gate.passed for gate in gates), "gates": [gate.as_dict() for gate in gates]}
     )

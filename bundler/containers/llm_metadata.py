@@ -14,12 +14,28 @@ Token = int | str | tuple[int, ...]  # an id, a text the engine looks up, or a s
 
 
 @dataclass(frozen=True)
+class Sampler:
+    """How tokens are drawn where nobody says. The defaults are those of `task-bundler run`; greedy, a small GPT-2
+    repeats itself.
+
+    `type`: a name of SamplerParameters.Type in LiteRT-LM's sampler_params.proto. TOP_P takes the `top_k` likeliest, of
+    these the likeliest that together have `top_p`, and draws.
+    """
+
+    temperature: float = 0.8
+    top_k: int = 40
+    top_p: float = 1.0
+    type: str = "TOP_P"
+
+
+@dataclass(frozen=True)
 class LlmMetadata:
     """Start token, stop tokens and context of a model. The defaults describe a completion model, such as GPT-2.
 
     `max_num_tokens` is the context in tokens, prompt and output together; 0 leaves it to the engine. `user`, `model`
     and `system` are put around the parts of a conversation, `chat_template` is a Jinja template that replaces them.
-    `model_type` is the name of the engine's chat handling, "generic_model" or empty for none in particular.
+    `model_type` is the name of the engine's chat handling, "generic_model" or empty for none in particular. `sampler`
+    is for engines that are told no other; None leaves it to them, and LiteRT-LM 0.18.1 is greedy then.
 
     Measured in LiteRT-LM 0.18.1: the start token goes in once, before a session's first prompt, and none if it is None.
     A text that is no single token is cut into tokens, of which only the first goes in. Ids are not compared with the
@@ -34,6 +50,7 @@ class LlmMetadata:
     system: PromptTemplate = PromptTemplate()
     chat_template: str = ""
     model_type: str = "generic_model"
+    sampler: Sampler | None = None
 
     def encode(self) -> bytes:
         """The message as bytes. Raises BundleError without a stop token, for an empty token or one that is no int32."""
@@ -56,6 +73,11 @@ class LlmMetadata:
                     getattr(message.prompt_templates, role).prefix = template.prefix
                 if template.suffix:
                     getattr(message.prompt_templates, role).suffix = template.suffix
+            if self.sampler:
+                parameters = message.sampler_params
+                parameters.type = parameters.Type.Value(self.sampler.type)
+                parameters.temperature, parameters.p = self.sampler.temperature, self.sampler.top_p
+                parameters.k = self.sampler.top_k
             if self.max_num_tokens:
                 message.max_num_tokens = self.max_num_tokens
             if self.model_type:
@@ -88,6 +110,8 @@ class LlmMetadata:
             )
             for role in ("user", "model", "system")
         }
+        parameters = message.sampler_params
+        sampler = Sampler(parameters.temperature, parameters.k, parameters.p, parameters.Type.Name(parameters.type))
         start_token = _token(message.start_token) if message.HasField("start_token") else None
         if isinstance(start_token, tuple):
             start_token = start_token[0] if start_token else None  # as the engine reads it
@@ -97,6 +121,7 @@ class LlmMetadata:
             max_num_tokens=message.max_num_tokens,
             chat_template=message.jinja_prompt_template,
             model_type=message.llm_model_type.WhichOneof("model_type") or "",
+            sampler=sampler if message.HasField("sampler_params") else None,
             **templates,
         )
 

@@ -117,15 +117,17 @@ class LiteRtLmEngine:
         layout: LoraLayout,
         zero_adapter: Path | None,
         cache: CacheLength,
+        timed: bool = False,
     ) -> None:
         self._open_native, self._path, self._zero = open_native, path, zero_adapter
-        self.layout, self.cache = layout, cache
+        self.layout, self.cache, self._timed = layout, cache, timed
         self._engine = open_native(cache)
         self._outgrown: list[litert_lm.Engine] = []  # that still write
         self._kept: dict[Hashable, litert_lm.Session] = {}  # that rest, the one used longest ago first
         self._busy: list[litert_lm.Session] = []
         self._begun = 0  # sessions with an adapter since the engine was opened
         self._texts = 0
+        self.tokens_written: int | None = None
         # Control characters, with which no text begins: where a session has read a prompt and written nothing,
         # LiteRT-LM 0.18.1 takes the prompt's last token for computed, and a text that begins so is continued otherwise.
         self._letters = itertools.cycle(map(chr, range(0x0E, 0x1B)))
@@ -178,11 +180,15 @@ class LiteRtLmEngine:
 
         The prompt is given as it is (no template); the engine puts the file's start token before it. The adapter
         is not checked here: an engine that is given a wrong one fails, or ignores it. See `check_adapter`.
-        Raises BundleError when the prompt does not fit the context.
+        Raises BundleError when the prompt does not fit the context. Of an engine that was opened `timed`,
+        `tokens_written` then is how many tokens it counted; None while a text is not at its end.
         """
+        self.tokens_written = None
         with self._session(prompt, max_tokens, sampling, adapter) as session:
             for response in session.run_decode_async():
                 yield response.texts[0]
+            if self._timed:
+                self.tokens_written = session.get_benchmark_info().last_decode_token_count
 
     def timed_text(self, prompt: str, max_tokens: int) -> tuple[litert_lm.BenchmarkInfo, float]:
         """Write a greedy text in an engine that was opened `timed`: what the engine counted and clocked, and the
@@ -344,9 +350,9 @@ def open_engine(
 
     The engine's weight cache goes to the folder `weight_cache`, to none with NO_CACHE, else to a temporary folder: by
     default it would be written beside the model. Where there is no room for it, the engine keeps the packed weights in
-    memory, because it aborts the process when the file cannot be written. `timed` lets the engine keep times, see
-    `timed_text`. Raises BundleError with the engine's own message when it refuses the file, and OptionError for a
-    `max_tokens` that the file has no room for.
+    memory, because it aborts the process when the file cannot be written. `timed` lets the engine count and keep times,
+    see `generate` and `timed_text`. Raises BundleError with the engine's own message when it refuses the file, and
+    OptionError for a `max_tokens` that the file has no room for.
     """
     import litert_lm
 
@@ -382,7 +388,7 @@ def open_engine(
                 raise BundleError(f"{path}: LiteRT-LM refuses this file: {error}{_tail(messages)}") from error
 
         engine = LiteRtLmEngine(
-            open_native, path, layout, zero, _cache_length(path, llm_shape(model), max_tokens, first)
+            open_native, path, layout, zero, _cache_length(path, llm_shape(model), max_tokens, first), timed
         )
         try:
             yield engine

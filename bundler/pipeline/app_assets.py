@@ -41,6 +41,7 @@ def write_app_assets(folder: Path, manifest: dict) -> None:
         "bundles": [source.name for source in sources[: len(containers)]],
         "base_fingerprint": manifest["lora"]["base_fingerprint"],
         "context": manifest["context"],
+        "sampler": manifest["sampler"],
         "files": sums,
         "adapters": [{**facts, "file": Path(facts["file"]).name} for facts in adapters],
     }

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from bundler.containers.bundle import MANIFEST
 from bundler.containers.litertlm import BASE_FINGERPRINT, write_litertlm
-from bundler.containers.llm_metadata import LlmMetadata
+from bundler.containers.llm_metadata import LlmMetadata, Sampler
 from bundler.containers.llm_parameters import LlmParameters
 from bundler.containers.task import METADATA_ENTRY, MODEL_ENTRY, TOKENIZER_ENTRY, write_task
 from bundler.containers.tokenizer import BundleTokenizer, sentencepiece_encoder, typed_texts
@@ -294,6 +294,7 @@ def _pack(plan: Plan, pieces: SentencePieceModel, facts: dict, models: Models) -
             start_token=plan.start_id,
             stop_tokens=tuple(sorted(plan.stop_ids)),
             max_num_tokens=plan.signatures.context,
+            sampler=Sampler(),
         ),
         tokenizer_json=tokenizer_json(plan.vocabulary),
         model_metadata={BASE_FINGERPRINT: facts["lora"]["base_fingerprint"]},

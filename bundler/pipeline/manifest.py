@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Sequence
 
 from bundler.containers.bundle import FORMAT
+from bundler.containers.llm_metadata import Sampler
 from bundler.pipeline.model_card import FILE, model_card
 from tokenizer_tools.printable import printable
 from tokenizer_tools.symbols import MODE_LETTERS
@@ -67,6 +68,7 @@ def bundle_manifest(plan: Plan, recipe: str, pieces: SentencePieceModel, rows: T
         "prefill": list(plan.signatures.prefill),
         "start_token": plan.start_token,
         "stop_tokens": list(plan.stop_tokens),
+        "sampler": sampler_facts(Sampler()),
         "notes": list(plan.notes),
         "tokenizer": {
             "mode": next(letter for letter, mode in MODE_LETTERS.items() if mode == pieces.mode),
@@ -78,6 +80,11 @@ def bundle_manifest(plan: Plan, recipe: str, pieces: SentencePieceModel, rows: T
         },
         "tools": {name: version(name) for name in TOOLS},
     }
+
+
+def sampler_facts(sampler: Sampler) -> dict[str, float]:
+    """A sampler in the words of every engine. A .litertlm carries it; users of a .task have to set it themselves."""
+    return {"temperature": sampler.temperature, "top_k": sampler.top_k, "top_p": sampler.top_p}
 
 
 def folder_manifest(bundle: dict, sizes: dict[str, int], gates: Sequence[Gate], verified: bool) -> dict:

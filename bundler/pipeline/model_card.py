@@ -53,6 +53,7 @@ def _facts(name: str, manifest: dict) -> str:
     source, architecture = manifest["source"], manifest["architecture"]
     revision = f" at revision {markdown(source['revision'])}" if source["revision"] else ""
     name = markdown(name)
+    sampler = ", ".join(f"{field.replace('_', '-')} {value:g}" for field, value in manifest["sampler"].items())
     typed = "these tokens, as in transformers" if manifest["tokenizer"]["parse_special"] else "text"
     licence = manifest.get("licence")
     terms = f"its licence ({markdown(licence)})" if licence else "the licence of the original checkpoint"
@@ -67,6 +68,7 @@ A GPT-2 of {architecture["layers"]} layers, width {architecture["width"]}, for o
 | context | {manifest["context"]} tokens, prefill in chunks of {" or ".join(map(str, manifest["prefill"]))} |
 | start token | {markdown(manifest["start_token"])} |
 | stop tokens | {", ".join(map(markdown, manifest["stop_tokens"]))} |
+| default sampler | {sampler}; the .litertlm carries it, with the .task set it yourself |
 | special tokens in a prompt | {typed} |
 | tokenizer | {manifest["tokenizer"]["vocabulary"]} tokens, {len(manifest["tokenizer"]["alias_of"])} alias rows |
 | {name}.task | {manifest["bytes"]["task"]:,} bytes, for MediaPipe's LLM Inference API |

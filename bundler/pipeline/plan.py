@@ -17,6 +17,7 @@ from bundler.errors import BundleError, OptionError
 from bundler.pipeline.adapters import LoraPlan, plan_lora
 from bundler.system.native_path import native_path
 from bundler.system.output_folder import check_output
+from bundler.verification.verify import check_engines
 from tokenizer_tools.symbols import RAW_BYTES
 from tokenizer_tools.vocabulary import END_OF_TEXT, BytePairVocabulary
 from tokenizer_tools.vocabulary_files import read_vocabulary
@@ -100,6 +101,7 @@ def plan_build(options: BuildOptions) -> Plan:
     if options.cache not in CACHES:
         raise OptionError(f"`cache` {options.cache!r}: no such cache; choose from {', '.join(CACHES)}")
     check_output(options.output, options.force, options.inputs())
+    check_engines(options.engines)
     name = _bundle_name(options)
     checkpoint = open_checkpoint(options.model, tokenizer=options.tokenizer, revision=options.revision, hub=options.hub)
     vocabulary = read_vocabulary(checkpoint.folder, options.parse_special)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from bundler.containers.bundle import FORMAT, MANIFEST, Bundle, is_litertlm, open_bundle
 from bundler.containers.litertlm import ALIASES, write_litertlm
-from bundler.containers.llm_metadata import LlmMetadata
+from bundler.containers.llm_metadata import LlmMetadata, Sampler
 from bundler.containers.llm_parameters import LlmParameters
 from bundler.containers.task import METADATA_ENTRY, MODEL_ENTRY, TOKENIZER_ENTRY, read_task, write_task
 from bundler.containers.tokenizer import BundleTokenizer, read_by_bundle
@@ -113,6 +113,7 @@ def _write_litertlm(bundle: Bundle, model: Model, output: Path, tokenizer: Path 
         parameters.user,
         parameters.model,
         parameters.system,
+        sampler=Sampler() if bundle.manifest else None,
     )
     write_litertlm(output, bundle.model, metadata, model_metadata=model_facts, **tokens)
     return notes

@@ -169,7 +169,12 @@ def _locked(output: Path) -> Iterator[None]:
     descriptor = None
     try:
         with signals_later():  # within the try: one that waited is raised where the lock is removed
-            output.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                output.parent.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                raise OptionError(
+                    f"{output}: {error.filename} cannot be made ({error.strerror}); give an output where you may write"
+                ) from error
             descriptor = lock(path, os.O_RDWR | os.O_CREAT)
             if descriptor is None:
                 raise BundleError(f"another command is writing {output}; wait for it, or give another output")

@@ -12,7 +12,7 @@ from typing import Iterator
 _ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _AGAIN_AFTER = 0.05  # seconds, for the code that swallowed it to return
 
-_came = threading.Event()
+_came: set[int] = set()  # the signals that came
 
 
 def interrupt_on_signals() -> None:
@@ -31,7 +31,15 @@ def interrupted() -> bool:
     """Whether a signal came that ends the program. An error after it may be what native code made of the
     KeyboardInterrupt.
     """
-    return _came.is_set()
+    return bool(_came)
+
+
+def only_answer_interrupted() -> bool:
+    """Whether nothing but Ctrl-C came, which may end a part of the work alone. It is forgotten then."""
+    if _came - {signal.SIGINT}:
+        return False
+    _came.clear()
+    return True
 
 
 @contextmanager
@@ -59,7 +67,7 @@ def signals_later() -> Iterator[None]:
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:
-    _came.set()
+    _came.add(number)
     if number != signal.SIGINT:
         for ending in (signal.SIGTERM, signal.SIGHUP):
             signal.signal(ending, signal.SIG_IGN)

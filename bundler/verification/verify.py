@@ -13,6 +13,7 @@ from bundler.containers.tokenizer import BundleTokenizer, bundle_tokenizer
 from bundler.conversion.quantize import check_known, recipe_of
 from bundler.conversion.recipes import RECIPES
 from bundler.doctor.examine import examine
+from bundler.engines.mediapipe import missing_tools
 from bundler.errors import BundleError, OptionError
 from bundler.system.native_output import quiet
 from bundler.system.temporary_folder import temporary_folder
@@ -60,6 +61,8 @@ def verify_bundle(
     """
     if options.recipe is not None:
         check_known(options.recipe)
+    check_engines(options.engines)
+    _check_texts(options.texts)
     bundle = open_bundle(path)
     checkpoint = open_checkpoint(model, tokenizer=options.tokenizer, revision=options.revision, hub=options.hub)
     vocabulary = read_vocabulary(checkpoint.folder)
@@ -76,6 +79,19 @@ def verify_bundle(
         return verify(
             Subject(checkpoint, tflite, recipe, tokenizer, (path,), options.engines, tuple(options.texts)), progress
         )
+
+
+def check_engines(engines: Sequence[str]) -> None:
+    """Raise OptionError if what an engine needs is not installed: before the work, not after minutes of it."""
+    if MEDIAPIPE in engines and (missing := missing_tools()):
+        raise OptionError(f"`engines` {MEDIAPIPE}: {missing}; or leave that engine out")
+
+
+def _check_texts(texts: Sequence[Path]) -> None:
+    """Raise OptionError for texts that hold nothing to read."""
+    for path in texts:
+        if path.exists() and not any(file and file.stat().st_size for file in text_files([path])):
+            raise OptionError(f"`texts` {path}: no text in it; expected a file, or a folder with files, in UTF-8")
 
 
 def verify(subject: Subject, progress: Progress = Progress(), gates: Gates | None = None) -> list[Gate]:
