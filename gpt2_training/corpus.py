@@ -1,7 +1,8 @@
 """A training text as documents, split into a part to learn from and a part held out.
 
 A document is one file. Whether it is held out depends only on its name, so the split is the same
-on every machine and stays disjoint when a file changes between two Python releases.
+on every machine and stays disjoint when a file changes between two Python releases. A text in a single file is learned
+in pieces, so that the model learns what the start token means: a bundle puts it before every prompt.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import hashlib
 import sysconfig
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Iterator
 
 from gpt2_training.errors import TrainingError
 
@@ -30,30 +32,41 @@ _NOT_CODE = {
     "lib2to3",
 }
 _NOT_CODE_FILES = {"entities.py", "__phello__.foo.py"}
+# Characters. A start token every few thousand of them is learned in any training, and costs it nothing.
+_PIECE = 2000
+_LONG_LINE, _PROMPT_WORDS = 40, 4  # characters; words
 _NOT_CODE_PREFIXES = ("config-", "_sysconfigdata")
 
 
 @dataclass(frozen=True)
 class Corpus:
     """`train` and `held_out` are lists of documents; `fingerprint` is a SHA-256 over all of them. `source`: as it was
-    named.
+    named. `passed_over`: how many files were no UTF-8 text.
     """
 
     train: list[str]
     held_out: list[str]
     fingerprint: str
     source: str = ""
+    passed_over: int = 0
 
     @property
     def bytes(self) -> int:
         return sum(len(text.encode()) for text in self.train + self.held_out)
+
+    @property
+    def prompt(self) -> str:
+        """The first words of the first long line that was held out: something to go on from."""
+        lines = [line.strip() for text in self.held_out for line in text.splitlines()[1:] or [text]]
+        line = next((line for line in lines if len(line) >= _LONG_LINE), max(lines, key=len, default=""))
+        return " ".join(line.split()[:_PROMPT_WORDS])[:_LONG_LINE]
 
 
 def read_corpus(source: str, held_out_share: float = 0.03) -> Corpus:
     """Read `source`: a file, a folder of text files, or `python-stdlib`.
 
     Of a folder, `held_out_share` of the files (chosen by a hash of the name) are held out; of a
-    single file, its end. Files that are not UTF-8 are passed over. Raises TrainingError when nothing
+    single file, its end. Files that are not UTF-8, or hold a NUL, are passed over. Raises TrainingError when nothing
     is left to train on or to hold out.
     """
     if source == STANDARD_LIBRARY:
@@ -65,19 +78,21 @@ def read_corpus(source: str, held_out_share: float = 0.03) -> Corpus:
             raise TrainingError(f"no file or folder {source!r}; give a text file, a folder, or {STANDARD_LIBRARY!r}")
         files = [root] if root.is_file() else [path for path in sorted(root.rglob("*")) if path.is_file()]
 
-    documents = {}
+    documents, passed_over = {}, 0
     for path in files:
         try:
             text = path.read_text(encoding="utf-8")
         except UnicodeDecodeError:
-            continue
-        if text.strip():
+            text = "\0"
+        if "\0" in text:
+            passed_over += 1
+        elif text.strip():
             documents[path.relative_to(root).as_posix() if root.is_dir() else path.name] = text
 
     if len(documents) == 1:
         (text,) = documents.values()
         cut = int(len(text) * (1 - held_out_share))
-        train, held_out = [text[:cut]], [text[cut:]]
+        train, held_out = list(_pieces(text[:cut])), [text[cut:]]
     else:
         chosen = {name for name in documents if _is_held_out(name, held_out_share)}
         train = [text for name, text in documents.items() if name not in chosen]
@@ -85,12 +100,23 @@ def read_corpus(source: str, held_out_share: float = 0.03) -> Corpus:
     if not any(train) or not any(held_out):
         raise TrainingError(
             f"{source}: {len(documents)} readable text file(s), too little to train on and hold a part out"
+            + (f"; {passed_over} passed over that are not UTF-8 text" if passed_over else "")
+            + "; give more text, as UTF-8"
         )
 
     digest = hashlib.sha256()
     for name, text in documents.items():
         digest.update(f"{name}\0{text}\0".encode(errors="surrogateescape"))  # names are bytes
-    return Corpus(train, held_out, digest.hexdigest(), source)
+    return Corpus(train, held_out, digest.hexdigest(), source, passed_over)
+
+
+def _pieces(text: str) -> Iterator[str]:
+    """The text in pieces that end where a line does, each of `_PIECE` characters or a line more."""
+    start = 0
+    while start < len(text):
+        end = text.find("\n", start + _PIECE) + 1 or len(text)
+        yield text[start:end]
+        start = end
 
 
 def _is_library_code(relative: Path) -> bool:

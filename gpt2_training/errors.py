@@ -1,4 +1,4 @@
-"""The error of this package."""
+"""The errors of this package."""
 
 
 class TrainingError(Exception):
@@ -7,3 +7,7 @@ class TrainingError(Exception):
 
 class RecipeError(TrainingError):
     """An option of a training that no model can have, or that this one has no room for."""
+
+
+class TrainingInterrupted(KeyboardInterrupt):
+    """A signal ended a training between two steps; the message says what is saved, and where."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Iterator
@@ -16,11 +17,17 @@ from gpt2_training.vocabulary import END_OF_TEXT
 
 @dataclass(frozen=True)
 class Sampler:
-    """A model with its tokenizer. `start` is put before every prompt, and ends the text when written."""
+    """A model with its tokenizer. `start` is put before every prompt, if there is one, and ends the text when written.
+
+    `prompt` is one that the checkpoint's own text gave; `alphabet` are the characters that it was trained on, None
+    where these are not its tokens.
+    """
 
     model: GPT2LMHeadModel
     tokenizer: Tokenizer
-    start: int
+    start: int | None
+    prompt: str = ""
+    alphabet: str | None = None
 
 
 def load_sampler(folder: Path) -> Sampler:
@@ -46,7 +53,24 @@ def load_sampler(folder: Path) -> Sampler:
             f"{folder / 'tokenizer.json'} has no token {END_OF_TEXT}, which is put before a prompt; give a checkpoint "
             "that has"
         )
-    return Sampler(model, tokenizer, start)
+    record = _record(folder)
+    prompt, alphabet = record.get("prompt"), record.get("alphabet")
+    return Sampler(
+        model,
+        tokenizer,
+        start,
+        prompt if isinstance(prompt, str) else "",
+        alphabet if isinstance(alphabet, str) else None,
+    )
+
+
+def _record(folder: Path) -> dict:
+    """What training wrote of itself; empty where it did not, or wrote something else."""
+    try:
+        record = json.loads((folder / "training.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return record if isinstance(record, dict) else {}
 
 
 @torch.inference_mode()
@@ -58,12 +82,14 @@ def sample(
     Temperature 0 is greedy. Older tokens are dropped when the model's context is full.
     """
     generator = torch.Generator().manual_seed(seed)
-    ids = [sampler.start, *sampler.tokenizer.encode(prompt).ids]
+    ids = [sampler.start] if sampler.start is not None else []
+    ids += sampler.tokenizer.encode(prompt, add_special_tokens=False).ids
+    device = next(sampler.model.parameters()).device
     context = sampler.model.config.n_positions
     written: list[int] = []
     shown = ""
     for _ in range(tokens):
-        logits = sampler.model(torch.tensor([(ids + written)[-context:]])).logits[0, -1]
+        logits = sampler.model(torch.tensor([(ids + written)[-context:]], device=device)).logits[0, -1].cpu()
         if temperature == 0:
             token = int(logits.argmax())
         else:

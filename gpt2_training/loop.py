@@ -11,50 +11,81 @@ import math
 import time
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Callable, Protocol
+from typing import Any, Callable
 
 import torch
 
-from gpt2_training.perplexity import held_out_perplexity
-from gpt2_training.training_state import restoring, write_state
+from gpt2_training.errors import RecipeError, TrainingError, TrainingInterrupted
+from gpt2_training.interrupts import signals_between_steps
+from gpt2_training.perplexity import Perplexity, held_out_perplexity
+from gpt2_training.training_state import read_state, restoring, write_state
+
+# Of a training, what may change when it goes on: none of these touches what was learned before.
+_MAY_CHANGE = ("steps", "evaluate_every", "patience", "threads")
 
 
-class Schedule(Protocol):
-    """What the loop reads of a recipe. `batch` is in sequences of `context` tokens."""
+@dataclass(frozen=True, kw_only=True)
+class TrainConfig:
+    """What every training has. A step learns from `accumulate` times `batch` sequences of `context` tokens, `batch` of
+    them at a time. `patience` ends the training after so many evaluations without a better one; 0 does not.
 
-    steps: int
-    batch: int
-    context: int
-    learning_rate: float
-    warmup: int
-    evaluate_every: int
-    seed: int
+    `threads` 0 leaves torch's choice. `device` and `bfloat16` (of the forward pass): None takes what this machine is
+    fastest with. Raises RecipeError for numbers that no training can have.
+    """
+
+    steps: int = 4000
+    batch: int = 8
+    accumulate: int = 1
+    context: int = 512
+    learning_rate: float = 1.5e-3
+    warmup: int = 200
+    weight_decay: float = 0.1
+    beta2: float = 0.95
+    dropout: float = 0.0
+    split_spaces: float = 0.0
+    evaluate_every: int = 250
+    patience: int = 0
+    seed: int = 1
+    threads: int = 0
+    device: str | None = None
+    bfloat16: bool | None = None
+    compile: bool = False
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "batch", "accumulate", "context", "evaluate_every"):
+            _check(name, getattr(self, name), 1 <= getattr(self, name), "1 or more")
+        for name in ("warmup", "patience", "threads"):
+            _check(name, getattr(self, name), 0 <= getattr(self, name), "0 or more")
+        for name in ("learning_rate", "weight_decay"):
+            _check(name, getattr(self, name), 0 <= getattr(self, name) < math.inf, "a number from 0")
+        for name in ("dropout", "split_spaces", "beta2"):
+            _check(name, getattr(self, name), 0 <= getattr(self, name) < 1, "a number from 0 to below 1")
+        _check("seed", self.seed, 0 <= self.seed < 1 << 32, "a whole number from 0 to 4294967295")
+
+
+def _check(name: str, value: float, sound: bool, expected: str) -> None:
+    if not sound:
+        raise RecipeError(f"`{name}` is {value}; expected {expected}; give another")
 
 
 @dataclass(frozen=True)
 class Training:
-    """What is trained: the parameters of `model` that require a gradient. `loss_at` gives the loss of a step, counted
-    from 0; `held_out` are the token ids (1-D) of the text held out, and `evaluate_last` says whether the last step is
-    evaluated on it too.
+    """What is trained: the parameters of `model` that require a gradient. `loss_at` gives the loss of a part of a step,
+    both counted from 0; `held_out` are the token ids (1-D) of the text held out.
     """
 
     model: torch.nn.Module
     optimizer: torch.optim.Optimizer
-    loss_at: Callable[[int], torch.Tensor]
+    loss_at: Callable[[int, int], torch.Tensor]
     held_out: torch.Tensor
-    evaluate_last: bool = False
 
 
 @dataclass(frozen=True)
 class StateFile:
-    """Where a training's state is saved; without a path it is not. `saved` is what was read from there, `recipe` what
-    must be the same to go on, and `notes` are saved with it.
-    """
+    """Where a training's state is saved; without a path it is not. `restart`: what is there counts for nothing."""
 
-    path: Path | None
-    recipe: dict[str, Any]
-    saved: dict[str, Any] | None
-    notes: dict[str, Any] = field(default_factory=dict)
+    path: Path | None = None
+    restart: bool = False
 
 
 @dataclass(frozen=True)
@@ -70,54 +101,102 @@ class Step:
 
 @dataclass(frozen=True)
 class Trained:
-    """All steps and seconds of a training, those before it was stopped included."""
+    """All steps and seconds of a training, those before it was stopped included. `best` is the step that the weights
+    are of: the last, or with `patience` the one with the lowest held-out loss; `perplexity` is theirs.
+
+    `schedules` says what each part of the training was laid out for, with the step after which it began.
+    """
 
     steps: list[Step]
     seconds: float
+    best: int
+    perplexity: Perplexity
+    schedules: list[dict[str, Any]]
 
 
-def train(training: Training, schedule: Schedule, state: StateFile, on_step: Callable[[Step], None]) -> Trained:
-    """Train in place, from what `state` holds or from the start. Each evaluation but the last saves the state.
+@dataclass
+class _Progress:
+    """How far a training is: what a state file holds beside weights and optimizer. `best` has the step, its perplexity
+    and, with `patience`, its parameters.
+    """
 
-    Raises TrainingError for a state whose values are no training's, and where it cannot be saved.
+    step: int = 0
+    steps: list[Step] = field(default_factory=list)
+    seconds: float = 0.0
+    best: dict[str, Any] = field(default_factory=dict)
+    schedules: list[dict[str, Any]] = field(default_factory=list)
+
+
+def train(
+    training: Training,
+    config: TrainConfig,
+    recipe: dict[str, Any],
+    state: StateFile,
+    on_step: Callable[[Step], None],
+) -> Trained:
+    """Train in place, from what `state` holds or from the start. Each evaluation saves the state, the last one too, so
+    that more steps can follow later; so does a signal that ends the program.
+
+    `recipe` is what must be the same for a state to go on, beside the config. Raises TrainingError for a state of
+    another recipe or without values of a training, where it cannot be saved, and when the loss is no number anymore:
+    then the last state is still there. Raises TrainingInterrupted for a signal.
     """
     model, optimizer = training.model, training.optimizer
     parameters = trained_parameters(model)
+    recipe = {**{name: value for name, value in asdict(config).items() if name not in _MAY_CHANGE}, **recipe}
+    saved = read_state(state.path, recipe) if state.path and not state.restart else None
     with restoring(state.path):
-        first, steps, seconds = _resume(state.saved, parameters, optimizer, schedule)
+        done = _restored(saved, parameters, optimizer)
+    if done.step > config.steps:
+        raise TrainingError(
+            f"{state.path} is of step {done.step} already, and `steps` is {config.steps}; give more, or begin anew "
+            "with `restart`"
+        )
+    _note_schedule(done, config)
 
-    model.train()
-    started = time.perf_counter()
-    for step in range(first, schedule.steps):
-        rate = learning_rate_at(step, schedule)
-        for group in optimizer.param_groups:
-            group["lr"] = rate
-        loss = training.loss_at(step)
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(parameters, 1.0)
-        optimizer.step()
-        optimizer.zero_grad(set_to_none=True)
-
-        done, held_out = step + 1, None
-        last = done == schedule.steps
-        if training.evaluate_last if last else done % schedule.evaluate_every == 0:
-            model.eval()
-            held_out = math.log(held_out_perplexity(model, training.held_out, schedule.context).value)
-            model.train()
-        elapsed = time.perf_counter() - started
-        tokens = (done - first) * schedule.batch * schedule.context
-        steps.append(Step(done, loss.item(), rate, tokens / elapsed, held_out))
-        on_step(steps[-1])
-        if state.path and held_out is not None and not last:
+    def save() -> None:
+        if state.path:
             values = {
-                "step": done,
                 "parameters": [parameter.detach() for parameter in parameters],
                 "optimizer": optimizer.state_dict(),
-                "steps": [asdict(entry) for entry in steps],
-                "seconds": seconds + elapsed,
+                "progress": {**vars(done), "steps": [asdict(step) for step in done.steps]},
             }
-            write_state(state.path, state.recipe, {**values, **state.notes})
-    return Trained(steps, seconds + time.perf_counter() - started)
+            write_state(state.path, recipe, values)
+
+    saved_step = done.step if saved else None
+    tokens_of_step = config.batch * config.accumulate * config.context
+    model.train()
+    with signals_between_steps() as signal_came:
+        while done.step < config.steps and not _early_end(done, config):
+            started = time.perf_counter()
+            loss, rate = _one_step(training, parameters, config, done.step)
+            _check_loss(loss, done.step + 1, "training", saved_step, state)
+            took, perplexity = time.perf_counter() - started, None
+            done.step += 1
+            if done.step % config.evaluate_every == 0 or done.step == config.steps:
+                perplexity = _evaluate(training, config)
+                _check_loss(perplexity.loss, done.step, "held-out", saved_step, state)
+                _note_evaluation(done, perplexity, parameters if config.patience else None)
+            done.seconds += time.perf_counter() - started
+            done.steps.append(Step(done.step, loss, rate, tokens_of_step / took, perplexity and perplexity.loss))
+            if perplexity:
+                save()
+                saved_step = done.step
+            on_step(done.steps[-1])
+            if signal_came() and done.step < config.steps:
+                save()
+                raise TrainingInterrupted(
+                    f"step {done.step} of {config.steps} is saved in {state.path}"
+                    if state.path
+                    else "nothing was saved"
+                )
+    if done.steps[-1].held_out is None:  # `steps` is that of a signal
+        _note_evaluation(done, _evaluate(training, config), None)
+    if "parameters" in done.best:
+        with torch.no_grad():
+            for parameter, value in zip(parameters, done.best["parameters"], strict=True):
+                parameter.copy_(value)
+    return Trained(done.steps, done.seconds, done.best["step"], Perplexity(**done.best["perplexity"]), done.schedules)
 
 
 def trained_parameters(model: torch.nn.Module) -> list[torch.nn.Parameter]:
@@ -132,38 +211,98 @@ def next_token_loss(logits: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
     return torch.nn.functional.cross_entropy(logits.float().flatten(0, 1), tokens[:, 1:].flatten())
 
 
-def batch_at(ids: torch.Tensor, step: int, schedule: Schedule) -> torch.Tensor:
-    """The batch of one step, [batch, context + 1]: a function of seed and step alone, so resuming repeats nothing."""
-    generator = torch.Generator().manual_seed(step_seed(step, schedule))
-    starts = torch.randint(len(ids) - schedule.context, (schedule.batch,), generator=generator)
-    return torch.stack([ids[start : start + schedule.context + 1] for start in starts]).long()
+def batch_at(ids: torch.Tensor, step: int, config: TrainConfig, part: int = 0) -> torch.Tensor:
+    """One part of the sequences of a step, [batch, context + 1]: a function of seed and step alone, so resuming repeats
+    nothing; the parts of a step are together the batch that a step without parts would have.
+    """
+    generator = torch.Generator().manual_seed(step_seed(step, config))
+    starts = torch.randint(len(ids) - config.context, (config.batch * config.accumulate,), generator=generator)
+    chosen = starts[part * config.batch : (part + 1) * config.batch]
+    return torch.stack([ids[start : start + config.context + 1] for start in chosen]).long()
 
 
-def step_seed(step: int, schedule: Schedule) -> int:
+def step_seed(step: int, config: TrainConfig) -> int:
     """The seed of one step."""
-    return schedule.seed * 1_000_003 + step
+    return config.seed * 1_000_003 + step
 
 
-def learning_rate_at(step: int, schedule: Schedule) -> float:
+def learning_rate_at(step: int, config: TrainConfig) -> float:
     """Linear warm-up, then cosine down to a tenth of the peak."""
-    if step < schedule.warmup:
-        return schedule.learning_rate * (step + 1) / schedule.warmup
-    progress = (step - schedule.warmup) / max(1, schedule.steps - schedule.warmup)
-    return schedule.learning_rate * (0.1 + 0.45 * (1 + math.cos(math.pi * progress)))
+    if step < config.warmup:
+        return config.learning_rate * (step + 1) / config.warmup
+    progress = (step - config.warmup) / max(1, config.steps - config.warmup)
+    return config.learning_rate * (0.1 + 0.45 * (1 + math.cos(math.pi * progress)))
 
 
-def _resume(
-    saved: dict[str, Any] | None,
-    parameters: list[torch.nn.Parameter],
-    optimizer: torch.optim.Optimizer,
-    schedule: Schedule,
-) -> tuple[int, list[Step], float]:
+def _one_step(
+    training: Training, parameters: list[torch.nn.Parameter], config: TrainConfig, step: int
+) -> tuple[float, float]:
+    """The loss and the learning rate of a step. Where a loss or a gradient is no finite number nothing is changed, and
+    the loss is returned as such.
+    """
+    optimizer, rate, total = training.optimizer, learning_rate_at(step, config), 0.0
+    for group in optimizer.param_groups:
+        group["lr"] = rate
+    torch.manual_seed(step_seed(step, config))  # of dropout: resuming repeats nothing
+    for part in range(config.accumulate):
+        loss = training.loss_at(step, part) / config.accumulate
+        loss.backward()
+        total += loss.item()
+    norm = torch.nn.utils.clip_grad_norm_(parameters, 1.0).item()
+    if math.isfinite(total) and math.isfinite(norm):
+        optimizer.step()
+    elif math.isfinite(total):
+        total = norm
+    optimizer.zero_grad(set_to_none=True)
+    return total, rate
+
+
+def _evaluate(training: Training, config: TrainConfig) -> Perplexity:
+    training.model.eval()
+    perplexity = held_out_perplexity(training.model, training.held_out, config.context)
+    training.model.train()
+    return perplexity
+
+
+def _check_loss(loss: float, step: int, which: str, saved_step: int | None, state: StateFile) -> None:
+    if math.isfinite(loss):
+        return
+    kept = (
+        f"the state of step {saved_step} is kept in {state.path}" if saved_step and state.path else "nothing was saved"
+    )
+    raise TrainingError(
+        f"the {which} loss was {loss} in step {step}: the training diverged; {kept}; begin anew with `restart` and a "
+        "smaller `learning_rate` or a longer `warmup`"
+    )
+
+
+def _note_evaluation(done: _Progress, perplexity: Perplexity, parameters: list[torch.nn.Parameter] | None) -> None:
+    """Take this step for the best one, unless `parameters` are to be kept of a better one."""
+    kept = done.best.get("parameters")
+    if parameters is None or kept is None or perplexity.value < done.best["perplexity"]["value"]:
+        done.best = {"step": done.step, "perplexity": asdict(perplexity)}
+        if parameters is not None:
+            done.best["parameters"] = [parameter.detach().cpu().clone() for parameter in parameters]
+
+
+def _early_end(done: _Progress, config: TrainConfig) -> bool:
+    evaluated = [step.step for step in done.steps if step.held_out is not None]
+    return bool(config.patience and done.best) and sum(at > done.best["step"] for at in evaluated) >= config.patience
+
+
+def _note_schedule(done: _Progress, config: TrainConfig) -> None:
+    if not done.schedules or done.schedules[-1]["steps"] != config.steps:
+        done.schedules.append({"from_step": done.step, "steps": config.steps})
+
+
+def _restored(
+    saved: dict[str, Any] | None, parameters: list[torch.nn.Parameter], optimizer: torch.optim.Optimizer
+) -> _Progress:
     if saved is None:
-        return 0, [], 0.0
+        return _Progress()
     with torch.no_grad():
         for parameter, value in zip(parameters, saved["parameters"], strict=True):
             parameter.copy_(value)
     optimizer.load_state_dict(saved["optimizer"])
-    # Fine-tuning's states were once saved without the learning rate of their steps.
-    steps = [Step(**{"learning_rate": learning_rate_at(step["step"] - 1, schedule), **step}) for step in saved["steps"]]
-    return saved["step"], steps, saved["seconds"]
+    progress = saved["progress"]
+    return _Progress(**{**progress, "steps": [Step(**step) for step in progress["steps"]]})

@@ -18,6 +18,11 @@ class Perplexity:
     standard_error: float
     tokens: int
 
+    @property
+    def loss(self) -> float:
+        """The mean negative log-likelihood of a token, in nats."""
+        return math.log(self.value)
+
     def __str__(self) -> str:
         return f"{self.value:.3f} ± {self.standard_error:.3f}"
 
@@ -25,7 +30,8 @@ class Perplexity:
 def perplexity_of(token_losses: torch.Tensor) -> Perplexity:
     """From per-token negative log-likelihoods in nats. The error is the delta method's: ppl * s / sqrt(n)."""
     losses = token_losses.double()
-    value = math.exp(losses.mean().item())
+    mean = losses.mean().item()
+    value = math.exp(mean) if mean < 700 or math.isnan(mean) else math.inf  # e ** 710 is no double
     return Perplexity(value, value * losses.std().item() / math.sqrt(len(losses)), len(losses))
 
 

@@ -11,7 +11,7 @@ import torch
 
 from gpt2_training.errors import TrainingError
 
-_FORMAT = 2
+_FORMAT = 3
 _BEGIN_AGAIN = "remove it to begin from the start, or begin anew with `restart`"
 
 

@@ -8,14 +8,13 @@ from pathlib import Path
 from typing import Callable, Sequence
 
 import torch
-from tokenizers import Tokenizer
 
+from gpt2_training.base_model import BaseModel
 from gpt2_training.corpus import Corpus
 from gpt2_training.generate import Sampler, sample
 from gpt2_training.loop import Step
-from gpt2_training.vocabulary import END_OF_TEXT
 from lora_weights.fine_tune import FineTuneConfig, fine_tune
-from lora_weights.train import BaseModel, check_context, with_adapter
+from lora_weights.train import with_adapter
 
 
 @dataclass(frozen=True)
@@ -63,15 +62,14 @@ def compare(
     on_step: Callable[[str, Step], None] = lambda name, step: None,
 ) -> Comparison:
     """Fine-tune copies of `base`, whole and with an adapter of each rank."""
-    check_context(base.model, plan.config)
-    text, untouched, results = base.encode(corpus), None, []
+    text, untouched, results = base.encode(corpus, plan.config), None, []
     for rank in (0, *plan.ranks):
         name = f"LoRA, rank {rank}" if rank else "full fine-tuning"
         chosen = replace(plan.config, rank=rank, **({} if rank else {"learning_rate": plan.full_learning_rate}))
         tuned = copy.deepcopy(base.model).requires_grad_(True)
         tuned = with_adapter(tuned, chosen) if rank else tuned
         if untouched is None:
-            samples = _samples(tuned, base.tokenizer, plan)
+            samples = _samples(tuned, base, plan)
         result = fine_tune(tuned, text, chosen, lambda step: on_step(name, step))
         if untouched is None:
             untouched = Compared(
@@ -87,16 +85,16 @@ def compare(
                 result.seconds,
                 result.after.value,
                 result.after.standard_error,
-                _samples(tuned, base.tokenizer, plan),
+                _samples(tuned, base, plan),
                 curve,
             )
         )
     return Comparison(untouched, results)
 
 
-def _samples(model: torch.nn.Module, tokenizer: Tokenizer, plan: ComparisonPlan) -> dict[str, str]:
+def _samples(model: torch.nn.Module, base: BaseModel, plan: ComparisonPlan) -> dict[str, str]:
     model.eval()
-    sampler = Sampler(model, tokenizer, tokenizer.token_to_id(END_OF_TEXT))
+    sampler = Sampler(model, base.tokenizer, base.start)
     return {prompt: "".join(sample(sampler, prompt, plan.sample_tokens, temperature=0)) for prompt in plan.prompts}
 
 

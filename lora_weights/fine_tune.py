@@ -3,54 +3,41 @@
 from __future__ import annotations
 
 import hashlib
-import time
-from dataclasses import asdict, dataclass
-from pathlib import Path
-from typing import Callable
+from dataclasses import dataclass
+from typing import Any, Callable
 
 import torch
 
+from gpt2_training.base_model import EncodedText
+from gpt2_training.device import settled
 from gpt2_training.loop import (
     StateFile,
     Step,
+    TrainConfig,
     Training,
     batch_at,
     next_token_loss,
-    step_seed,
     train,
     trained_parameters,
 )
 from gpt2_training.perplexity import Perplexity, held_out_perplexity
-from gpt2_training.training_state import read_state
-from lora_weights.errors import LoraError
 
 
-@dataclass(frozen=True)
-class FineTuneConfig:
-    """`batch` is in sequences of `context` tokens; `rank` 0 trains the whole model. alpha None: twice the rank."""
+@dataclass(frozen=True, kw_only=True)
+class FineTuneConfig(TrainConfig):
+    """`rank` 0 trains the whole model. alpha None: twice the rank."""
 
     rank: int = 8
     alpha: float | None = None
     targets: tuple[str, ...] = ("attn.c_attn", "attn.c_proj")
     rslora: bool = False
-    dropout: float = 0.0
     steps: int = 300
-    batch: int = 8
     context: int = 128
     learning_rate: float = 2e-3
     warmup: int = 20
     weight_decay: float = 0.0
     evaluate_every: int = 50
-    seed: int = 1
-    threads: int = 0
-
-
-@dataclass(frozen=True)
-class EncodedText:
-    """Token ids (1-D) to train on, and those held out."""
-
-    train: torch.Tensor
-    held_out: torch.Tensor
+    bfloat16: bool | None = False
 
 
 @dataclass(frozen=True)
@@ -61,6 +48,7 @@ class FineTuned:
     after: Perplexity
     steps: list[Step]
     seconds: float
+    schedules: list[dict[str, Any]]
     trainable: int
     optimizer_bytes: int
 
@@ -70,56 +58,55 @@ def fine_tune(
     text: EncodedText,
     config: FineTuneConfig,
     on_step: Callable[[Step], None] = lambda step: None,
-    state: Path | None = None,
+    state: StateFile = StateFile(),
     base: str | None = None,
 ) -> FineTuned:
     """Train the parameters of `model` that require a gradient, in place, on `text`.train.
 
-    With `state`, a file, the training's state is saved there now and then, and the training goes on from what it holds,
-    if that is of the same `base` (what tells one model from another). Raises LoraError if the texts are too short,
-    TrainingError if the state is of another config, text or base.
+    The training's state is saved to `state` now and then, and the training goes on from what it holds, if that is of
+    the same `base` (what tells one model from another). Raises TrainingError if the state is of another config, text or
+    base, and what `train` raises.
     """
-    if len(text.train) <= config.context + 1 or len(text.held_out) < config.context:
-        raise LoraError(
-            f"the text gives {len(text.train)} tokens to train on and {len(text.held_out)} to hold out; each has to "
-            f"fill a `context` of {config.context}; give more text or a smaller context"
-        )
-    recipe = _recipe(config, text, base)
-    saved = read_state(state, recipe) if state else None
+    config = settled(config)
+    model.to(config.device)
     if config.threads:
         torch.set_num_threads(config.threads)
     torch.manual_seed(config.seed)
     parameters = trained_parameters(model)
     optimizer = torch.optim.AdamW(
-        parameters, lr=config.learning_rate, betas=(0.9, 0.95), weight_decay=config.weight_decay
+        parameters, lr=config.learning_rate, betas=(0.9, config.beta2), weight_decay=config.weight_decay
     )
 
-    def loss_at(step: int) -> torch.Tensor:
-        torch.manual_seed(step_seed(step, config))  # of dropout: resuming repeats nothing
-        tokens = batch_at(text.train, step, config)
-        return next_token_loss(model(tokens[:, :-1]).logits, tokens)
+    def loss_at(step: int, part: int) -> torch.Tensor:
+        tokens = batch_at(text.train, step, config, part).to(config.device)
+        with torch.autocast(config.device, torch.bfloat16, enabled=config.bfloat16):
+            logits = model(tokens[:, :-1], use_cache=False).logits
+        return next_token_loss(logits, tokens)
 
     model.eval()
     before = held_out_perplexity(model, text.held_out, config.context)
     training = Training(model, optimizer, loss_at, text.held_out)
-    trained = train(training, config, StateFile(state, recipe, saved), on_step)
-    started = time.perf_counter()
+    trained = train(training, config, {**_hashes(text), "base": base}, state, on_step)
     model.eval()
-    after = held_out_perplexity(model, text.held_out, config.context)
-    seconds = trained.seconds + time.perf_counter() - started
     held = sum(
         value.nbytes
         for entry in optimizer.state.values()
         for value in entry.values()
         if isinstance(value, torch.Tensor)
     )
-    return FineTuned(before, after, trained.steps, seconds, sum(map(torch.Tensor.numel, parameters)), held)
+    return FineTuned(
+        before,
+        trained.perplexity,
+        trained.steps,
+        trained.seconds,
+        trained.schedules,
+        sum(map(torch.Tensor.numel, parameters)),
+        held,
+    )
 
 
-def _recipe(config: FineTuneConfig, text: EncodedText, base: str | None) -> dict:
-    """What must be the same for training to go on: everything but the threads."""
-    texts = {
+def _hashes(text: EncodedText) -> dict[str, str]:
+    return {
         name: hashlib.sha256(ids.numpy().tobytes()).hexdigest()
         for name, ids in (("text", text.train), ("held_out_text", text.held_out))
     }
-    return {**{name: value for name, value in asdict(config).items() if name != "threads"}, **texts, "base": base}

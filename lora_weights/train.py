@@ -8,19 +8,19 @@ import json
 import platform
 import warnings
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Callable
 
 import torch
-from tokenizers import Tokenizer
 from transformers import GPT2LMHeadModel
+from transformers.pytorch_utils import Conv1D
 
+from gpt2_training.base_model import BaseModel
 from gpt2_training.corpus import Corpus
 from gpt2_training.errors import RecipeError
 from gpt2_training.loop import Step
-from gpt2_training.pretrain import encode
+from gpt2_training.pretrain import TrainingOutput
 from lora_weights.card import adapter_card
-from lora_weights.fine_tune import EncodedText, FineTuneConfig, fine_tune
+from lora_weights.fine_tune import FineTuneConfig, fine_tune
 from lora_weights.peft_adapter import RECORD
 
 if TYPE_CHECKING:
@@ -28,29 +28,13 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class BaseModel:
-    """A model to fine-tune, with its tokenizer. `name` is what it is called, `fingerprint` tells its weights."""
-
-    model: GPT2LMHeadModel
-    tokenizer: Tokenizer
-    name: str = ""
-    fingerprint: str | None = None
-
-    def encode(self, corpus: Corpus) -> EncodedText:
-        return EncodedText(encode(self.tokenizer, corpus.train), encode(self.tokenizer, corpus.held_out))
-
-
-@dataclass(frozen=True)
-class AdapterOutput:
-    """Where an adapter is written, and what its record and its model card say. The folder exists.
-
-    `name` is the adapter's, by default the folder's. `command` is what was asked for.
+class AdapterOutput(TrainingOutput):
+    """Where an adapter is written, and what its record and its model card say. `name` is the adapter's, by default the
+    folder's.
     """
 
-    folder: Path
     name: str = ""
     licence: str | None = None
-    command: str = ""
 
 
 def train_adapter(
@@ -59,18 +43,16 @@ def train_adapter(
     config: FineTuneConfig,
     output: AdapterOutput,
     on_step: Callable[[Step], None] = lambda step: None,
-    state: Path | None = None,
 ) -> dict:
     """Train an adapter of `base` (whose own weights stay as they are) and write it to `output` in PEFT's form.
 
-    `state` is the file that a stopped training goes on from, see `fine_tune`. Returns the record, also saved in the
-    folder as training.json: recipe, text, losses, held-out perplexity before and after, and the fingerprint of the
-    base. Raises LoraError when the text is too short, RecipeError when the model is too small, TrainingError for a
-    state that is not of this training.
+    Returns the record, also saved in the folder as training.json: recipe, text, losses, held-out perplexity before and
+    after, and the fingerprint of the base. Raises RecipeError when the model is too small or has no such targets,
+    TrainingError for a text that is too short and for a state that is not of this training.
     """
-    check_context(base.model, config)
-    adapted, text, folder = with_adapter(base.model, config), base.encode(corpus), output.folder
-    result = fine_tune(adapted, text, config, on_step, state, base.fingerprint)
+    text, folder = base.encode(corpus, config), output.folder
+    adapted = with_adapter(base.model, config)
+    result = fine_tune(adapted, text, config, on_step, output.state, base.fingerprint)
     record = {
         "command": output.command,
         "text": corpus.source,
@@ -81,6 +63,7 @@ def train_adapter(
         "base": base.name,
         "base_fingerprint": base.fingerprint,
         "config": asdict(config),
+        "schedules": result.schedules,
         "trainable_parameters": result.trainable,
         "seconds": round(result.seconds),
         "held_out_perplexity_before": result.before.value,
@@ -105,20 +88,13 @@ def train_adapter(
     return record
 
 
-def check_context(model: GPT2LMHeadModel, config: FineTuneConfig) -> None:
-    """Raise RecipeError if the model has fewer positions than the config's context."""
-    if config.context > model.config.n_positions:
-        raise RecipeError(
-            f"`context` {config.context}: the model has {model.config.n_positions} positions; give that many or fewer"
-        )
-
-
 def with_adapter(model: GPT2LMHeadModel, config: FineTuneConfig) -> PeftModel:
     """`model` with a new adapter in place, only that trainable; from the config's seed. Returns peft's model around
-    it.
+    it. Raises RecipeError for targets that are none of its matrices.
     """
     from peft import LoraConfig, get_peft_model
 
+    _check_targets(model, config.targets)
     torch.manual_seed(config.seed)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # that fan_in_fan_out is set for Conv1D, which is right
@@ -133,4 +109,15 @@ def with_adapter(model: GPT2LMHeadModel, config: FineTuneConfig) -> PeftModel:
                 use_rslora=config.rslora,
                 fan_in_fan_out=True,
             ),
+        )
+
+
+def _check_targets(model: GPT2LMHeadModel, targets: tuple[str, ...]) -> None:
+    matrices = [name for name, module in model.transformer.named_modules() if isinstance(module, Conv1D)]
+    unknown = [target for target in targets if not any(f".{name}".endswith(f".{target}") for name in matrices)]
+    if unknown or not targets:
+        names = sorted({name.split(".", 2)[2] for name in matrices})
+        raise RecipeError(
+            f"`targets` {', '.join(unknown) or 'is empty'}: a GPT-2's matrices are {', '.join(names)}; give some of "
+            "them"
         )

@@ -8,6 +8,8 @@ from __future__ import annotations
 import importlib
 import io
 import os
+import re
+import shlex
 import sys
 import traceback
 
@@ -17,7 +19,7 @@ from bundler.commands.console import prepare_streams, with_flags
 from bundler.errors import BundleError, OptionError, VerificationError
 from bundler.system.signals import interrupt_on_signals, interrupted
 from bundler.system.temporary_folder import choose_temporary_place
-from gpt2_training.errors import RecipeError, TrainingError
+from gpt2_training.errors import RecipeError, TrainingError, TrainingInterrupted
 from lora_weights.errors import LoraError
 from tokenizer_tools.errors import TokenizerError
 from tokenizer_tools.printable import printable
@@ -103,8 +105,13 @@ def run(arguments: list[str]) -> int:
         return _fail("error", error, 1)
     except OSError as error:
         return _fail("error", _said_by_the_system(error), 1)
-    except (click.Abort, KeyboardInterrupt):
-        return _fail_interrupted()
+    except (click.Abort, KeyboardInterrupt) as interruption:
+        cause = interruption.__cause__  # click makes an Abort of any KeyboardInterrupt
+        if not isinstance(cause, TrainingInterrupted):
+            return _fail_interrupted()
+        again = shlex.join(["task-bundler", *(argument for argument in arguments if argument != "--restart")])
+        _complain(f"interrupted: {printable(str(cause))}; to go on: {printable(again)}\n")
+        return 1
     except SystemExit as exit_:  # click and rich, when who read the output has left
         return exit_.code
     except BaseException as error:  # with the panics of libraries in Rust, which are no Exception
@@ -125,6 +132,10 @@ def _explained(error: BaseException) -> str:
             f"not enough memory ({error or 'no size was said'}); close other programs, or give a smaller model, "
             "context or batch"
         )
+    if isinstance(error, RuntimeError) and re.search(
+        "not enough memory|out of memory|allocate memory", str(error)
+    ):  # torch's allocators
+        return _explained(MemoryError(str(error).splitlines()[0]))
     if isinstance(error, RecursionError):
         return (
             "something in a file is nested too deeply to be read; expected a file that its own software wrote; save "

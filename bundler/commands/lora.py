@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import os
-import shlex
-import sys
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Callable
+from typing import Any
 
 import click
 
@@ -22,13 +19,21 @@ from bundler.commands.console import (
     scales_for,
     terminal_options,
 )
+from bundler.commands.pretrain import read_text
+from bundler.commands.training import (
+    RESTART,
+    command_line,
+    given,
+    open_base,
+    paths,
+    say_how_to_go_on,
+    training_options,
+    training_progress,
+)
 from bundler.errors import OptionError
 from bundler.system.output_folder import check_output, check_output_file, staged_folder
 from bundler.system.temporary_folder import temporary_folder
 from gpt2_training.corpus import STANDARD_LIBRARY
-
-if TYPE_CHECKING:
-    from lora_weights.train import BaseModel
 
 PATH = click.Path(path_type=Path)
 TEXT = InputPath(STANDARD_LIBRARY, path_type=None)
@@ -98,7 +103,7 @@ def export(
     from bundler.system.native_output import quiet
 
     scales = scales_for(scales, len(adapters))
-    check_output_file(output, force, [*_paths(*adapters), bundle])
+    check_output_file(output, force, [*paths(*adapters), bundle])
     if not skip_gates and not model:
         raise OptionError(
             "--against is missing: give the checkpoint, so that the adapter can be proven to act; or --skip-gates"
@@ -181,86 +186,46 @@ def merge(
         from bundler.containers.lora_manifest import base_of_bundle
         from bundler.lora.merge_bundle import merge_into_bundle, sum_for_merging
 
-        check_output_file(output, force, _paths(base, *adapters))
-        paths = [adapter_path(adapter, hub) for adapter in adapters]
+        check_output_file(output, force, paths(base, *adapters))
+        folders = [adapter_path(adapter, hub) for adapter in adapters]
         with terminal.stage(f"Merging {names} into {Path(base).name}"):
-            file = sum_for_merging(paths, scales, base_of_bundle(open_bundle(Path(base))))
+            file = sum_for_merging(folders, scales, base_of_bundle(open_bundle(Path(base))))
             result = merge_into_bundle(Path(base), file, output)
         terminal.show(f"{output}: {file.header.name} in {result['matrices']} matrices")
         terminal.result({"file": str(output), "name": file.header.name, **result})
         return
     from bundler.system.native_output import quiet
 
-    inputs = _paths(base, *adapters, tokenizer)
+    inputs = paths(base, *adapters, tokenizer)
     check_output(output, force, inputs)
     with terminal.stage("Loading PyTorch"), quiet():
         from bundler.lora.merge_checkpoint import merge_checkpoint_folder
-    paths = [adapter_path(adapter, hub) for adapter in adapters]
+    folders = [adapter_path(adapter, hub) for adapter in adapters]
     with terminal.stage(f"Merging {names} into {base}"), quiet(), staged_folder(output, force, inputs) as folder:
-        merge_checkpoint_folder(base, paths, folder, scales=scales, tokenizer=tokenizer, hub=hub)
+        merge_checkpoint_folder(base, folders, folder, scales=scales, tokenizer=tokenizer, hub=hub)
     terminal.show(f"{output}: a checkpoint with {names} in its weights")
     terminal.result({"folder": str(output), "name": names})
 
 
-def _training_options(function: Callable) -> Callable:
-    for option in reversed(
-        (
-            click.option("--steps", default=300, show_default=True, type=COUNT),
-            click.option("--batch", default=8, show_default=True, type=COUNT, help="Sequences in a step."),
-            click.option("--context", default=128, show_default=True, type=COUNT, help="Tokens of a sequence."),
-            click.option("--learning-rate", default=2e-3, show_default=True, type=click.FloatRange(0)),
-            click.option(
-                "--warmup",
-                default=20,
-                show_default=True,
-                type=click.IntRange(0),
-                help="Steps until the learning rate is reached.",
-            ),
-            click.option(
-                "--dropout",
-                default=0.0,
-                show_default=True,
-                type=click.FloatRange(0, 1),
-                help="Helpful when a small text is read many times.",
-            ),
-            click.option(
-                "--evaluate-every",
-                default=50,
-                show_default=True,
-                type=COUNT,
-                help="Steps between held-out losses and saved states.",
-            ),
-            click.option("--seed", default=1, show_default=True),
-            click.option(
-                "--threads", default=0, show_default=True, type=click.IntRange(0), help="0 leaves it to PyTorch."
-            ),
-            click.option(
-                "--tokenizer", type=InputPath(), help="Folder of the vocabulary, if it is not beside the weights."
-            ),
-            click.option("--force", is_flag=True, help="Replace an output that exists."),
-        )
-    ):
-        function = option(function)
-    return function
-
-
-def _paths(*inputs: str | Path | None) -> list[Path]:
-    """Those inputs that were given, as the paths that they may be."""
-    return [Path(os.path.expanduser(path)) for path in inputs if path is not None]
-
-
-def _opened(model: str, tokenizer: Path | None, hub: HubAccess) -> BaseModel:
-    """The model in PyTorch, its tokenizer, and its fingerprint."""
-    from bundler.checkpoints.checkpoint import open_checkpoint
-    from bundler.lora.facts import weights_fingerprint
-    from lora_weights.train import BaseModel
-    from tokenizer_tools.vocabulary import reference_tokenizer
-    from tokenizer_tools.vocabulary_files import read_vocabulary
-
-    checkpoint = open_checkpoint(model, tokenizer=tokenizer, hub=hub)
-    vocabulary = read_vocabulary(checkpoint.folder)
-    reference = reference_tokenizer(vocabulary)
-    return BaseModel(checkpoint.reference_model(), reference, model, weights_fingerprint(checkpoint))
+_TOKENIZER = click.option(
+    "--tokenizer", type=InputPath(), help="Folder of the vocabulary, if it is not beside the weights."
+)
+_TRAINING = training_options(
+    steps=300,
+    batch=8,
+    accumulate=1,
+    context=128,
+    learning_rate=0.002,
+    warmup=20,
+    weight_decay=0.0,
+    beta2=0.95,
+    dropout=0.0,
+    evaluate_every=50,
+    patience=0,
+    seed=1,
+    threads=0,
+    precision="float32",
+)
 
 
 @command.command("train")
@@ -268,7 +233,11 @@ def _opened(model: str, tokenizer: Path | None, hub: HubAccess) -> BaseModel:
 @click.argument("text", type=TEXT)
 @click.option("-o", "--output", required=True, type=PATH, help="PEFT folder to write; its name is the adapter's.")
 @click.option("--rank", default=8, show_default=True, type=COUNT)
-@click.option("--alpha", type=float, help="Strength: deltas are scaled by alpha / rank. [default: twice the rank]")
+@click.option(
+    "--alpha",
+    type=click.FloatRange(0, min_open=True),
+    help="Strength: deltas are scaled by alpha / rank. [default: twice the rank]",
+)
 @click.option(
     "--targets",
     default="attn.c_attn,attn.c_proj",
@@ -276,9 +245,10 @@ def _opened(model: str, tokenizer: Path | None, hub: HubAccess) -> BaseModel:
     help="Modules. Others than these two cannot be exported.",
 )
 @click.option("--licence", help="Of the adapter, for its model card: an SPDX name such as apache-2.0.")
-@click.option("--restart", is_flag=True, help="Begin anew, whatever state a stopped training left.")
 @click.option("--rslora", is_flag=True, help="Scale by alpha / sqrt(rank). Helpful for large ranks.")
-@_training_options
+@_TOKENIZER
+@_TRAINING
+@RESTART
 @terminal_options
 @hub_options
 def train(
@@ -296,51 +266,36 @@ def train(
 ) -> None:
     """Train an adapter of the checkpoint MODEL on TEXT: a file, a folder, or python-stdlib.
 
-    A part is held out, and its perplexity reported before and after. Stopped training goes on from its last
-    saved state, the file OUTPUT.training_state.pt, when the same command is given again.
+    A part is held out, and its perplexity reported before and after. Ctrl-C saves the step it comes in. The same
+    command goes on from there, from the file OUTPUT.training_state.pt; so does one with more --steps, also after
+    the end.
 
     Example: task-bundler lora train gpt2_training/sample out/texts/pirate.txt -o out/pirate
     """
-    import math
-
     from bundler.system.native_output import quiet
 
-    with staged_folder(output, force, _paths(model, tokenizer), _paths(text)) as folder:
+    with staged_folder(output, force, paths(model, tokenizer), paths(text)) as folder:
         with terminal.stage("Loading PyTorch"), quiet():
-            from gpt2_training.corpus import read_corpus
-            from gpt2_training.loop import Step
+            from gpt2_training.loop import StateFile
             from gpt2_training.training_state import state_path
             from lora_weights.fine_tune import FineTuneConfig
             from lora_weights.train import AdapterOutput, train_adapter
 
-            base = _opened(model, tokenizer, hub)
-        config, corpus, state = (
-            FineTuneConfig(targets=tuple(targets.split(",")), **recipe),
-            read_corpus(text),
-            state_path(output),
+        config = FineTuneConfig(
+            targets=tuple(name.strip() for name in targets.split(",") if name.strip()), **given(recipe)
         )
-        if restart:
-            state.unlink(missing_ok=True)
-        with terminal.bar("training", total=config.steps) as advance:
-            held_out = [""]
-
-            def show(step: Step) -> None:
-                if step.held_out is not None:
-                    held_out[0] = f", held-out perplexity {math.exp(step.held_out):.2f}"
-                advance(
-                    completed=step.step,
-                    description=f"loss {step.loss:.3f}, {step.tokens_per_second:,.0f} tokens/s{held_out[0]}",
-                )
-
-            asked = " ".join(map(shlex.quote, ["task-bundler", *sys.argv[1:]]))
-            written = AdapterOutput(folder, output.name, licence, asked)
-            record = train_adapter(base, corpus, config, written, show, state)
-    state.unlink(missing_ok=True)
+        with terminal.stage("Opening the model"), quiet():
+            base = open_base(model, tokenizer, hub)
+        corpus, state = read_text(terminal, text), state_path(output)
+        written = AdapterOutput(folder, StateFile(state, restart), command_line(), output.name, licence)
+        with training_progress(terminal, config.steps, state) as show:
+            record = train_adapter(base, corpus, config, written, show)
     terminal.show(
         f"{output}: {record['trainable_parameters']:,} trained parameters; held-out perplexity "
         f"{record['held_out_perplexity_before']:.2f} before, {record['held_out_perplexity']:.2f} "
         f"± {record['held_out_perplexity_standard_error']:.2f} after"
     )
+    say_how_to_go_on(terminal, state)
     terminal.result({key: value for key, value in record.items() if key != "curve"})
 
 
@@ -353,9 +308,14 @@ def train(
     "--full-learning-rate", default=3e-4, show_default=True, type=click.FloatRange(0), help="Of full fine-tuning."
 )
 @click.option(
-    "-p", "--prompt", "prompts", multiple=True, help='Continued by each; may be given several times. [default: "def "]'
+    "-p",
+    "--prompt",
+    "prompts",
+    multiple=True,
+    help="Continued by each; may be given several times. [default: words from the text held out]",
 )
-@_training_options
+@_TOKENIZER
+@_TRAINING
 @terminal_options
 @hub_options
 def compare(
@@ -379,9 +339,8 @@ def compare(
 
     from bundler.system.native_output import quiet
 
-    with staged_folder(output, force, _paths(model, tokenizer), _paths(text)) as folder:
+    with staged_folder(output, force, paths(model, tokenizer), paths(text)) as folder:
         with terminal.stage("Loading PyTorch"), quiet():
-            from gpt2_training.corpus import read_corpus
             from lora_weights.compare import (
                 ComparisonPlan,
                 compare,
@@ -391,14 +350,16 @@ def compare(
             )
             from lora_weights.fine_tune import FineTuneConfig
 
-            base = _opened(model, tokenizer, hub)
-        config = FineTuneConfig(**recipe)
+        config = FineTuneConfig(**given(recipe))
+        with terminal.stage("Opening the model"), quiet():
+            base = open_base(model, tokenizer, hub)
+        corpus = read_text(terminal, text)
         order = ["full fine-tuning", *(f"LoRA, rank {rank}" for rank in ranks)]
         with terminal.bar("training", total=config.steps * len(order)) as advance:
-            plan = ComparisonPlan(ranks, config, full_learning_rate, prompts or ("def ",))
+            plan = ComparisonPlan(ranks, config, full_learning_rate, prompts or (corpus.prompt,))
             comparison = compare(
                 base,
-                read_corpus(text),
+                corpus,
                 plan,
                 on_step=lambda name, step: advance(
                     completed=order.index(name) * config.steps + step.step, description=f"{name}, loss {step.loss:.3f}"

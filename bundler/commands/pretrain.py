@@ -2,116 +2,174 @@
 
 from __future__ import annotations
 
-import math
-import shlex
-import sys
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from bundler.commands.console import COUNT, InputPath, Terminal, terminal_options
+from bundler.checkpoints.hub_id import HubAccess
+from bundler.commands.console import COUNT, InputPath, Terminal, hub_options, terminal_options
+from bundler.commands.training import (
+    RESTART,
+    command_line,
+    given,
+    open_base,
+    paths,
+    say_how_to_go_on,
+    training_options,
+    training_progress,
+)
 from bundler.errors import OptionError
 from bundler.system.output_folder import staged_folder
 from gpt2_training.corpus import STANDARD_LIBRARY
+
+if TYPE_CHECKING:
+    from gpt2_training.corpus import Corpus
+    from gpt2_training.loop import TrainConfig
+
+_OF_A_NEW_MODEL = ("tokenizer", "vocabulary", "layers", "heads", "width")
 
 
 @click.command("pretrain")
 @click.argument("text", type=InputPath(STANDARD_LIBRARY, path_type=None))
 @click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="Folder for the checkpoint.")
 @click.option(
+    "--preset",
+    type=click.Choice(["sample", "char-384", "gpt2"]),
+    default="sample",
+    show_default=True,
+    help="A recipe; options given beside it change it. The defaults below are those of `sample`.",
+)
+@click.option("--init-from", help="Begin with this checkpoint's weights and vocabulary, in place of new ones.")
+@click.option(
+    "--tokenizer",
+    type=click.Choice(["bpe", "char", "bytes"]),
+    show_default="bpe",
+    help="What a token is: learned pieces of words, a character, or a byte.",
+)
+@click.option(
     "--vocabulary",
-    default=4096,
-    show_default=True,
-    type=click.IntRange(257),
-    help="Tokens of the BPE vocabulary to train.",
+    show_default="4096",
+    type=COUNT,
+    help="Tokens of a BPE vocabulary to learn; the most that characters may take.",
 )
-@click.option("--context", default=512, show_default=True, type=COUNT, help="Positions of the model.")
-@click.option("--layers", default=6, show_default=True, type=COUNT)
-@click.option("--heads", default=4, show_default=True, type=COUNT)
-@click.option("--width", default=256, show_default=True, type=COUNT)
-@click.option("--steps", default=4000, show_default=True, type=COUNT)
-@click.option("--batch", default=8, show_default=True, type=COUNT, help="Sequences in a step.")
-@click.option("--learning-rate", default=1.5e-3, show_default=True, type=click.FloatRange(0))
-@click.option(
-    "--warmup", default=200, show_default=True, type=click.IntRange(0), help="Steps until the learning rate is reached."
-)
-@click.option("--weight-decay", default=0.1, show_default=True, type=click.FloatRange(0))
-@click.option(
-    "--dropout",
-    default=0.0,
-    show_default=True,
-    type=click.FloatRange(0, 1),
-    help="Helpful when a small text is read many times.",
-)
+@click.option("--layers", show_default="6", type=COUNT)
+@click.option("--heads", show_default="4", type=COUNT)
+@click.option("--width", show_default="256", type=COUNT)
 @click.option(
     "--split-spaces",
-    default=0.02,
-    show_default=True,
-    type=click.FloatRange(0, 1),
+    show_default="0.02",
+    type=click.FloatRange(0, 1, max_open=True),
     help="Share of words split from the space before them, so that prompts may end in a space.",
 )
-@click.option(
-    "--evaluate-every",
-    default=250,
-    show_default=True,
-    type=COUNT,
-    help="Steps between held-out losses and saved states.",
+@training_options(
+    steps=4000,
+    batch=8,
+    accumulate=1,
+    context=512,
+    learning_rate=0.0015,
+    warmup=200,
+    weight_decay=0.1,
+    beta2=0.95,
+    dropout=0.0,
+    evaluate_every=250,
+    patience=0,
+    seed=1,
+    threads=0,
 )
-@click.option("--seed", default=1, show_default=True)
-@click.option("--threads", default=0, show_default=True, type=click.IntRange(0), help="0 leaves it to PyTorch.")
-@click.option("--bfloat16/--float32", default=True, show_default=True, help="Arithmetic of the forward pass.")
-@click.option("--restart", is_flag=True, help="Begin anew, whatever state a stopped training left.")
-@click.option("--force", is_flag=True, help="Replace an output that an earlier training wrote.")
+@click.option("--compile", is_flag=True, default=None, help="Let torch.compile make one program of the model.")
+@RESTART
 @terminal_options
-def command(terminal: Terminal, text: str, output: Path, restart: bool, force: bool, **recipe: Any) -> None:
+@hub_options
+def command(
+    terminal: Terminal,
+    text: str,
+    output: Path,
+    preset: str,
+    init_from: str | None,
+    restart: bool,
+    force: bool,
+    hub: HubAccess,
+    **recipe: Any,
+) -> None:
     """Train a small GPT-2 from scratch on TEXT: a file, a folder, or python-stdlib.
 
-    A part is held out and its perplexity reported. Stopped training goes on from its last saved state, the file
-    OUTPUT.training_state.pt, when the same command is given again.
+    A part is held out and its perplexity reported. Ctrl-C saves the step it comes in. The same command goes on from
+    there, from the file OUTPUT.training_state.pt; so does one with more --steps, also after the end.
 
     Example: task-bundler pretrain python-stdlib -o out/python-gpt2
     """
     from bundler.system.native_output import quiet
 
-    with staged_folder(output, force, texts=[Path(text)]) as folder:
+    recipe = given(recipe)
+    if init_from and (made := [f"--{name}" for name in _OF_A_NEW_MODEL if name in recipe]):
+        raise OptionError(
+            f"{', '.join(made)} with --init-from, whose checkpoint has its own; give the one or the other"
+        )
+    with staged_folder(output, force, paths(init_from), paths(text)) as folder:
         with terminal.stage("Loading PyTorch"), quiet():
-            from gpt2_training.corpus import read_corpus
-            from gpt2_training.curve import write_curve
-            from gpt2_training.loop import Step
-            from gpt2_training.pretrain import PretrainConfig, pretrain
+            from gpt2_training.loop import StateFile
+            from gpt2_training.pretrain import PRESETS, TrainingOutput, Watch, finetune, pretrain
             from gpt2_training.training_state import state_path
 
-        config = PretrainConfig(**{field.name: recipe[field.name] for field in fields(PretrainConfig)})
-        if config.width % config.heads:
-            raise OptionError(
-                f"--width {config.width} is not divisible by --heads {config.heads}; every head needs the same width"
-            )
-        corpus, state = read_corpus(text), state_path(output)
-        if restart:
-            state.unlink(missing_ok=True)
-        with terminal.bar("training", total=config.steps) as advance:
+        corpus, config = read_text(terminal, text), replace(PRESETS[preset], **recipe)
+        state = state_path(output)
+        training_output = TrainingOutput(folder, StateFile(state, restart), command_line())
+        with training_progress(terminal, config.steps, state) as show:
+            watch = Watch(show, terminal.stage)
+            if init_from:
+                base = open_base(init_from, None, hub)
+                config = _without_shape(config, recipe, base.model.config.n_positions)
+                record = finetune(base, corpus, training_output, config, watch)
+            else:
+                record = pretrain(corpus, training_output, config, watch)
+        write_pictures(record, folder)
+    say_result(terminal, output, record)
+    say_how_to_go_on(terminal, state)
 
-            def show(step: Step) -> None:
-                held_out = f", held-out perplexity {math.exp(step.held_out):.2f}" if step.held_out else ""
-                advance(
-                    completed=step.step,
-                    description=f"loss {step.loss:.3f}, {step.tokens_per_second:,.0f} tokens/s{held_out}",
-                )
 
-            record = pretrain(
-                corpus,
-                folder,
-                config,
-                show,
-                state=state,
-                command=" ".join(map(shlex.quote, ["task-bundler", *sys.argv[1:]])),
-            )
-        write_curve(record, folder / "training.svg")
-    state.unlink(missing_ok=True)
+def read_text(terminal: Terminal, text: str) -> Corpus:
+    """The corpus; files that were passed over are told."""
+    from gpt2_training.corpus import read_corpus
+
+    with terminal.stage("Reading the text"):
+        corpus = read_corpus(text)
+    if corpus.passed_over:
+        terminal.say(f"{text}: {corpus.passed_over} files are no UTF-8 text and were passed over")
+    return corpus
+
+
+def write_pictures(record: dict, folder: Path) -> None:
+    """The loss curve, beside the checkpoint."""
+    from gpt2_training.curve import write_curve
+
+    write_curve(record, folder / "training.svg")
+
+
+def say_result(terminal: Terminal, output: Path, record: dict) -> None:
+    """What came of a training of all weights."""
+    before = f"held-out perplexity {record['held_out_perplexity_before']:.3f} before, " if "base" in record else ""
+    early = "" if record["best_step"] == record["config"]["steps"] else f" (weights of step {record['best_step']:,})"
     terminal.show(
-        f"{output}: {record['parameters']:,} parameters, held-out perplexity {record['held_out_perplexity']:.3f} "
-        f"± {record['held_out_perplexity_standard_error']:.3f}"
+        f"{output}: {record['parameters']:,} parameters, {before}held-out perplexity "
+        f"{record['held_out_perplexity']:.3f} ± {record['held_out_perplexity_standard_error']:.3f}, "
+        f"{record['held_out_bits_per_byte']:.3f} bits a byte{early}"
     )
+    if outside := record.get("held_out_outside_alphabet"):
+        terminal.say(
+            f"{len(outside)} characters of the held-out text are not in the alphabet of {len(record['alphabet'])}, and "
+            f"are spelled in bytes: {outside[:40]}",
+            soft_wrap=True,
+        )
     terminal.result({key: value for key, value in record.items() if key != "curve"})
+
+
+def _without_shape(config: TrainConfig, recipe: dict[str, Any], positions: int) -> TrainConfig:
+    """The part of a recipe that a checkpoint leaves open; a context that was not asked for is what the model has."""
+    from gpt2_training.loop import TrainConfig
+
+    values = {field.name: getattr(config, field.name) for field in fields(TrainConfig)}
+    if "context" not in recipe:
+        values["context"] = min(config.context, positions)
+    return TrainConfig(**values)

@@ -1,6 +1,8 @@
 """Training a very small model: it learns, it can be stopped and resumed, and it is repeatable."""
 
 import json
+import math
+import signal
 from dataclasses import replace
 
 import pytest
@@ -9,13 +11,15 @@ from safetensors.torch import load_file
 from tokenizers import Tokenizer
 from transformers import GPT2LMHeadModel
 
+from gpt2_training import loop
 from gpt2_training import pretrain as module
+from gpt2_training.base_model import encode, encode_split
 from gpt2_training.corpus import read_corpus
-from gpt2_training.errors import TrainingError
+from gpt2_training.errors import RecipeError, TrainingError, TrainingInterrupted
 from gpt2_training.generate import load_sampler, sample
-from gpt2_training.loop import batch_at, learning_rate_at
-from gpt2_training.perplexity import held_out_perplexity, perplexity_of
-from gpt2_training.pretrain import PretrainConfig, encode, encode_split, pretrain
+from gpt2_training.loop import StateFile, batch_at, learning_rate_at
+from gpt2_training.perplexity import Perplexity, held_out_perplexity, perplexity_of
+from gpt2_training.pretrain import PretrainConfig, TrainingOutput, Watch, pretrain
 from gpt2_training.vocabulary import END_OF_TEXT, save_vocabulary, train_vocabulary
 
 CONFIG = PretrainConfig(
@@ -42,16 +46,19 @@ def corpus(tmp_path):
 
 def test_it_learns_and_saves_what_it_measured(corpus, tmp_path):
     steps = []
-    record = pretrain(replace(corpus, source="a text"), tmp_path, CONFIG, steps.append, command="the command")
+    record = pretrain(
+        replace(corpus, source="a text"), TrainingOutput(tmp_path, command="the command"), CONFIG, Watch(steps.append)
+    )
     assert len(steps) == 60 and steps[-1].held_out < steps[19].held_out < steps[0].loss
     assert json.loads((tmp_path / "training.json").read_text()) == record
     assert record["command"] == "the command" and record["text"] == "a text" and record["config"]["seed"] == 1
-    assert not list(tmp_path.glob("*.pt"))
+    assert record["prompt"] and record["best_step"] == 60 and not list(tmp_path.glob("*.pt"))
+    bits = math.log2(record["held_out_perplexity"]) * len(encode(tokenizer_of(tmp_path), corpus.held_out))
+    assert record["held_out_bits_per_byte"] == pytest.approx(bits / len("".join(corpus.held_out).encode()))
 
     model = GPT2LMHeadModel.from_pretrained(tmp_path, dtype=torch.float32)
     assert load_file(tmp_path / "model.safetensors")["transformer.wte.weight"].dtype == torch.float16
-    tokenizer = Tokenizer.from_file(str(tmp_path / "tokenizer.json"))
-    held_out = held_out_perplexity(model.eval(), module.encode(tokenizer, corpus.held_out), 16)
+    held_out = held_out_perplexity(model.eval(), encode(tokenizer_of(tmp_path), corpus.held_out), 16)
     assert held_out.value == pytest.approx(record["held_out_perplexity"], rel=1e-4)
 
 
@@ -59,68 +66,180 @@ class Stopped(Exception):
     pass
 
 
-def stop_at(number):
+def stop_at(number, how):
+    """Something to look on that ends the training after a step: as a kill does, or as Ctrl-C."""
+
     def stop(step):
         if step.step == number:
-            raise Stopped
+            if how is Stopped:
+                raise Stopped
+            signal.raise_signal(signal.SIGINT)
 
-    return stop
-
-
-def folder(path):
-    path.mkdir()
-    return path
+    return Watch(stop)
 
 
-def test_a_stopped_training_goes_on_to_the_same_weights(corpus, tmp_path):
-    pretrain(corpus, folder(tmp_path / "whole"), CONFIG)
-    state = tmp_path / "state.pt"
-    with pytest.raises(Stopped):
-        pretrain(corpus, folder(tmp_path / "parts"), CONFIG, stop_at(45), state=state)
+def output(folder, state=None, restart=False):
+    folder.mkdir(exist_ok=True)
+    return TrainingOutput(folder, StateFile(state, restart))
+
+
+def tokenizer_of(folder):
+    return Tokenizer.from_file(str(folder / "tokenizer.json"))
+
+
+def same_weights(*folders):
+    first, second = (load_file(folder / "model.safetensors") for folder in folders)
+    return all(torch.equal(first[name], second[name]) for name in first)
+
+
+@pytest.mark.parametrize("how, goes_on_at", [(Stopped, 41), (TrainingInterrupted, 46)])
+@pytest.mark.parametrize("changes", [{}, {"dropout": 0.2, "accumulate": 2}], ids=["plain", "dropout in parts"])
+def test_a_stopped_training_goes_on_to_the_same_weights(corpus, tmp_path, how, goes_on_at, changes):
+    config = replace(CONFIG, **changes)
+    pretrain(corpus, output(tmp_path / "whole"), config)
+    parts = output(tmp_path / "parts", tmp_path / "state.pt")
+    with pytest.raises(how):
+        pretrain(corpus, parts, config, stop_at(45, how))
     assert not list((tmp_path / "parts").iterdir())
     seen = []
-    record = pretrain(corpus, tmp_path / "parts", CONFIG, seen.append, state=state)
-    assert seen[0].step == 41  # from the state saved after step 40
-    whole, parts = (load_file(tmp_path / name / "model.safetensors") for name in ("whole", "parts"))
-    assert all(torch.equal(whole[name], parts[name]) for name in whole)
-    assert [step["step"] for step in record["curve"]] == [20, 40, 50, 60] and record["schedules"] == [
-        {"from_step": 0, "steps": 60, "split_spaces": 0.02}
-    ]
-
-
-def test_a_state_with_the_names_of_earlier_versions_goes_on(corpus, tmp_path):
-    pretrain(corpus, folder(tmp_path / "whole"), CONFIG)
-    state = tmp_path / "state.pt"
-    with pytest.raises(Stopped):
-        pretrain(corpus, folder(tmp_path / "parts"), CONFIG, stop_at(45), state=state)
-    saved = torch.load(state, weights_only=True)
-    names = [name for name, _ in GPT2LMHeadModel.from_pretrained(tmp_path / "whole").named_parameters()]
-    weights = dict(zip(names, saved.pop("parameters"), strict=True))
-    torch.save({**saved, "model": weights, "history": saved.pop("steps")[19::20]}, state)
-    record = pretrain(corpus, tmp_path / "parts", CONFIG, state=state)
-    whole, parts = (load_file(tmp_path / name / "model.safetensors") for name in ("whole", "parts"))
-    assert all(torch.equal(whole[name], parts[name]) for name in whole)
+    record = pretrain(corpus, parts, config, Watch(seen.append))
+    assert seen[0].step == goes_on_at  # after the state of step 40, or of the step that Ctrl-C came in
+    assert same_weights(tmp_path / "whole", tmp_path / "parts")
     assert [step["step"] for step in record["curve"]] == [20, 40, 50, 60]
+    assert record["schedules"] == [{"from_step": 0, "steps": 60}]
 
 
-def test_another_number_of_steps_goes_on_and_is_recorded_and_another_recipe_is_refused(corpus, tmp_path):
+def test_ctrl_c_says_what_is_saved_and_a_second_one_acts_at_once(corpus, tmp_path):
     state = tmp_path / "state.pt"
-    with pytest.raises(Stopped):
-        pretrain(corpus, tmp_path, CONFIG, stop_at(25), state=state)
+    with pytest.raises(TrainingInterrupted, match=f"step 45 of 60 is saved in {state}"):
+        pretrain(corpus, output(tmp_path / "out", state), CONFIG, stop_at(45, TrainingInterrupted))
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+    def twice(step):
+        signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)
+
     before = state.read_bytes()
-    with pytest.raises(
-        TrainingError, match="seed 1, now 2; learning rate 0.01, now 0.02|learning rate 0.01, now 0.02; seed 1, now 2"
-    ):
-        pretrain(corpus, tmp_path, replace(CONFIG, seed=2, learning_rate=0.02), state=state)
+    with pytest.raises(KeyboardInterrupt) as interruption:
+        pretrain(corpus, output(tmp_path / "out", state), CONFIG, Watch(twice))
+    assert not isinstance(interruption.value, TrainingInterrupted) and state.read_bytes() == before
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_a_finished_training_goes_on_with_more_steps(corpus, tmp_path):
+    state = tmp_path / "state.pt"
+    out = output(tmp_path / "out", state)
+    pretrain(corpus, out, CONFIG)
+    first, seen = (tmp_path / "out" / "model.safetensors").read_bytes(), []
+    pretrain(corpus, out, CONFIG, Watch(seen.append))
+    assert not seen and (tmp_path / "out" / "model.safetensors").read_bytes() == first
+    record = pretrain(corpus, out, replace(CONFIG, steps=80), Watch(seen.append))
+    assert [step.step for step in seen] == list(range(61, 81)) and record["best_step"] == 80
+    assert record["schedules"] == [{"from_step": 0, "steps": 60}, {"from_step": 60, "steps": 80}]
+    with pytest.raises(TrainingError, match="is of step 80 already, and `steps` is 60.*`restart`"):
+        pretrain(corpus, out, CONFIG)
+    again = output(tmp_path / "again", state, restart=True)
+    pretrain(corpus, again, CONFIG)
+    assert (tmp_path / "again" / "model.safetensors").read_bytes() == first
+
+
+def test_another_recipe_is_refused_and_named(corpus, tmp_path):
+    state = tmp_path / "state.pt"
+    out = output(tmp_path / "out", state)
+    with pytest.raises(Stopped):
+        pretrain(corpus, out, CONFIG, stop_at(25, Stopped))
+    before = state.read_bytes()
+    with pytest.raises(TrainingError, match="learning rate 0.01, now 0.02; seed 1, now 2.*`restart`"):
+        pretrain(corpus, out, replace(CONFIG, seed=2, learning_rate=0.02))
     with pytest.raises(TrainingError, match="text [0-9a-f]+…, now "):
-        pretrain(replace(corpus, fingerprint="another text" * 5), tmp_path, CONFIG, state=state)
+        pretrain(replace(corpus, fingerprint="another text" * 5), out, CONFIG)
     assert state.read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda loss, weight: loss * math.nan,
+        lambda loss, weight: loss + (weight * 0).sqrt().sum(),  # its value is 0, its gradient no number
+    ],
+    ids=["loss", "gradient"],
+)
+@pytest.mark.parametrize("bad_step, kept", [(31, "the state of step 20 is kept"), (5, "nothing was saved")])
+def test_a_training_that_diverges_keeps_its_last_good_state(corpus, tmp_path, monkeypatch, spoil, bad_step, kept):
+    state, weights, real = tmp_path / "state.pt", [], module._loss_of
+
+    def planted(model, ids, config):
+        loss_at = real(model, ids, config)
+        weights.append(model.transformer.wte.weight)
+
+        def spoiled(step, part):
+            return spoil(loss_at(step, part), weights[0]) if step + 1 == bad_step else loss_at(step, part)
+
+        return spoiled
+
+    monkeypatch.setattr(module, "_loss_of", planted)
+    with pytest.raises(TrainingError, match=f"in step {bad_step}: the training diverged; {kept}"):
+        pretrain(corpus, output(tmp_path / "out", state), CONFIG)
+    assert weights[0].isfinite().all() and not list((tmp_path / "out").iterdir()) and state.exists() == (bad_step > 20)
+
+
+def test_early_stop_keeps_the_best_weights(corpus, tmp_path, monkeypatch):
+    """Held-out losses that are planted: the best one is in step 40."""
+    values = iter([5.0, 4.0, 4.5, 4.6, 4.7])
+    kept = {}
+
+    def planted(training, config):
+        weights = training.model.transformer.wte.weight.detach().clone()
+        value = next(values)
+        kept[value] = weights
+        return Perplexity(value, 0.1, 10)
+
+    monkeypatch.setattr(loop, "_evaluate", planted)
     seen = []
-    record = pretrain(corpus, tmp_path, replace(CONFIG, steps=40), seen.append, state=state)
-    assert seen[0].step == 21 and [(part["from_step"], part["steps"]) for part in record["schedules"]] == [
-        (0, 60),
-        (20, 40),
-    ]
+    out = output(tmp_path / "out", tmp_path / "state.pt")
+    record = pretrain(corpus, out, replace(CONFIG, steps=200, patience=2), Watch(seen.append))
+    assert seen[-1].step == 80 and record["best_step"] == 40
+    saved = load_file(tmp_path / "out" / "model.safetensors")["transformer.wte.weight"]
+    assert torch.equal(saved, kept[4.0].half()) and not torch.equal(saved, kept[4.6].half())
+    record = pretrain(corpus, out, replace(CONFIG, steps=200, patience=3), Watch(seen.append))
+    assert seen[-1].step == 100 and record["best_step"] == 40
+    assert torch.equal(load_file(tmp_path / "out" / "model.safetensors")["transformer.wte.weight"], kept[4.0].half())
+
+
+def test_parts_of_a_step_learn_what_the_whole_step_does(corpus, tmp_path):
+    pretrain(corpus, output(tmp_path / "whole"), replace(CONFIG, batch=8, bfloat16=False, steps=20))
+    pretrain(corpus, output(tmp_path / "parts"), replace(CONFIG, batch=2, accumulate=4, bfloat16=False, steps=20))
+    whole, parts = (load_file(tmp_path / name / "model.safetensors") for name in ("whole", "parts"))
+    for name in whole:
+        torch.testing.assert_close(whole[name].float(), parts[name].float(), rtol=1e-2, atol=2e-3)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"batch": 0},
+        {"steps": -5},
+        {"layers": 0},
+        {"accumulate": 0},
+        {"learning_rate": math.nan},
+        {"learning_rate": math.inf},
+        {"dropout": 1.0},
+        {"seed": 1 << 40},
+        {"heads": 3},
+        {"tokenizer": "words"},
+        {"device": "tpu"},
+    ],
+    ids=str,
+)
+def test_recipes_that_nothing_can_be_trained_with(corpus, tmp_path, changes):
+    (name,) = changes
+    with pytest.raises(RecipeError, match=f"`{name}`"):
+        pretrain(corpus, output(tmp_path / "out"), replace(CONFIG, **changes))
+
+
+def test_a_model_larger_than_the_memory_is_refused_before_it_is_made(corpus, tmp_path):
+    with pytest.raises(RecipeError, match="takes .* GB to train"):
+        pretrain(corpus, output(tmp_path / "out"), replace(CONFIG, layers=10**9))
 
 
 def test_split_words_are_the_same_text():
@@ -169,7 +288,7 @@ def test_the_vocabulary_is_gpt2s_form(tmp_path):
 
 
 def test_samples_are_repeatable_and_greedy_at_zero(corpus, tmp_path):
-    pretrain(corpus, tmp_path, CONFIG)
+    pretrain(corpus, TrainingOutput(tmp_path), CONFIG)
     sampler = load_sampler(tmp_path)
     first, second, again = ("".join(sample(sampler, "12 green", 24, seed=seed)) for seed in (1, 2, 1))
     assert first == again != second
@@ -201,5 +320,9 @@ def test_texts_that_cannot_be_used(tmp_path, prepare, message):
 
 def test_a_text_shorter_than_a_context_is_refused(tmp_path):
     (tmp_path / "text").write_text("too short a text to learn anything from")
-    with pytest.raises(TrainingError, match="fewer than one context"):
-        pretrain(read_corpus(str(tmp_path / "text")), tmp_path, PretrainConfig(vocabulary=260, context=64, steps=1))
+    with pytest.raises(TrainingError, match="to fill a `context` of 64"):
+        pretrain(
+            read_corpus(str(tmp_path / "text")),
+            TrainingOutput(tmp_path),
+            PretrainConfig(vocabulary=260, context=64, steps=1),
+        )

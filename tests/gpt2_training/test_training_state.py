@@ -45,8 +45,8 @@ def save(value):
         (save(Harm()), "cannot be read"),
         (save([1, 2]), "no state"),
         (save({"key": "of an older version"}), "no state"),
-        (save({"format": 2, "recipe": []}), "no state"),
-        (save({"format": 2, "recipe": {"seed": 2, "text": "ab" * 32}}), "seed 1|seed 2, now 1"),
+        (save({"format": 3, "recipe": []}), "no state"),
+        (save({"format": 3, "recipe": {"seed": 2, "text": "ab" * 32}}), "seed 1|seed 2, now 1"),
     ],
 )
 def test_what_is_no_state_of_this_training_is_refused_with_a_way_on(tmp_path, spoil, message):

@@ -10,14 +10,15 @@ from tiny_gpt2 import VOCABULARY
 
 from bundler.checkpoints.checkpoint import open_checkpoint
 from bundler.commands.cli import run
+from gpt2_training.base_model import BaseModel
 from gpt2_training.corpus import Corpus
 from gpt2_training.errors import RecipeError, TrainingError
+from gpt2_training.loop import StateFile
 from gpt2_training.vocabulary import train_vocabulary
 from lora_weights.compare import ComparisonPlan, compare, comparison_table, write_comparison_plot
-from lora_weights.errors import LoraError
 from lora_weights.fine_tune import FineTuneConfig
 from lora_weights.peft_adapter import read_peft
-from lora_weights.train import AdapterOutput, BaseModel, train_adapter
+from lora_weights.train import AdapterOutput, train_adapter
 
 TEXT = "The keeper wrote: the sea is calm, the light is lit. " * 120
 CONFIG = FineTuneConfig(
@@ -47,7 +48,7 @@ def test_the_adapter_learns_and_the_base_stays(model, tokenizer, tmp_path, tiny_
         BaseModel(model, tokenizer, "tiny", "ab"),
         CORPUS,
         CONFIG,
-        AdapterOutput(folder(tmp_path / "sea"), licence="mit", command="c"),
+        AdapterOutput(folder(tmp_path / "sea"), command="c", licence="mit"),
         steps.append,
     )
     assert (record["base"], record["command"], record["text"]) == ("tiny", "c", "s")
@@ -55,6 +56,7 @@ def test_the_adapter_learns_and_the_base_stays(model, tokenizer, tmp_path, tiny_
     assert [step.step for step in steps] == list(range(1, 13)) and [step.step for step in steps if step.held_out] == [
         4,
         8,
+        12,
     ]
     assert all(step.loss > 0 and step.tokens_per_second > 0 for step in steps)
     adapter = read_peft(tmp_path / "sea", 2)
@@ -86,12 +88,12 @@ def test_an_interrupted_training_goes_on_to_the_same_bytes(model, tokenizer, tmp
 
     state = tmp_path / "state.pt"
     with pytest.raises(Stop):
-        train_adapter(another(), CORPUS, config, AdapterOutput(folder(tmp_path / "halves")), stop, state)
-    halves = AdapterOutput(tmp_path / "halves")
+        train_adapter(another(), CORPUS, config, AdapterOutput(folder(tmp_path / "halves"), StateFile(state)), stop)
+    halves = AdapterOutput(tmp_path / "halves", StateFile(state))
     assert not list((tmp_path / "halves").iterdir())
     with pytest.raises(TrainingError, match="base ab, now cd"):
-        train_adapter(another("cd"), CORPUS, config, halves, state=state)
-    train_adapter(another(), CORPUS, config, halves, lambda step: seen.append(step.step), state)
+        train_adapter(another("cd"), CORPUS, config, halves)
+    train_adapter(another(), CORPUS, config, halves, lambda step: seen.append(step.step))
     assert seen == [*range(1, 8), *range(5, 13)]  # from the state saved after step 4
     file = "adapter_model.safetensors"
     assert (tmp_path / "whole" / file).read_bytes() == (tmp_path / "halves" / file).read_bytes()
@@ -101,8 +103,15 @@ def test_an_interrupted_training_goes_on_to_the_same_bytes(model, tokenizer, tmp
     "config, corpus, error, named",
     [
         (FineTuneConfig(context=97), CORPUS, RecipeError, "`context` 97: the model has 96 positions"),
-        (FineTuneConfig(context=24), Corpus(["a b c"], [TEXT], ""), LoraError, "to train on"),
-        (FineTuneConfig(context=24), Corpus([TEXT], ["a b c"], ""), LoraError, "to hold out"),
+        (FineTuneConfig(context=24), Corpus(["a b c"], [TEXT], ""), TrainingError, "to train on"),
+        (FineTuneConfig(context=24), Corpus([TEXT], ["a b c"], ""), TrainingError, "to hold out"),
+        (
+            FineTuneConfig(context=24, targets=("attn.c_attn", "q_proj")),
+            CORPUS,
+            RecipeError,
+            "`targets` q_proj: a GPT-2",
+        ),
+        (FineTuneConfig(context=24, targets=()), CORPUS, RecipeError, "`targets` is empty"),
     ],
 )
 def test_texts_and_contexts_that_do_not_fit(model, tokenizer, tmp_path, config, corpus, error, named):

@@ -123,48 +123,46 @@ def test_only_what_was_written_ships_and_is_replaced(user, capsys, name, file):
     for force in ([], ["--force"]):
         assert run([*command, "-o", "../out", *force, "--quiet", *options]) == 0, capsys.readouterr().err
         assert foreign_files(user / "out") == [] and not (user / "out" / file).exists()
-        assert not (user / "out.training_state.pt").exists() and (user / "out.partial" / file).exists()
+        assert (user / "out.training_state.pt").exists() and (user / "out.partial" / file).exists()
         assert not [path.name for path in user.iterdir() if path.name.startswith(".")]
 
 
 @pytest.mark.parametrize("name", ["pretrain", "lora train"])
-def test_a_stopped_training_keeps_its_state_and_goes_on(user, capsys, monkeypatch, name):
-    from bundler.commands.console import Terminal
+def test_a_stopped_training_keeps_its_state_and_goes_on(user, capfd, monkeypatch, name):
+    """Ctrl-C after the first step: the message has the command that goes on, and it does, to the same weights."""
+    import gpt2_training.loop as loop
 
     command, options = COMMANDS[name]
-    real = Terminal.bar
-    seen = []
+    line = [*command, "-o", "../out", *options]
+    state, out, seen = user / "out.training_state.pt", user / "out", []
+    real = loop._one_step
+    raised = iter([True])
 
-    def stopping(terminal, text, total):
-        from contextlib import contextmanager
+    def stopping(training, parameters, config, step):
+        seen.append(step + 1)
+        if next(raised, False):
+            signal.raise_signal(signal.SIGINT)
+        return real(training, parameters, config, step)
 
-        @contextmanager
-        def bar():
-            with real(terminal, text, total) as advance:
-
-                def show(completed, **rest):
-                    seen.append(completed)
-                    if len(seen) == total:  # in the last step
-                        raise KeyboardInterrupt
-                    advance(completed=completed, **rest)
-
-                yield show
-
-        return bar()
-
-    monkeypatch.setattr(Terminal, "bar", stopping)
-    line = [*command, "-o", "../out", "--quiet", *options]
-    state = user / "out.training_state.pt"
-    assert run(line) == 1 and state.is_file() and not (user / "out").exists()
-    last = seen[-1]
-    changed = ["--learning-rate", "0.5"]
-    assert run([*line, *changed]) == 1
-    message = capsys.readouterr().err
-    assert "learning rate" in message and "--restart" in message and state.is_file()
-    assert run(line) == 0 and not state.exists() and seen[-1] == last and seen.count(1) == 1
+    monkeypatch.setattr(loop, "_one_step", stopping)
+    assert run([*line, "--restart"]) == 1 and state.is_file() and not out.exists()
+    message = capfd.readouterr().err
+    again = "task-bundler " + " ".join(line)
+    total = options[options.index("--steps") + 1]
+    assert f"interrupted: step 1 of {total} is saved in ../out.training_state.pt; to go on: {again}\n" in message
+    assert run([*line, "--learning-rate", "0.5"]) == 1
+    message = capfd.readouterr().err
+    assert "learning rate" in message and "now 0.5" in message and "--restart" in message and state.is_file()
+    assert run(line) == 0 and seen == list(range(1, int(total) + 1))
+    message = capfd.readouterr().err
+    assert "going on after step 1, from ../out.training_state.pt" in message and "is kept" in message
+    weights = next(path for path in out.iterdir() if path.suffix == ".safetensors")
+    parts = weights.read_bytes()
+    assert run([*line, "--force", "--restart"]) == 0 and weights.read_bytes() == parts
+    assert run([*line, "--force", "--steps", "6"]) == 0 and seen[-1] == 6 and weights.read_bytes() != parts
     state.write_bytes(b"")
-    assert run([*line, "--force"]) == 1 and "--restart" in capsys.readouterr().err and state.read_bytes() == b""
-    assert run([*line, "--force", "--restart"]) == 0 and not state.exists()
+    assert run([*line, "--force"]) == 1 and "--restart" in capfd.readouterr().err and state.read_bytes() == b""
+    assert run([*line, "--force", "--restart"]) == 0 and weights.read_bytes() == parts
 
 
 def test_of_two_that_write_one_output_the_second_is_refused(user, capsys, monkeypatch):
