@@ -52,7 +52,7 @@ setup: .venv/.ready
 	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(0 if (3, 11) <= v < (3, 14) else "Python %d.%d found; 3.11 to 3.13 is needed: make PYTHON=python3.12" % v[:2])'
 	@echo "Setting up .venv: PyTorch, the TFLite converter and the engines, about 2.5 GB; a few minutes"
 	$(PYTHON) -m venv .venv
-	$(PIP) "$$(sed -n 's/^  "\(torch==[^"]*\)",/\1/p' pyproject.toml)"
+	$(PIP) -r locks/torch.txt
 	$(LOCKED) -r locks/run.txt $(patsubst %,-r locks/%.txt,$(subst $(comma), ,$(EXTRAS)))
 	if $(BIN)/python -c 'import importlib.metadata as m; raise SystemExit("nvidia-" not in str(m.requires("torch")))'; then $(LOCKED) -r locks/cuda.txt; fi
 	$(PIP) --no-build-isolation -e .
@@ -61,15 +61,16 @@ setup: .venv/.ready
 UV := build/lock/bin/uv pip compile pyproject.toml build/lock/backend.txt -q --universal --python-version 3.11 --fork-strategy fewest \
 	--generate-hashes --no-emit-index-url --no-emit-find-links --no-annotate --no-header
 
-# run.txt, a file for what each extra adds to it, and cuda.txt; the same versions for every Python.
+# run.txt with all that is not for development, a file for what each other extra adds to it, torch.txt and cuda.txt; the
+# same versions for every Python.
 lock:
 	rm -rf build/lock && $(PYTHON) -m venv build/lock
 	build/lock/bin/python -m pip install -q --disable-pip-version-check uv==0.13.9
 	sed -n 's/^requires = \["\(.*\)"\]/\1/p' pyproject.toml > build/lock/backend.txt
 	$(UV) --all-extras -o build/lock/all.txt
-	$(UV) -c build/lock/all.txt -o build/lock/run.txt
+	$(UV) --extra all -c build/lock/all.txt -o build/lock/run.txt
 	mkdir -p locks && rm -f locks/*.txt
-	awk '/^[a-z]/ {file = /^(nvidia-|cuda-|triton=)/ ? "locks/cuda.txt" : /^torch=/ ? "/dev/null" : "locks/run.txt"} {print > file}' build/lock/run.txt
+	awk '/^[a-z]/ {file = /^(nvidia-|cuda-|triton=)/ ? "locks/cuda.txt" : /^torch=/ ? "" : "locks/run.txt"} /^torch=/ {print $$1 > "locks/torch.txt"} file {print > file}' build/lock/run.txt
 	for extra in dev mediapipe; do \
 		$(UV) --extra $$extra -c build/lock/all.txt -o locks/$$extra.txt $$(sed -n 's/^\([a-z0-9-]*\)==.*/--no-emit-package \1/p' build/lock/run.txt) || exit 1; \
 	done

@@ -12,6 +12,7 @@ import re
 import shlex
 import sys
 import traceback
+from pathlib import Path
 
 import click
 
@@ -71,6 +72,15 @@ def task_bundler() -> None:
     """
 
 
+# What an installation without extras lacks -> the extra that brings it.
+_EXTRAS = {
+    **dict.fromkeys(("torch", "litert_torch", "ai_edge_quantizer", "matplotlib"), "build"),
+    "peft": "train",
+}
+# The sample and its adapters come with the packages. Documents call them by their place in the repository.
+_SAMPLES = ("gpt2_training/sample", "lora_weights/samples/")
+
+
 def main() -> None:
     prepare_streams()
     choose_temporary_place()
@@ -86,6 +96,7 @@ def main() -> None:
 def run(arguments: list[str]) -> int:
     """Run one command line and return its exit code."""
     try:
+        arguments = [_installed(argument) for argument in arguments]
         task_bundler.main(arguments, prog_name="task-bundler", standalone_mode=False)
         return 0
     except click.exceptions.Exit as exit_:
@@ -118,6 +129,14 @@ def run(arguments: list[str]) -> int:
         return _fail("error", _explained(error), 1)
 
 
+def _installed(argument: str) -> str:
+    """The path of a sample that came with this package, where the working folder has none of its name."""
+    if argument.startswith(_SAMPLES) and not os.path.exists(argument):
+        installed = Path(__file__).parents[2] / argument
+        return str(installed) if installed.exists() else argument
+    return argument
+
+
 def _said_by_the_system(error: OSError) -> str:
     if error.filename is None or error.strerror is None:
         return error.strerror or str(error)
@@ -127,6 +146,11 @@ def _said_by_the_system(error: OSError) -> str:
 
 def _explained(error: BaseException) -> str:
     """A sentence for an error that nobody foresaw."""
+    if isinstance(error, ModuleNotFoundError) and (extra := _EXTRAS.get((error.name or "").partition(".")[0])):
+        return (
+            f"{error.name} is not installed; expected it for this command, which does more than read and run bundles. "
+            f"Install what belongs to it: pip install 'task-bundler[{extra}]'"
+        )
     if isinstance(error, MemoryError):
         return (
             f"not enough memory ({error or 'no size was said'}); close other programs, or give a smaller model, "

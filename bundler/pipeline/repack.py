@@ -23,9 +23,8 @@ from bundler.tflite.lora_inputs import lora_layout
 from bundler.tflite.model import Model, open_model
 from bundler.tflite.runner import TFLiteGPT2
 from bundler.tflite.signatures import llm_shape, read_context
-from bundler.verification.engine_gates import PROMPTS
 from bundler.verification.gate import Stage, silent
-from bundler.verification.text import verification_text
+from bundler.verification.text import PROMPTS, verification_text
 from tokenizer_tools.sentencepiece_model import SentencePieceModel, build_sentencepiece
 from tokenizer_tools.vocabulary import BytePairVocabulary, tokenizer_json
 from tokenizer_tools.vocabulary_files import read_vocabulary

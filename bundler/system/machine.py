@@ -15,6 +15,7 @@ from pathlib import Path
 
 _READ_AT_ONCE = 256 << 20  # bytes; several times the last-level cache of any desktop or phone
 _TRIES = 5
+_GROUP = Path("/sys/fs/cgroup")  # control groups, version 2
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,17 @@ def this_machine() -> Machine:
 def available_cores() -> int:
     """How many cores this process may use."""
     return len(os.sched_getaffinity(0))
+
+
+def available_memory() -> int:
+    """Bytes of memory that can still be taken: the machine's, or what a limit on this group of processes leaves."""
+    free = 1024 * _kilobytes("/proc/meminfo", "MemAvailable")
+    try:
+        limit, held = (int((_GROUP / name).read_text()) for name in ("memory.max", "memory.current"))
+        cached = int(re.search(r"^inactive_file (\d+)", (_GROUP / "memory.stat").read_text(), re.M)[1])
+    except (OSError, ValueError):  # no limit: the file is not there, or says "max"
+        return free
+    return min(free, limit - held + cached)
 
 
 def held_memory() -> int:

@@ -25,7 +25,7 @@ from bundler.verification.gate import Gate
 from bundler.verification.near_greedy import Path as GreedyPath
 from bundler.verification.near_greedy import find_path
 from bundler.verification.references import Reference, TFLiteReference
-from bundler.verification.text import verification_text
+from bundler.verification.text import PROMPTS, verification_text
 
 if TYPE_CHECKING:
     from bundler.engines.litertlm import LiteRtLmEngine
@@ -34,11 +34,6 @@ if TYPE_CHECKING:
 ENGINE_TOKENS = 48
 EDGE_TRIES = 100
 FEW = 4  # tokens after a prompt: all that is needed to see what the engine has read
-PROMPTS = (
-    "The lighthouse keeper wrote",
-    "def nearest(points, target):\n    ",
-    "We're here, aren't we?\n\nIt's 6 o'clock 🌊 – naïve café,",
-)
 
 # Greedy text after a prompt, of so many tokens.
 Complete = Callable[[str, int], str]

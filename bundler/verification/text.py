@@ -1,6 +1,13 @@
-"""The text that bundles are checked on."""
+"""The texts that bundles are checked on."""
 
 from importlib import resources
+
+# What engines continue: prose, code, and what tokenizers stumble over.
+PROMPTS = (
+    "The lighthouse keeper wrote",
+    "def nearest(points, target):\n    ",
+    "We're here, aren't we?\n\nIt's 6 o'clock 🌊 – naïve café,",
+)
 
 
 def verification_text() -> str:
