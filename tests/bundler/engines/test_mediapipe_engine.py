@@ -2,12 +2,16 @@
 not have.
 """
 
+import functools
+import http.server
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
 import sys
+import threading
 import urllib.request
 import zipfile
 from pathlib import Path
@@ -446,6 +450,50 @@ def test_the_page(packages, eight_bit):
     assert "too long for a context of 96" in seen["tooLong"] and seen["error"].startswith(
         "The prompt is 201 tokens long"
     )
+
+
+class Folder(http.server.SimpleHTTPRequestHandler):
+    """Serves a folder, as any web host does."""
+
+    extensions_map = {**http.server.SimpleHTTPRequestHandler.extensions_map, ".mjs": "text/javascript"}
+
+    def log_message(self, *arguments):
+        pass
+
+
+def test_the_page_of_the_docs_writes(packages, eight_bit, tmp_path):
+    """docs/WEB.md's page as it stands, but greedy: it fills the context with PyTorch's text."""
+    original, path = eight_bit
+    (page,) = re.findall(r"```html\n(.*?)```", (ROOT / "docs" / "WEB.md").read_text(encoding="utf-8"), re.DOTALL)
+    assert page.count("topK: 40") == 1 and len(page.splitlines()) <= 24
+    (tmp_path / "index.html").write_text(page.replace("topK: 40", "topK: 1"), encoding="utf-8")
+    (tmp_path / "model.task").symlink_to(path)
+    (tmp_path / "tasks-genai").symlink_to(packages / "node_modules" / "@mediapipe" / "tasks-genai")
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Folder, directory=str(tmp_path)))
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    prompt = "It is " * 38
+    settings = {
+        "packages": str(packages),
+        "chromium": find_browser(),
+        "flags": FLAGS,
+        "page": f"http://127.0.0.1:{server.server_port}/",
+        "prompt": prompt,
+    }
+    try:
+        result = subprocess.run(
+            ["node", str(Path(__file__).parents[1] / "web" / "own_page.mjs"), json.dumps(settings)],
+            capture_output=True,
+            text=True,
+            timeout=300,
+        )
+    finally:
+        server.shutdown()
+        server.server_close()
+    assert result.returncode == 0, result.stderr
+    seen = json.loads(result.stdout)
+    written = seen["text"].removeprefix(prompt)
+    assert not seen["errors"] and len(written) > 8 and seen["text"] != written
+    assert original.greedy(prompt, 96 - len(original.ids(prompt))).startswith(written)
 
 
 def test_the_command_serves_until_it_is_interrupted(packages, eight_bit):
