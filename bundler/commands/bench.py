@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
-from typing import Callable
 
 import click
 
@@ -68,7 +66,7 @@ def command(
 
     options = BenchOptions(model, prefill_lengths, decode_lengths, tokens, rounds, threads)
     with terminal.bar("Measuring", total=1) as update:
-        result = bench(files, options, _shown(update))
+        result = bench(files, options, lambda done, of, text: update(completed=done, total=of, description=text))
     for table in bench_tables(result):
         terminal.write(table + "\n")
     for remark in remarks(result):
@@ -79,15 +77,3 @@ def command(
         with replacing(plot) as file:
             write_plot(result["results"], file)
     terminal.result(result)
-
-
-def _shown(update: Callable[..., None]) -> Callable[[int, int, str], None]:
-    """Shows how many turns of how many are done, and how long the rest will take."""
-    started: list[float] = []
-
-    def begun(done: int, total: int, text: str) -> None:
-        started.append(time.monotonic())
-        left = (started[-1] - started[0]) / done * (total - done) if done else None
-        update(completed=done, total=total, description=text if left is None else f"{text}, about {left:.0f} s left")
-
-    return begun

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Any, Sequence
 
@@ -113,6 +114,21 @@ def _say_notes(terminal: Terminal, notes: Sequence[str]) -> None:
     is_flag=True,
     help="Add a folder with what a phone needs, and print the adb lines that bring it there.",
 )
+@click.option(
+    "--prompt",
+    "prompts",
+    multiple=True,
+    help="Shown continued in the report; may be given several times. [default: those of the checkpoint's README.md, or "
+    "ours]",
+)
+@click.option(
+    "--text",
+    "texts",
+    multiple=True,
+    type=InputPath(),
+    help="Text file or folder for perplexity and KL divergence. May be given several times.",
+)
+@click.option("--speed/--no-speed", default=True, help="Measure the speed for the report. [default: speed]")
 @click.option("--force", is_flag=True, help="Replace an output that exists.")
 @click.option("--dry-run", is_flag=True, help="Check everything that can be checked without building.")
 @terminal_options
@@ -131,7 +147,7 @@ def command(terminal: Terminal, dry_run: bool, **options: Any) -> None:
         from bundler.commands.mix_table import mix_table
         from bundler.pipeline.build import build
         from bundler.pipeline.plan import BuildOptions, plan_build
-        from bundler.verification.gate import Gate, Progress
+        from bundler.verification.gate import Gate, Progress, verdict
 
     options = BuildOptions(**options | {"engines": tuple(dict.fromkeys(options["engines"]))})
     if dry_run:
@@ -154,14 +170,17 @@ def command(terminal: Terminal, dry_run: bool, **options: Any) -> None:
     _say_notes(terminal, manifest["notes"])
     if "mix" in manifest:
         terminal.show(mix_table(manifest["mix"]))
-    terminal.say(
-        gate_table(f"{manifest['name']}, {manifest['recipe']}", [Gate(**gate) for gate in manifest["verification"]])
-    )
+    gates = [Gate(**gate) for gate in manifest["verification"]]
+    terminal.show(gate_table(f"{manifest['name']}, {manifest['recipe']}", gates))
+    terminal.show(verdict(gates) if options.verify else "not verified")
     for container in ("task", "litertlm"):
-        terminal.say(f"{options.output}/{manifest['name']}.{container}, {manifest['bytes'][container]:,} bytes")
+        terminal.show(f"{options.output}/{manifest['name']}.{container}, {manifest['bytes'][container]:,} bytes")
+    terminal.show(f"{options.output}/report.html")
     if options.app_assets:
         from bundler.pipeline.app_assets import adb_lines
 
         for line in adb_lines(options.output):
             terminal.say(line, soft_wrap=True)
+    bundle = shlex.quote(str(options.output / f"{manifest['name']}.litertlm"))
+    terminal.say(f"Next: task-bundler run {bundle} -p TEXT", soft_wrap=True)
     terminal.result(manifest)

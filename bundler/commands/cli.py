@@ -33,6 +33,7 @@ COMMANDS = {
     "build": "bundler.commands.build",
     "run": "bundler.commands.run",
     "verify": "bundler.commands.verify",
+    "compare": "bundler.commands.compare",
     "bench": "bundler.commands.bench",
     "try": "bundler.commands.try_",
     "doctor": "bundler.commands.doctor",

@@ -9,14 +9,16 @@ import math
 import os
 import re
 import sys
+import threading
+import time
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Callable, Iterator
 
 import click
 from rich.console import Console, RenderableType
-from rich.progress import BarColumn, Progress, SpinnerColumn, TaskProgressColumn, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, Progress, ProgressColumn, SpinnerColumn, Task
 from rich.text import Text
 
 from tokenizer_tools.printable import printable
@@ -195,6 +197,81 @@ def option_flags(program: click.Group) -> Iterator[tuple[str, str]]:
         )
 
 
+LINES_APART = 5.0  # seconds, where progress is not shown in a terminal
+
+
+@dataclass
+class Work:
+    """How far some work is: `completed` of `total`, which is None where nothing can be counted."""
+
+    text: str
+    total: float | None
+    completed: float = 0.0
+    description: str = ""
+    started: float = field(default_factory=lambda: time.monotonic())
+    updated: float = 0.0
+
+    def update(self, *, completed: float | None = None, total: float | None = None, description: str = "") -> None:
+        if completed is not None and completed != self.completed:
+            self.completed, self.updated = completed, self.seconds()
+        self.total = total or self.total
+        self.description = printable(description) or self.description
+
+    def seconds(self) -> float:
+        """Since it began."""
+        return time.monotonic() - self.started
+
+    def left(self) -> float | None:
+        """The seconds it still takes, if it goes on as fast; None while that is not known."""
+        if not self.total or not self.completed:
+            return None
+        whole = self.updated * self.total / self.completed
+        return max(whole - self.seconds(), 0.0) if self.completed < self.total else 0.0
+
+    def line(self) -> str:
+        """In a line: what, how much of it, for how long, and how long still."""
+        parts = [self.description or self.text]
+        if self.total:
+            parts.append(f"{self.completed / self.total:.0%}")
+        parts.append(_clock(self.seconds()))
+        if (left := self.left()) is not None and self.completed < self.total:
+            parts.append(f"about {_clock(left)} left")
+        return ", ".join(parts)
+
+
+class _WorkColumn(ProgressColumn):
+    def __init__(self, work: Work) -> None:
+        super().__init__()
+        self._work = work
+
+    def render(self, task: Task) -> Text:
+        return Text(f"{self._work.text} {_clock(self._work.seconds())}" if task.finished else self._work.line())
+
+
+@contextmanager
+def _lines(work: Work, write: Callable[[str], None]) -> Iterator[None]:
+    """Write a line of `work` every few seconds while the block works."""
+    ended = threading.Event()
+
+    def tell() -> None:
+        while not ended.wait(LINES_APART):
+            write(work.line())
+
+    thread = threading.Thread(target=tell, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
+
+
+def _clock(seconds: float) -> str:
+    minutes, seconds = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{seconds:02}"
+
+
 @dataclass
 class Terminal:
     """Prints for people unless `quiet`, and one JSON object on stdout when `as_json`."""
@@ -243,25 +320,38 @@ class Terminal:
     @contextmanager
     def stage(self, text: str) -> Iterator[None]:
         """Show `text` with a running clock while the block works; leave it as a finished line."""
-        unicode = self.console.encoding.startswith("utf")
-        with Progress(
-            SpinnerColumn("dots" if unicode else "line", finished_text=Text("✓", "green")),
-            _text_column(),
-            TimeElapsedColumn(),
-            console=self.console,
-        ) as progress:
-            task = progress.add_task(printable(text), total=1)
+        with self._progress(text, None):
             yield
-            progress.update(task, completed=1)
 
     @contextmanager
     def bar(self, text: str, total: float) -> Iterator[Callable[..., None]]:
-        """A progress bar; the block calls the yielded function with `completed=` and, if it likes, `description=`."""
-        with Progress(
-            _text_column(), BarColumn(), TaskProgressColumn(), TimeElapsedColumn(), console=self.console
-        ) as progress:
-            task = progress.add_task(printable(text), total=total)
-            yield functools.partial(progress.update, task)
+        """A progress bar with the time left; the block calls the yielded function with `completed=` and, if it likes,
+        `total=` and `description=`.
+        """
+        with self._progress(text, total) as update:
+            yield update
+
+    @contextmanager
+    def _progress(self, text: str, total: float | None) -> Iterator[Callable[..., None]]:
+        work = Work(printable(text), total)
+        unicode = self.console.encoding.startswith("utf")
+        finished = Text("\u2713", "green")
+        if not self.console.is_terminal:
+            with _lines(work, lambda line: self.console.print(Text(line), soft_wrap=True)):
+                yield work.update
+            self.console.print(finished, Text(f"{work.text} {_clock(work.seconds())}"), soft_wrap=True)
+            return
+        spinner = SpinnerColumn("dots" if unicode else "line", finished_text=finished)
+        shown = (spinner, _WorkColumn(work)) if total is None else (spinner, _WorkColumn(work), BarColumn(bar_width=12))
+        with Progress(*shown, console=self.console) as progress:
+            task = progress.add_task("", total=total or 1)
+
+            def update(**fields: Any) -> None:
+                work.update(**fields)
+                progress.update(task, completed=work.completed, total=work.total)
+
+            yield update
+            progress.update(task, completed=progress.tasks[0].total)
 
 
 # Obeyed by what is not ours and may start later: transformers and peft in this process, npm in a child.
@@ -282,10 +372,6 @@ def hub_options(command: Callable) -> Callable:
         return command(terminal, *args, hub=access, **kwargs)
 
     return wrapped
-
-
-def _text_column() -> TextColumn:
-    return TextColumn("{task.description}", markup=False)
 
 
 def terminal_options(command: Callable) -> Callable:

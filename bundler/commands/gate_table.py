@@ -18,7 +18,7 @@ def gate_table(title: str, gates: Sequence[Gate]) -> Table:
         times = "".join(f"; {name} {seconds * 1e3:,.0f} ms" for name, seconds in gate.seconds.items())
         table.add_row(
             Text(printable(gate.name)),
-            Text("passed", "green") if gate.passed else Text("FAILED", "red"),
+            Text(gate.result, "yellow" if gate.skipped else "green" if gate.passed else "red"),
             Text(printable(gate.found + times)),
         )
     return table

@@ -395,7 +395,9 @@ def info(terminal: Terminal, adapter: str, hub: HubAccess) -> None:
 
     facts = describe_adapter(adapter_path(adapter, hub))
     norms = facts.pop("delta_norms")
-    terminal.show(", ".join(f"{name} {value}" for name, value in facts.items() if value is not None))
+    for name, value in facts.items():
+        if value is not None:
+            terminal.show(f"{name} {value}")
     table = Table("layer", *norms[0], title="Frobenius norm of each delta", title_justify="left")
     for layer, row in enumerate(norms):
         table.add_row(str(layer), *(f"{value:.3g}" for value in row.values()))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 import sys
 import time
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,25 +13,15 @@ import click
 
 from bundler.commands.console import AdapterPath, BundlePath, Terminal, terminal_options
 from bundler.commands.prompt import read_prompt
-from bundler.commands.session import SEED, Session
+from bundler.commands.session import SEED, Request, Session
 from bundler.errors import OptionError
 
 if TYPE_CHECKING:
-    from bundler.engines.litertlm import LiteRtLmEngine, Sampling
+    from bundler.engines.litertlm import LiteRtLmEngine
 
 
 # In English and in programs, a token of GPT-2's is four bytes, and one of a small vocabulary three.
 BYTES_A_TOKEN = 3
-
-
-@dataclass(frozen=True)
-class Request:
-    """A text to continue, and how. Without a seed in `sampling`, each text is drawn from a random one."""
-
-    prompt: str
-    max_tokens: int
-    sampling: Sampling
-    adapter: Path | None = None
 
 
 @click.command("run")

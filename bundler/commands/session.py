@@ -16,8 +16,7 @@ from bundler.system.signals import only_answer_interrupted
 from lora_weights.errors import LoraError
 
 if TYPE_CHECKING:
-    from bundler.commands.run import Request
-    from bundler.engines.litertlm import LiteRtLmEngine
+    from bundler.engines.litertlm import LiteRtLmEngine, Sampling
 
 SEED = click.IntRange(0, (1 << 31) - 1)  # LiteRT-LM takes an int32
 GREETING = "Type a text to continue; /help says what else; an empty line or Ctrl-D ends."
@@ -28,6 +27,16 @@ HELP = """/again             continue the last text anew; with another seed, unl
 /help              this
 Ctrl-C ends an answer, an empty line or Ctrl-D the session. A text that begins with one of
 these words takes a space before it."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """A text to continue, and how. Without a seed in `sampling`, each text is drawn from a random one."""
+
+    prompt: str
+    max_tokens: int
+    sampling: Sampling
+    adapter: Path | None = None
 
 
 @dataclass

@@ -71,6 +71,11 @@ class Signatures:
         """How many tokens the cache in the file has places for."""
         return self.placeholder or self.context
 
+    @property
+    def steps(self) -> int:
+        """Into how many `convert_graph` divides its work: every signature is exported, then lowered."""
+        return 2 * len(self.lora.variants()) * (len(self.prefill) + 1)
+
 
 def choose_signatures(positions: int, context: int | None = None, prefill: tuple[int, ...] | None = None) -> Signatures:
     """Check the asked-for shapes against the model's `positions`, or choose: the whole context, a short and a long
@@ -162,9 +167,31 @@ class _Signature(nn.Module):
         return torch.func.functional_call(self._model[0], weights, arguments, {"logits": self.logits})
 
 
-def convert_graph(architecture: GPT2Architecture, rows: TokenRows, signatures: Signatures, output: Path) -> None:
+class _ConverterProgress:
+    """Takes the place of the console on which litert-torch says what it does (litert_torch/progress.py), and counts the
+    signatures it has exported and lowered: two steps each, which take nearly all of the time.
+    """
+
+    def __init__(self, report: Callable[[int], None]) -> None:
+        self._report, self._steps = report, 0
+
+    def print(self, text: str) -> None:
+        if "[ DONE]" in text and text.count(" > ") == 1 and ("Torch Export: " in text or "Lower to MLIR: " in text):
+            self._steps += 1
+            self._report(self._steps)
+
+
+def convert_graph(
+    architecture: GPT2Architecture,
+    rows: TokenRows,
+    signatures: Signatures,
+    output: Path,
+    report: Callable[[int], None] = lambda steps: None,
+) -> None:
     """Write the model's graph to `output`, as TFLite whose signatures have the weights among their inputs, named
     `weights_` and what ExportableGPT2 calls them. Takes the same time and memory whatever the model's size.
+
+    `report` is called with the steps done, of `signatures.steps`.
     """
     shallow = replace(architecture, layers=min(architecture.layers, CONVERTED))
     model = weightless(shallow, signatures.context, rows)
@@ -176,7 +203,9 @@ def convert_graph(architecture: GPT2Architecture, rows: TokenRows, signatures: S
     weights, cache = thin(dict(model.named_parameters())), thin(model.empty_cache(signatures.cache))
     with quiet():
         import litert_torch
+        import litert_torch.progress
 
+        litert_torch.progress.console = _ConverterProgress(report)
         converter = litert_torch.Converter()
         for suffix, rank in signatures.lora.variants():
             adapter = {} if rank is None else {"lora": thin(model.empty_adapter(rank))}
@@ -243,9 +272,9 @@ class Export:
         return open_checkpoint(self.source, tokenizer=self.vocabulary)
 
 
-def export_graph(export: Export, output: Path) -> None:
+def export_graph(export: Export, output: Path, report: Callable[[int], None] = lambda steps: None) -> None:
     """`convert_graph` of a checkpoint: the part of a build that needs the converter."""
-    convert_graph(export.open().architecture, export.rows, export.signatures, output)
+    convert_graph(export.open().architecture, export.rows, export.signatures, output, report)
 
 
 @dataclass(frozen=True)

@@ -22,12 +22,13 @@ from bundler.conversion.recipes import AUTO, RECIPES, REFERENCE, Recipe
 from bundler.conversion.unpacked_decode import unpack_decode
 from bundler.errors import VerificationError
 from bundler.lora.facts import base_of, lora_facts
-from bundler.pipeline.adapters import LoraPlan, export_adapters, lora_variants
+from bundler.pipeline.adapters import ZERO, LoraPlan, export_adapters, lora_variants
 from bundler.pipeline.app_assets import write_app_assets
 from bundler.pipeline.calibrate import given_text, limit_of, measure_mix, write_calibration
 from bundler.pipeline.manifest import bundle_manifest, folder_manifest, write_documents
 from bundler.pipeline.plan import STATIC, BuildOptions, Plan, plan_build
 from bundler.pipeline.report import weight_bytes, write_report
+from bundler.pipeline.showcase import Shown, show_bundle
 from bundler.system.isolated import run_isolated
 from bundler.system.output_folder import staged_folder
 from bundler.tflite.placeholder_context import set_context
@@ -82,6 +83,7 @@ def build(options: BuildOptions, progress: Progress = Progress()) -> dict:
             tokenizer,
             (bundles.task, bundles.litertlm),
             options.engines,
+            options.texts,
             comparison=comparison,
             files=(*bundles, folder / TOKENIZER_FILE, *(folder / facts["file"] for facts in adapters)),
             lora=_lora(plan.lora, base, models, bundles) if plan.lora else None,
@@ -92,21 +94,25 @@ def build(options: BuildOptions, progress: Progress = Progress()) -> dict:
             "task": bundles.task.stat().st_size,
             "litertlm": bundles.litertlm.stat().st_size,
         }
-        weights = weight_bytes(models.task.path)
-        for path in {path for model in models for path in (model.path, model.converted, model.growing)}:
-            path.unlink(missing_ok=True)  # they are inside the containers, byte for byte, or were on the way
+        weights = weight_bytes(models.task.path) | {"tokenizer file": (folder / TOKENIZER_FILE).stat().st_size}
         if failed := [gate for gate in gates if not gate.passed]:
             raise VerificationError(
                 "; ".join(f"{gate.name}: {gate.found}" for gate in failed)
                 + f". Nothing was written to {options.output}"
             )
         licence = licence_of(plan.checkpoint.source.path)
+        showcase = {}
+        if options.verify:
+            shown = {facts["name"]: folder / facts["file"] for facts in adapters if facts["name"] != ZERO}
+            showcase = show_bundle(Shown(subject, bundles.litertlm, shown, options.prompts, options.speed), progress)
+        for path in {path for model in models for path in (model.path, model.converted, model.growing)}:
+            path.unlink(missing_ok=True)  # they are inside the containers, byte for byte, or were on the way
         manifest = {
             **folder_manifest(facts, sizes, gates, options.verify),
             **({"licence": licence} if licence else {}),
             **({"adapters": adapters} if plan.lora else {}),
         }
-        write_report(folder, manifest, weights, comparison)
+        write_report(folder, manifest, weights, comparison, showcase)
         if options.app_assets:
             write_app_assets(folder, manifest)
         write_documents(folder, plan.name, manifest)
@@ -199,8 +205,9 @@ def _convert(
     for model in models.distinct:
         export = Export(plan.checkpoint.source.path, plan.checkpoint.folder, _rows(tokenizer), model.signatures)
         graph = model.path.with_suffix(".graph")
-        with progress.stage(f"Converting the graph to TFLite ({model.path.stem})"):
-            run_isolated("converting", export_graph, export, graph)
+        title = f"Converting the graph to TFLite ({model.path.stem})"
+        with progress.bar(title, model.signatures.steps) as done:
+            run_isolated("converting", export_graph, export, graph, report=lambda n: done(completed=n))
             growing = _growing_graph(model.signatures, graph)
         if recipe.compensated and calibration is None:
             calibration = Calibration(write_calibration(plan, options, export, model.path.parent, progress))

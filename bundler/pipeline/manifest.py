@@ -94,7 +94,15 @@ def folder_manifest(bundle: dict, sizes: dict[str, int], gates: Sequence[Gate], 
         "bytes": sizes,
         "verified": verified,
         "verification": [
-            _rounded({"name": gate.name, "passed": gate.passed, "found": gate.found, "figures": gate.figures})
+            _rounded(
+                {
+                    "name": gate.name,
+                    "passed": gate.passed,
+                    "skipped": gate.skipped,
+                    "found": gate.found,
+                    "figures": gate.figures,
+                }
+            )
             for gate in gates
         ],
     }

@@ -152,7 +152,7 @@ litert-lm run {command} --no-template --max-num-tokens {context} --prompt "{PROM
 
 def _verification(manifest: dict) -> str:
     checks = "\n".join(
-        f"| {markdown(gate['name'])} | {'passed' if gate['passed'] else 'FAILED'} | {markdown(gate['found'])} |"
+        f"| {markdown(gate['name'])} | {'skipped' if gate['skipped'] else 'passed'} | {markdown(gate['found'])} |"
         for gate in manifest["verification"]
     )
     return f"""## Verification against the original checkpoint

@@ -15,9 +15,10 @@ from bundler.conversion.quantize import check_known, check_recipe
 from bundler.conversion.recipes import AUTO, DEFAULT
 from bundler.errors import BundleError, OptionError
 from bundler.pipeline.adapters import LoraPlan, plan_lora
+from bundler.pipeline.showcase import check_prompts
 from bundler.system.native_path import native_path
 from bundler.system.output_folder import check_output
-from bundler.verification.verify import check_engines
+from bundler.verification.verify import check_engines, check_texts
 from tokenizer_tools.symbols import RAW_BYTES
 from tokenizer_tools.vocabulary import END_OF_TEXT, BytePairVocabulary
 from tokenizer_tools.vocabulary_files import read_vocabulary
@@ -57,6 +58,9 @@ class BuildOptions:
     adapters: tuple[str | Path, ...] = ()  # PEFT folders and hub ids
     engines: tuple[str, ...] = ("litert-lm",)
     app_assets: bool = False
+    prompts: tuple[str, ...] = ()  # that the report shows continued; none: those of the checkpoint's README.md, or ours
+    texts: tuple[Path, ...] = ()  # files or folders that perplexity and divergence are taken on
+    speed: bool = False  # measured for the report, which then is not the same twice
     verify: bool = True
     force: bool = False
     hub: HubAccess = HubAccess()
@@ -65,7 +69,7 @@ class BuildOptions:
         """The paths that the build reads, as far as they are given as paths."""
         return [
             Path(os.path.expanduser(path))
-            for path in (self.model, self.tokenizer, self.calibration, *self.adapters)
+            for path in (self.model, self.tokenizer, self.calibration, *self.adapters, *self.texts)
             if path is not None
         ]
 
@@ -102,6 +106,7 @@ def plan_build(options: BuildOptions) -> Plan:
         raise OptionError(f"`cache` {options.cache!r}: no such cache; choose from {', '.join(CACHES)}")
     check_output(options.output, options.force, options.inputs())
     check_engines(options.engines)
+    check_texts(options.texts)
     name = _bundle_name(options)
     checkpoint = open_checkpoint(options.model, tokenizer=options.tokenizer, revision=options.revision, hub=options.hub)
     vocabulary = read_vocabulary(checkpoint.folder, options.parse_special)
@@ -116,6 +121,7 @@ def plan_build(options: BuildOptions) -> Plan:
             "chunks; --prefill names others"
         )
     folders = tuple(adapter_path(adapter, options.hub) for adapter in options.adapters)
+    check_prompts(options.prompts, vocabulary, signatures.context)
     return Plan(
         checkpoint,
         vocabulary,

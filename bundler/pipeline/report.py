@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
-from importlib import resources
 from pathlib import Path
+from typing import Any
 
 import jinja2
 
 from bundler.system.file_section import FileSection
 from bundler.tflite.model import open_model
 from bundler.tflite.weights import weight_table
+from bundler.verification.gate import Gate, verdict
 from tokenizer_tools.printable import printable
 from tokenizer_tools.report import MismatchReport
 
@@ -27,32 +28,39 @@ def weight_bytes(path: Path) -> dict[str, int]:
     return dict(sorted(sizes.items(), key=lambda entry: -entry[1]))
 
 
-def write_report(folder: Path, manifest: dict, weights: dict[str, int], tokens: MismatchReport) -> None:
-    """Write report.json (the figures) and report.html (the same, self-contained)."""
-    completions = next(
-        (gate["figures"]["completions"] for gate in manifest["verification"] if "completions" in gate["figures"]), []
-    )
+def write_report(
+    folder: Path, manifest: dict, weights: dict[str, int], tokens: MismatchReport, showcase: dict | None = None
+) -> None:
+    """Write report.json (the figures) and report.html (the same, self-contained). `showcase`: of show_bundle."""
     parameters = _parameters(manifest)
     report = {
         "name": manifest["name"],
         "recipe": manifest["recipe"],
+        "verdict": verdict([Gate(**gate) for gate in manifest["verification"]]) if manifest["verification"] else None,
         "bytes": manifest["bytes"],
         "bytes_per_parameter": round(manifest["bytes"]["tflite"] / parameters, 3),
         "parameters": parameters,
-        "weight_bytes": weights,
+        "weight_bytes": dict(sorted(weights.items(), key=lambda entry: -entry[1])),
         "tokens": _token_counts(tokens),
         "verification": manifest["verification"],
+        **{"texts": [], "next_tokens": [], "speed": None, **(showcase or {})},
     }
     (folder / "report.json").write_text(json.dumps(report, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
+    text_gates = [gate for gate in manifest["verification"] if "perplexity" in gate["figures"]]
+    texts: dict[str, list[dict]] = {}
+    for text in report["texts"]:
+        texts.setdefault(text["prompt"], []).append(text)
+    page = render("report.html", manifest=manifest, report=report, text_gates=text_gates, texts=texts)
+    (folder / "report.html").write_text(page, encoding="utf-8")
+
+
+def render(template: str, **values: Any) -> str:
+    """A page of this package, self-contained."""
+    environment = jinja2.Environment(
+        autoescape=True, undefined=jinja2.StrictUndefined, loader=jinja2.PackageLoader("bundler.pipeline", "")
+    )
     environment.filters["printable"] = printable
-    template = environment.from_string(
-        resources.files("bundler.pipeline").joinpath("report.html").read_text(encoding="utf-8")
-    )
-    largest = max(weights.values())
-    (folder / "report.html").write_text(
-        template.render(manifest=manifest, report=report, completions=completions, largest=largest), encoding="utf-8"
-    )
+    return environment.get_template(template).render(**values)
 
 
 def _token_counts(tokens: MismatchReport) -> dict[str, dict[str, int]]:

@@ -160,11 +160,9 @@ def edge_gate(trial: Trial) -> Gate:
                 f"{written.expected!r}{cause}",
             )
         gaps[length] = written.gap
-    sentence = (
-        f"{expected.reference.name}'s text after prompts of {', '.join(map(str, gaps))} tokens"
-        if gaps
-        else "not tried: no prompt fits"
-    )
+    if not gaps:
+        return Gate.skip(name, f"no text of {', '.join(map(str, _edges(expected)))} tokens was found")
+    sentence = f"{expected.reference.name}'s text after prompts of {', '.join(map(str, gaps))} tokens"
     return Gate(
         name,
         True,
@@ -235,7 +233,7 @@ def start_gate(trial: Trial) -> Gate:
     """
     name, expected, tokenizer = f"{trial.name}: start token", trial.expected, trial.expected.tokenizer
     if tokenizer.start is None:
-        return Gate(name, True, "the bundle has none")
+        return Gate.skip(name, "the bundle has none")
     telling, wrong = 0, 0
     for completion in trial.written:
         ids = tokenizer.prompt(completion.prompt)
@@ -252,7 +250,7 @@ def start_gate(trial: Trial) -> Gate:
     elif telling:
         sentence = f"once before the prompt, by {telling} of {written} texts; after none or two {writer} writes others"
     else:
-        sentence = "no text here tells"
+        return Gate.skip(name, f"after no or two start tokens {writer} writes the same {written} texts")
     return Gate(name, not wrong, sentence, {"telling_texts": telling})
 
 
@@ -273,7 +271,7 @@ def stop_gate(trial: Trial) -> Gate:
                     try:
                         write_with_stop_token(trial.bundle, token, spelled, probe)
                     except BundleError as error:
-                        return Gate(name, True, f"not tried: {error}")
+                        return Gate.skip(name, str(error))
                     text = trial.complete_in(probe, completion.prompt, expected.count)
                 sentence = (
                     f"given {spelled!r} as one more, it ends before it, after {place} of {len(completion.ids)} tokens"
@@ -281,7 +279,7 @@ def stop_gate(trial: Trial) -> Gate:
                 if text != whole:
                     sentence = f"given {spelled!r} as one more, it wrote {text!r}; expected {whole!r}"
                 return Gate(name, text == whole, sentence, {"stopped_after": place})
-    return Gate(name, True, "not tried: no text with a token to stop at")
+    return Gate.skip(name, "no text holds a token to stop at")
 
 
 def write_with_stop_token(path: Path, id_: int, text: str, output: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
+from typing import Callable
 
 from bundler.containers.bundle import open_bundle
 from bundler.engines.litertlm import open_engine
@@ -23,12 +24,12 @@ from bundler.verification.engine_gates import (
     stop_gate,
     text_gate,
 )
-from bundler.verification.gate import Gate
+from bundler.verification.gate import Gate, run_gates
 from bundler.verification.text import verification_text
 
 
-def litertlm_gates(path: Path, expected: Expected) -> list[Gate]:
-    """Run every gate of `GATES` on a .task or .litertlm file."""
+def litertlm_gates(path: Path, expected: Expected, step: Callable[[], None] = lambda: None) -> list[Gate]:
+    """Run every gate of `GATES` on a .task or .litertlm file; `step` is called `STEPS` times on the way."""
     with ExitStack() as opened:
         engine = opened.enter_context(open_engine(path, max_tokens=expected.context))
 
@@ -38,9 +39,12 @@ def litertlm_gates(path: Path, expected: Expected) -> list[Gate]:
                 return engine.complete(prompt, count)
 
         written = completions(engine.complete, expected)
+        step()
         trial = Trial(f"LiteRT-LM, {path.suffix}", path, expected, engine, written, complete_in)
-        gates = [gate(trial) for gate in GATES]
-    return gates + growing_gates(path, expected)
+        gates = run_gates(GATES, trial, step)
+    gates += growing_gates(path, expected)
+    step()
+    return gates
 
 
 def tokens_gate(trial: Trial) -> Gate:
@@ -71,11 +75,15 @@ def growing_gates(path: Path, expected: Expected) -> list[Gate]:
         for prompt in (*prompts, *prompts[:1]):
             written.append(follow(engine.complete, expected, prompt, FEW))
             caches.append(engine.cache.tokens)
-    gate = compare_texts(f"LiteRT-LM, {path.suffix}: a cache that grows", written, expected)
-    sizes = ", ".join(map(str, dict.fromkeys(caches))) or "none: no prompt fits"
+    name = f"LiteRT-LM, {path.suffix}: a cache that grows"
+    if not written:
+        return [Gate.skip(name, f"no text of {', '.join(map(str, lengths))} tokens was found")]
+    gate = compare_texts(name, written, expected)
+    sizes = ", ".join(map(str, dict.fromkeys(caches)))
     figures = {key: gate.figures[key] for key in ("prompts", "equal", "slack", "largest_gap")} | {"caches": caches}
     return [replace(gate, found=f"{gate.found}; caches of {sizes} tokens", figures=figures)]
 
 
 # In the order of the table. `stop_gate` closes the engine, so it is the last.
 GATES = (tokens_gate, edge_gate, text_gate, start_gate, stop_gate)
+STEPS = len(GATES) + 2  # the texts before them, the growing cache after

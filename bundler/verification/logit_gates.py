@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Callable
 
 import numpy as np
 
@@ -15,7 +16,7 @@ from bundler.conversion.recipes import RECIPES
 from bundler.errors import BundleError
 from bundler.tflite.runner import TFLiteGPT2
 from bundler.verification.divergence import Divergence, compare_rows, divergence
-from bundler.verification.gate import Gate
+from bundler.verification.gate import Gate, run_gates
 from bundler.verification.near_greedy import common_prefix
 from bundler.verification.references import Reference
 from bundler.verification.text import verification_text
@@ -69,9 +70,9 @@ def verification_pair(file: Path, checkpoint: Checkpoint, tokenizer: BundleToken
     return Pair(model, reference, recipe, ids.repeated(model.context), tokenizer.start)
 
 
-def logit_gates(pair: Pair) -> list[Gate]:
-    """Run every gate of `GATES`."""
-    return [gate(pair) for gate in GATES]
+def logit_gates(pair: Pair, step: Callable[[], None] = lambda: None) -> list[Gate]:
+    """Run every gate of `GATES`, and call `step` after each."""
+    return run_gates(GATES, pair, step)
 
 
 def one_chunk_gate(pair: Pair) -> Gate:

@@ -7,7 +7,9 @@ PyTorch with PEFT, the engine swaps between adapters and back, and merged weight
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
+from typing import Callable
 
 import numpy as np
 
@@ -25,7 +27,8 @@ from bundler.tflite.model import open_model
 from bundler.tflite.runner import TFLiteGPT2, context_of
 from bundler.verification.divergence import compare_logits
 from bundler.verification.engine_gates import Expected, compare_texts, completions
-from bundler.verification.gate import Gate, Progress
+from bundler.verification.gate import Gate, Progress, run_gates
+from bundler.verification.logit_gates import GATES as LOGIT_GATES
 from bundler.verification.logit_gates import TEXT_TOKENS, Pair, logit_gates
 from bundler.verification.references import PeftReference, TFLiteReference
 from bundler.verification.subject import Subject, Variant
@@ -43,6 +46,7 @@ ROUNDING_KL = 1e-4
 RANDOM_STRENGTH = 0.3
 RANDOM_RANK = 4
 DECODE_STEPS = 4
+SWAPS = (None, 0, 1, 0, None)  # the numbers of the adapters, in turn; None: the base
 
 
 @dataclass(frozen=True)
@@ -78,33 +82,41 @@ def lora_gates(subject: Subject, progress: Progress = Progress()) -> list[Gate]:
 
 
 def _lora_gates(subject: Subject, progress: Progress) -> list[Gate]:
-    lora, stage = subject.lora, progress.stage
+    lora, recipe = subject.lora, subject.recipe
     with temporary_folder("lora") as temporary:
-        with stage("Verifying LoRA inputs"), quiet():
+        total = len(lora.variants) * len(VARIANT_GATES)
+        with progress.steps(f"Verifying LoRA inputs in {recipe}", total) as step, quiet():
             loaded = _load(subject, Path(temporary))
-            gates = [gate(variant, loaded) for variant in lora.variants for gate in VARIANT_GATES]
-        with stage("Verifying adapters against PyTorch and PEFT"), quiet():
+            gates = [gate for variant in lora.variants for gate in _variant_gates(variant, loaded, step)]
+        pairs = [
+            (variant, index)
+            for variant in lora.variants
+            for index in (range(len(loaded.folders)) if variant.plain else loaded.shown)
+        ]
+        title = f"Verifying adapters in {recipe} against PyTorch and PEFT"
+        with progress.steps(title, len(pairs) * len(LOGIT_GATES)) as step, quiet():
             reference = PeftReference(subject.checkpoint, subject.tokenizer.vocabulary, loaded.folders)
             parity = {}
-            for variant in lora.variants:
-                for index in range(len(loaded.folders)) if variant.plain else loaded.shown:
-                    file = loaded.file(index, variant.rank)
-                    parity[variant.name, index] = _as_in_pytorch(
-                        f"{variant.name}, adapter {file.header.name}",
-                        variant.open(file),
-                        reference.use(index),
-                        loaded,
-                    )
+            for variant, index in pairs:
+                file = loaded.file(index, variant.rank)
+                name = f"{variant.name}, adapter {file.header.name}"
+                model, peft = variant.open(file), reference.use(index)
+                parity[variant.name, index] = _as_in_pytorch(name, model, peft, loaded, step)
             gates += parity.values()
         if lora.litertlm:
-            with stage("Verifying swaps in LiteRT-LM"):
+            with progress.steps("Verifying swaps in LiteRT-LM", len(SWAPS)) as step:
                 slack = max(_slack(parity[lora.variants[-1].name, index]) for index in range(len(loaded.folders)))
-                gates.append(_swap_gate(loaded, reference, slack))
+                gates.append(_swap_gate(loaded, reference, slack, step))
         if lora.task:
-            with stage("Verifying merged bundles"):
+            with progress.steps("Verifying merged bundles", len(loaded.shown)) as step:
                 for index in loaded.shown:
                     gates += _merge_gates(loaded, reference, index)
+                    step()
     return gates
+
+
+def _variant_gates(variant: Variant, loaded: Loaded, step: Callable[[], None]) -> list[Gate]:
+    return run_gates([partial(gate, loaded=loaded) for gate in VARIANT_GATES], variant, step)
 
 
 def _load(subject: Subject, folder: Path) -> Loaded:
@@ -114,10 +126,12 @@ def _load(subject: Subject, folder: Path) -> Loaded:
     return Loaded(subject, (*adapters, *random), ids, folder)
 
 
-def _as_in_pytorch(name: str, model: TFLiteGPT2, reference: PeftReference, loaded: Loaded) -> Gate:
+def _as_in_pytorch(
+    name: str, model: TFLiteGPT2, reference: PeftReference, loaded: Loaded, step: Callable[[], None] = lambda: None
+) -> Gate:
     """The gates on logits, by the limits of the subject's recipe, as one."""
     subject = loaded.subject
-    gates = logit_gates(Pair(model, reference, subject.recipe, loaded.ids, subject.tokenizer.start))
+    gates = logit_gates(Pair(model, reference, subject.recipe, loaded.ids, subject.tokenizer.start), step)
     *prompts, text = (gate.figures for gate in gates)
     equal, tokens = (sum(figures[key] for figures in prompts) for key in ("greedy_tokens_equal", "greedy_tokens"))
     difference = max(gate.figures["max_logit_difference"] for gate in gates)
@@ -231,7 +245,7 @@ def _writer(reference: PeftReference, model: TFLiteGPT2, subject: Subject) -> Pe
     return reference if RECIPES[subject.recipe].exact else TFLiteReference(model, subject.tokenizer.vocabulary)
 
 
-def _swap_gate(loaded: Loaded, reference: PeftReference, slack: float) -> Gate:
+def _swap_gate(loaded: Loaded, reference: PeftReference, slack: float, step: Callable[[], None]) -> Gate:
     """base, A, B, A, base in one engine: each time the text that PyTorch writes, or the rounded weights in TFLite."""
     subject = loaded.subject
     variant = next(variant for variant in subject.lora.variants if variant.plain)
@@ -243,7 +257,7 @@ def _swap_gate(loaded: Loaded, reference: PeftReference, slack: float) -> Gate:
     context = context_of(subject.model)
     wrong, texts, seconds = [], [], []
     with open_engine(subject.lora.litertlm) as engine:
-        for index in (None, 0, 1, 0, None):
+        for index in SWAPS:
             path = None if index is None else paths[index]
             if path:
                 engine.check_adapter(path)
@@ -260,6 +274,7 @@ def _swap_gate(loaded: Loaded, reference: PeftReference, slack: float) -> Gate:
             texts.append([gate.name, written])
             if not gate.passed:
                 wrong.append(f"{gate.name}: {gate.found}")
+            step()
     same = [name for index, name in enumerate(names, 1) if texts[index][1] == texts[0][1]]
     sentence = f"{writer.name}'s greedy texts each time ({', '.join(names)})"
     if same:

@@ -6,6 +6,7 @@ import re
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
+from typing import Callable
 
 from bundler.containers.task import read_task
 from bundler.engines.mediapipe import EngineRefusal, MediaPipeEngine, open_mediapipe
@@ -21,7 +22,7 @@ from bundler.verification.engine_gates import (
     stop_gate,
     text_gate,
 )
-from bundler.verification.gate import Gate
+from bundler.verification.gate import Gate, run_gates
 from bundler.verification.text import verification_text
 from tokenizer_tools.vocabulary import bytes_to_symbols
 
@@ -82,8 +83,8 @@ AWKWARD_PROMPTS = (
 )
 
 
-def mediapipe_gates(path: Path, expected: Expected) -> list[Gate]:
-    """Open the .task at `path` in MediaPipe's engine, and run every gate of `GATES`.
+def mediapipe_gates(path: Path, expected: Expected, step: Callable[[], None] = lambda: None) -> list[Gate]:
+    """Open the .task at `path` in MediaPipe's engine, and run every gate of `GATES`; `step` is called after each.
 
     A file that the engine refuses fails the one gate that is then returned. Raises BundleError when a tool is
     missing (see engines/mediapipe.py, missing_tools) or the browser fails.
@@ -101,7 +102,7 @@ def mediapipe_gates(path: Path, expected: Expected) -> list[Gate]:
                 return engine.complete(prompt, count)
 
         trial = Trial(name, path, expected, engine, completions(engine.complete, expected), complete_in)
-        return [gate(trial) for gate in GATES]
+        return run_gates(GATES, trial, step)
 
 
 def _joined(expected: Expected) -> list[str]:

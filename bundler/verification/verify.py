@@ -22,7 +22,9 @@ from bundler.tflite.model import open_model
 from bundler.tflite.runner import context_of
 from bundler.verification.engine_gates import Expected
 from bundler.verification.gate import Gate, Progress
+from bundler.verification.litertlm_gates import STEPS as LITERTLM_STEPS
 from bundler.verification.litertlm_gates import litertlm_gates
+from bundler.verification.logit_gates import GATES as LOGIT_GATES
 from bundler.verification.logit_gates import divergence_gate, logit_gates, verification_pair
 from bundler.verification.lora_gates import lora_gates
 from bundler.verification.near_greedy import common_prefix
@@ -62,7 +64,7 @@ def verify_bundle(
     if options.recipe is not None:
         check_known(options.recipe)
     check_engines(options.engines)
-    _check_texts(options.texts)
+    check_texts(options.texts)
     bundle = open_bundle(path)
     checkpoint = open_checkpoint(model, tokenizer=options.tokenizer, revision=options.revision, hub=options.hub)
     vocabulary = read_vocabulary(checkpoint.folder)
@@ -87,7 +89,7 @@ def check_engines(engines: Sequence[str]) -> None:
         raise OptionError(f"`engines` {MEDIAPIPE}: {missing}; or leave that engine out")
 
 
-def _check_texts(texts: Sequence[Path]) -> None:
+def check_texts(texts: Sequence[Path]) -> None:
     """Raise OptionError for texts that hold nothing to read."""
     for path in texts:
         if path.exists() and not any(file and file.stat().st_size for file in text_files([path])):
@@ -173,9 +175,9 @@ def tokenizer_gate(tokenizer: BundleTokenizer, texts: Sequence[str]) -> Gate:
 def model_gates(subject: Subject, progress: Progress) -> list[Gate]:
     """Logits against PyTorch's, then each bundle in each engine: what they differ by is what an engine may."""
     tokenizer = subject.tokenizer
-    with progress.stage("Verifying logits against PyTorch"), quiet():
+    with progress.steps("Verifying logits against PyTorch", len(LOGIT_GATES)) as step, quiet():
         pair = verification_pair(subject.model, subject.checkpoint, tokenizer, subject.recipe)
-        gates = logit_gates(pair)
+        gates = logit_gates(pair, step)
     # A token passes for greedy if rounding could have put it first: both logits may be off by the difference measured.
     slack = 2 * max(gate.figures["max_logit_difference"] for gate in gates)
     expected = Expected(pair.reference, tokenizer, pair.model.context, slack, tuple(pair.model.prefill_lengths))
@@ -189,14 +191,18 @@ def engine_gates(bundle: Path, subject: Subject, expected: Expected, progress: P
     read unknown tokens where spaces are.
     """
     task, gates = not is_litertlm(bundle), []
-    if LITERTLM in subject.engines and not (task and subject.tokenizer.byte_mapped):
-        with progress.stage(f"Verifying {bundle.suffix} in LiteRT-LM"):
-            gates += litertlm_gates(bundle, expected)
+    byte_mapped = task and subject.tokenizer.byte_mapped
+    if LITERTLM in subject.engines and byte_mapped:
+        gates.append(Gate.skip(f"LiteRT-LM, {bundle.suffix}", "its tokenizer needs the byte mapping of MediaPipe"))
+    elif LITERTLM in subject.engines:
+        with progress.steps(f"Verifying {bundle.suffix} in LiteRT-LM", LITERTLM_STEPS) as step:
+            gates += litertlm_gates(bundle, expected, step)
     if MEDIAPIPE in subject.engines and task:
+        from bundler.verification.mediapipe_gates import GATES as MEDIAPIPE_GATES
         from bundler.verification.mediapipe_gates import mediapipe_gates
 
-        with progress.stage(f"Verifying {bundle.suffix} in MediaPipe's engine"):
-            gates += mediapipe_gates(bundle, expected)
+        with progress.steps(f"Verifying {bundle.suffix} in MediaPipe's engine", len(MEDIAPIPE_GATES)) as step:
+            gates += mediapipe_gates(bundle, expected, step)
     return gates
 
 

@@ -11,11 +11,11 @@ import json
 import sys
 import threading
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Iterator, Sequence
+from typing import Callable, Iterator, Mapping, Sequence
 
 from bundler.errors import BundleError
 from bundler.web.runtime import ENGINE_PACKAGE, PAGE, runtime_version
@@ -44,27 +44,35 @@ HEADERS = {
 }
 
 
+Content = Path | bytes | Callable[[], Path]
+
+
 @dataclass(frozen=True)
 class ServedBundle:
-    """A bundle on the page: its file, what to call it, and its context in tokens if it is known."""
+    """A bundle on the page: its file, what to call it, and its context in tokens if it is known.
+
+    `merged`: by the name of an adapter, what makes the file with it merged when the page asks for it.
+    """
 
     path: Path
     name: str
     context: int | None = None
+    merged: Mapping[str, Callable[[], Path]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Site:
-    """URL -> file, or bytes made up here."""
+    """URL -> file, bytes made up here, or what gives the file."""
 
-    files: dict[str, Path | bytes]
+    files: dict[str, Content]
 
     def content_type(self, url: str) -> str:
         return TYPES.get(Path("index.html" if url == "/" else url).suffix, BINARY)
 
 
-def bundle_url(index: int) -> str:
-    return f"/bundles/{index}.task"
+def bundle_url(index: int, adapter: int | None = None) -> str:
+    """Where a bundle is, or the same with its adapter of that number merged."""
+    return f"/bundles/{index}.task" if adapter is None else f"/bundles/{index}-{adapter}.task"
 
 
 def site(packages: Path, bundles: Sequence[ServedBundle], prompt: str = "") -> Site:
@@ -72,7 +80,7 @@ def site(packages: Path, bundles: Sequence[ServedBundle], prompt: str = "") -> S
     file of it is missing.
     """
     engine = packages / "node_modules" / ENGINE_PACKAGE
-    files: dict[str, Path | bytes] = {
+    files: dict[str, Content] = {
         f"/{path.name}": path for path in PAGE.iterdir() if path.suffix in (".html", ".css", ".js", ".svg")
     }
     files["/"] = files.pop("/index.html")
@@ -80,9 +88,20 @@ def site(packages: Path, bundles: Sequence[ServedBundle], prompt: str = "") -> S
     for path in sorted((engine / "wasm").glob("genai_wasm*")):
         files[f"/runtime/wasm/{path.name}"] = path
     shown = [
-        {"name": bundle.name, "context": bundle.context, "url": bundle_url(index), "bytes": bundle.path.stat().st_size}
+        {
+            "name": bundle.name,
+            "context": bundle.context,
+            # Relative: the page may be put into a folder of a web host.
+            "url": bundle_url(index)[1:],
+            "bytes": bundle.path.stat().st_size,
+            "adapters": [
+                {"name": name, "url": bundle_url(index, number)[1:]} for number, name in enumerate(bundle.merged)
+            ],
+        }
         for index, bundle in enumerate(bundles)
     ]
+    for index, bundle in enumerate(bundles):
+        files |= {bundle_url(index, number): make for number, make in enumerate(bundle.merged.values())}
     files["/bundles.json"] = json.dumps({"engine": runtime_version(), "prompt": prompt, "bundles": shown}).encode()
     files |= {bundle_url(index): bundle.path for index, bundle in enumerate(bundles)}
     for file in files.values():
@@ -148,6 +167,11 @@ def _handler(pages: Site) -> type[BaseHTTPRequestHandler]:
             content = pages.files.get(self.path.partition("?")[0])
             if content is None:
                 return self.send_error(HTTPStatus.NOT_FOUND)
+            if callable(content):
+                try:
+                    content = content()
+                except BundleError:  # which the maker has told the user
+                    return self.send_error(HTTPStatus.INTERNAL_SERVER_ERROR, "The file could not be made")
             try:
                 self._send(content, send_body)
             except OSError:

@@ -17,6 +17,7 @@ const MEANINGS = [
   [/No model format matched|stream ended after reading/, "This is no .task bundle, or it is not aligned as MediaPipe's are. Build it again."],
   [/Failed to fetch model: \S+ ended early/, "The bundle was cut short while it was read. Wait until it has been written or copied, then try again."],
   [/Failed to fetch model: \S+ \(404\)/, "The bundle is no longer where it was. Put it back, or end task-bundler try and give it the new place."],
+  [/Failed to fetch model: \S+ \(500\)/, "The adapter could not be merged into this bundle; task-bundler try says why where it was started."],
   [/Failed to fetch/, "The bundle could not be read. Is task-bundler try still running, and the file where it was?"],
   [/exceeds the maximum size your device supports/, "A tensor of this bundle is larger than this GPU takes. Try a smaller model."],
   [/Device lost|device was lost|out of memory/i, "The GPU gave up, often for lack of memory. Reload the page, or try a smaller model."],

@@ -23,6 +23,11 @@ class Panel {
     this.part("h2").textContent = bundle.name;
     this.part(".about").textContent = `${(bundle.bytes / 1e6).toFixed(1)} MB · context ${this.context} tokens`;
     this.part("pre").setAttribute("aria-label", `What ${bundle.name} writes`);
+    this.whole = ""; // the last text, with what was given
+    const select = this.part("select");
+    select.append(new Option("none", bundle.url), ...(bundle.adapters ?? []).map(({ name, url }) => new Option(name, url)));
+    this.part(".choice").hidden = select.options.length === 1;
+    this.part(".copy").addEventListener("click", () => this.copy());
     this.state("idle", "not loaded");
     byId("panels").append(element);
   }
@@ -41,12 +46,14 @@ class Panel {
 
   /** Have an engine with these options; they are taken only when it loads. */
   async load(options) {
-    if (this.engine && JSON.stringify(this.engine.options) === JSON.stringify(options)) return;
+    const url = this.part("select").value;
+    if (this.engine && this.url === url && JSON.stringify(this.engine.options) === JSON.stringify(options)) return;
     this.close();
     if (!roomy) panels.filter((other) => other !== this).forEach((other) => other.close());
     this.part(".error").hidden = true;
     this.state("busy", "loading …");
-    this.engine = await open(this.bundle.url, options);
+    this.engine = await open(url, options);
+    this.url = url;
     this.state("ready", `loaded in ${seconds(this.engine.loadMilliseconds)}`);
   }
 
@@ -77,8 +84,22 @@ class Panel {
       this.figure("left", `${Math.max(0, this.context - 1 - asked - result.tokens)}`);
       this.state("ready", result.stopped ? "stopped" : result.tokens >= limit ? "done" : "ended by itself");
     } finally {
+      this.whole = text + written;
+      this.part(".copy").disabled = !written;
       this.part(".written").classList.remove("live");
     }
+  }
+
+  /** Put the text on the clipboard, as it is shown. */
+  async copy() {
+    const button = this.part(".copy");
+    try {
+      await navigator.clipboard.writeText(this.part("pre").textContent);
+      button.textContent = "Copied";
+    } catch {
+      button.textContent = "The browser does not allow it";
+    }
+    setTimeout(() => (button.textContent = "Copy"), 2000);
   }
 
   show(written, ended) {
@@ -110,6 +131,8 @@ function options(panel) {
 function showBusy(now) {
   busy = now;
   byId("write").disabled = now;
+  for (const id of ["another", "continue"]) byId(id).disabled = now || !panels.some((panel) => panel.whole);
+  for (const panel of panels) panel.part("select").disabled = now;
   byId("stop").disabled = !now;
 }
 
@@ -137,15 +160,16 @@ async function each(work) {
   count();
 }
 
-async function write(event) {
+async function write(event, goesOn = false) {
   event?.preventDefault();
   if (busy || !byId("form").reportValidity()) return;
+  if (matchMedia("(max-width: 50rem)").matches) byId("panels").scrollIntoView({ block: "start" }); // below the form there
   const [text, limit] = [byId("prompt").value, number("limit")];
   if (text.includes("\0")) return panels.forEach((panel) => panel.fail(new Error("The prompt holds a NUL character, at which the engine stops reading. Remove it.")));
   await each(async (panel) => {
     panel.part(".error").hidden = true;
     await panel.load(options(panel));
-    await panel.write(text, limit);
+    await panel.write((goesOn && panel.whole) || text, limit);
   });
 }
 
@@ -171,6 +195,12 @@ byId("form").addEventListener("change", () => {
   panels.forEach((panel) => panel.last && panel.show(...panel.last));
 });
 byId("prompt").addEventListener("input", count);
+byId("continue").addEventListener("click", (event) => write(event, true));
+byId("another").addEventListener("click", (event) => {
+  byId("seed").value = Math.floor(Math.random() * 2 ** 31);
+  remember();
+  return write(event);
+});
 byId("stop").addEventListener("click", () => (stopping = true));
 byId("theme").addEventListener("click", () => {
   const dark = (document.documentElement.dataset.theme || (matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light")) === "dark";

@@ -130,10 +130,11 @@ MANIFEST = {
     "architecture": {"layers": 1, "width": 4, "inner": 4, "vocabulary": 4, "positions": 4, "tied_head": True},
     "start_token": "<|start\x1b|>",
     "stop_tokens": ["`|"],
+    "sampler": {"temperature": 0.8, "top_k": 40, "top_p": 1.0},
     "bytes": {"task": 1, "litertlm": 1, "tflite": 1},
     "tools": {"torch": "2"},
     "tokenizer": {"vocabulary": 4, "parse_special": True, "alias_of": [], "mode": "T", "rows": 4},
-    "verification": [{"name": ODD, "passed": True, "found": ODD, "figures": {}}],
+    "verification": [{"name": ODD, "passed": True, "skipped": False, "found": ODD, "figures": {}}],
 }
 
 

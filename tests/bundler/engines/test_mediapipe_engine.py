@@ -447,6 +447,10 @@ def test_the_page(packages, eight_bit):
     ]
     assert seen["filtered"] == seen["written"][0].replace(seen["word"], seen["word"][0] + "•" * (len(seen["word"]) - 1))
     assert seen["state"] == "stopped" and seen["tokens"] < 80
+    assert seen["given"] == seen["whole"]  # Continue goes on where the text ended
+    before, after, given = seen["another"]
+    assert before != after and given == "It is"
+    assert seen["inView"] and not seen["tooWide"]
     assert "too long for a context of 96" in seen["tooLong"] and seen["error"].startswith(
         "The prompt is 201 tokens long"
     )

@@ -14,6 +14,7 @@ import pytest
 
 from bundler.errors import BundleError
 from bundler.web import runtime as web_runtime
+from bundler.web.export import write_site
 from bundler.web.runtime import ENGINE_PACKAGE, PAGE, install_runtime, missing_runtime, runtime_folder
 from bundler.web.server import ServedBundle, Site, serve, site
 
@@ -67,10 +68,47 @@ def test_the_page_and_its_bundle(address):
     served = json.loads(ask(address, "/bundles.json")[2])
     assert (
         served["prompt"] == "a prompt"
-        and served["bundles"][0]["url"] == "/bundles/0.task"
+        and served["bundles"][0]["url"] == "bundles/0.task"
         and served["bundles"][0]["context"] == 96
     )
     assert "path" not in served["bundles"][0]  # nobody's business
+
+
+def test_an_adapter_is_merged_when_it_is_chosen_and_a_failure_is_an_answer(pages, tmp_path):
+    (tmp_path / "plain.task").write_bytes(b"plain")
+    (tmp_path / "merged.task").write_bytes(b"merged")
+    made = []
+
+    def make():
+        made.append(1)
+        return tmp_path / "merged.task"
+
+    def fail():
+        raise BundleError("no room")
+
+    bundle = ServedBundle(tmp_path / "plain.task", "plain", 96, {"pirate": make, "broken": fail})
+    packages = pages.files["/runtime/genai_bundle.mjs"].parents[3]
+    with serve(site(packages, [bundle])) as address:
+        adapters = json.loads(ask(address, "/bundles.json")[2])["bundles"][0]["adapters"]
+        assert [entry["name"] for entry in adapters] == ["pirate", "broken"] and not made
+        assert ask(address, f"/{adapters[0]['url']}")[2] == b"merged" and made
+        assert ask(address, f"/{adapters[1]['url']}")[0] == 500 and ask(address, "/bundles/0.task")[2] == b"plain"
+
+
+def test_the_page_as_files(pages, tmp_path):
+    """What a host serves from the folder is what the server answers, and the headers are the server's."""
+    written = write_site(pages, tmp_path)
+    with serve(pages) as address:
+        for url in pages.files:
+            path = tmp_path / ("index.html" if url == "/" else url[1:])
+            status, headers, body = ask(address, url)
+            assert path in written and path.read_bytes() == body
+    lines = (tmp_path / "_headers").read_text().splitlines()
+    assert lines[0] == "/*" and "Cache-Control" not in str(lines)
+    for line in lines[1:]:
+        name, value = line.strip().split(": ", 1)
+        assert headers[name] == value
+        assert f'add_header {name} "{value}";' in (tmp_path / "README.md").read_text()
 
 
 def test_head_is_get_without_the_body(address):

@@ -43,6 +43,21 @@ try {
   seen.state = (await text(".state"))[0];
   seen.tokens = parseInt((await text("dd"))[2]);
 
+  seen.whole = (await text("pre"))[0];
+  await page.fill("#limit", "4");
+  await page.click("#continue");
+  await idle();
+  seen.given = (await text(".given"))[0];
+  const seed = await page.inputValue("#seed");
+  await page.click("#another");
+  await idle();
+  seen.another = [seed, await page.inputValue("#seed"), (await text(".given"))[0]];
+  await page.setViewportSize({ width: 390, height: 844 });
+  await page.click("#write");
+  await idle();
+  seen.inView = await page.$eval("pre", (element) => element.getBoundingClientRect().top < innerHeight);
+  seen.tooWide = await page.evaluate(() => document.documentElement.scrollWidth > innerWidth);
+
   await page.fill("#prompt", prompt.repeat(100));
   seen.tooLong = (await text("#size"))[0];
   await page.click("#write");
