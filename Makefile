@@ -24,7 +24,7 @@ LOCKED := $(PIP) --only-binary :all: --require-hashes
 comma := ,
 
 .DEFAULT_GOAL := help
-.PHONY: help setup bundle lora run try doctor verify bench test lint lock app-check app-install clean
+.PHONY: help setup bundle lora run try doctor verify bench test lint lock app-check app-pictures app-install clean
 
 help:
 	@echo "make setup     install everything into .venv (every other target does it by itself the first time)"
@@ -41,6 +41,7 @@ help:
 	@echo "make lint      check the form of the code: ruff, 120 columns"
 	@echo "make lock      write locks/ anew, after a change of the versions in pyproject.toml"
 	@echo "make app-check   compile, test and link the Android app without Android Studio; says what it has to skip"
+	@echo "make app-pictures draw the app's screens anew, for its README"
 	@echo "make app-install how the app and a bundle get onto a phone"
 	@echo "make clean     remove .venv, .venv-bench and what tests leave; out/ stays, it may hold work of yours"
 
@@ -120,6 +121,9 @@ lint: .venv/.ready
 
 app-check: .venv/.ready
 	$(BIN)/python android_mediapipe_app/verify/app_check.py $(ARGS)
+
+app-pictures: .venv/.ready
+	$(BIN)/python android_mediapipe_app/verify/app_check.py --pictures
 
 # Gradle and Google's libraries come with Android Studio, not with this repository: this prints the way.
 app-install:

@@ -12,8 +12,7 @@ android {
     defaultConfig {
         applicationId = "dev.taskbundler.app"
         minSdk = 24
-        // Since 35 a window lies under the system's bars unless the app does more than this one does.
-        targetSdk = 34
+        targetSdk = 36
         versionCode = 1
         versionName = "1.0"
         // The engines' native libraries are made for this one; a 32-bit process could not map a large bundle anyway.
@@ -30,6 +29,11 @@ android {
     compileOptions {
         sourceCompatibility = JavaVersion.VERSION_17
         targetCompatibility = JavaVersion.VERSION_17
+    }
+
+    // Packed bundles are copied out as they are; they are compressed already, as far as that goes.
+    androidResources {
+        noCompress += listOf("task", "litertlm", "tflite")
     }
 
     packaging {

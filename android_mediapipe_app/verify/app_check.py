@@ -2,6 +2,7 @@
 without a phone.
 
     python android_mediapipe_app/verify/app_check.py [--rung N]... [--json]
+    python android_mediapipe_app/verify/app_check.py --pictures
 
 Runs the rungs in order, each of which prints ok, skipped (with what to install) or failed (with what is wrong).
 Exit code 1 if one failed, 0 if not. What no rung can say is in android_mediapipe_app/README.md.
@@ -22,6 +23,7 @@ import api_check
 import app_classes
 import check_core
 import check_merge
+import check_screens
 import resources
 from toolchain import CheckFailed, ToolMissing
 
@@ -51,6 +53,7 @@ class Ladder:
             5: ("manifest, resources and texts", resources.check_resources),
             6: ("the engine files keep the engines' rules", self._engines),
             7: ("what Kotlin writes is what Python writes", check_merge.check_merge),
+            8: ("the screens are in order, and write what the engine writes", self._screens),
         }
 
     def climb(self, number: int) -> Outcome:
@@ -82,6 +85,13 @@ class Ladder:
     def _engines(self) -> str:
         return app_classes.run_engine_tests(self._compiled(), self._folder)
 
+    def _screens(self) -> str:
+        return check_screens.check_screens(self._compiled(), self._folder)
+
+    def pictures(self) -> str:
+        """Draw the README's pictures anew."""
+        return check_screens.draw_pictures(self._compiled(), self._folder)
+
     def _compiled(self) -> app_classes.AppClasses:
         if self._classes is None:
             # A second try after a failure begins anew.
@@ -92,13 +102,18 @@ class Ladder:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
-        "--rung", type=int, action="append", choices=range(1, 8), help="only this rung; may be given several times"
+        "--rung", type=int, action="append", choices=range(1, 9), help="only this rung; may be given several times"
+    )
+    parser.add_argument(
+        "--pictures", action="store_true", help="draw the pictures of the README anew, and check nothing"
     )
     parser.add_argument("--json", action="store_true", help="one object on standard output, for scripts")
     arguments = parser.parse_args()
     outcomes = []
     with tempfile.TemporaryDirectory() as temporary:
         ladder = Ladder(Path(temporary))
+        if arguments.pictures:
+            sys.exit(print(ladder.pictures()))
         for number in arguments.rung or ladder.rungs:
             outcome = ladder.climb(number)
             outcomes.append(outcome)

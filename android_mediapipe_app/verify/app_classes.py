@@ -1,4 +1,4 @@
-"""Rung 3: the app compiles, without the Android SDK: against core, R, declarations of the platform and fakes of the
+"""Rung 3: the app compiles, without the Android SDK: against core, R, Android's own framework classes and fakes of the
 engines.
 """
 
@@ -10,14 +10,13 @@ from pathlib import Path
 from typing import Sequence
 
 from check_core import compile_core
+from framework import Framework, framework
 from resources import link
-from stubs import read_declarations, write_sources
 from toolchain import (
     APP,
     HERE,
     CheckFailed,
     compile_kotlin,
-    debian_jars,
     joined,
     junit_jars,
     kotlin_files,
@@ -29,48 +28,43 @@ from toolchain import (
 
 ENGINES = HERE / "stubs" / "engines"
 # The Android Gradle plugin rewrites what is newer than the phone in these classes' form, but not in what they call.
-_APP_TARGET = ("-jvm-target", "17")
+APP_TARGET = ("-jvm-target", "17")
 
 
 @dataclass(frozen=True)
 class AppClasses:
-    """Folders of classes: core's, the app's own, the platform's declarations with R, and the engines' fakes."""
+    """Classes: core's, the app's own, R, and the engines' fakes; `apk`: the resources and the manifest, linked."""
 
     core: Path
     app: Path
-    platform: Path
-    engines: Path
-    guava: tuple[Path, ...]
+    resources: Path
+    engines: tuple[Path, ...]
+    apk: Path
+    framework: Framework
+
+    @property
+    def own(self) -> list[Path]:
+        """The app's, and what stands for the engines' libraries; that first, so that it can stand for more."""
+        return [*self.engines, self.app, self.core, self.resources]
 
     @property
     def everything(self) -> list[Path]:
-        return [self.app, self.core, self.platform, self.engines, *self.guava]
+        return [*self.own, self.framework.android, *self.framework.libraries]
 
 
 def compile_app(folder: Path) -> AppClasses:
     """All classes, below `folder`. Raises CheckFailed, ToolMissing."""
-    tools = toolchain()
-    guava = tuple(debian_jars("libguava-java", "guava"))
-    classes = AppClasses(folder / "core", folder / "app", folder / "platform", folder / "engines", guava)
+    tools, android = toolchain(), framework()
     (folder / "aapt2").mkdir()
-    resources = link(folder / "aapt2")
+    linked = link(folder / "aapt2", android.android)
+    fakes = folder / "engines", folder / "litertlm.jar"
+    classes = AppClasses(folder / "core", folder / "app", folder / "R", fakes, linked.apk, android)
     compile_core(tools, classes.core)
-    platform = write_sources(read_declarations(), folder / "declared")
-    _javac([*platform, *resources.rglob("*.java")], classes.platform, [])
-    # The platform has Java 8's form; the fakes may use what this machine has.
-    java = sorted(ENGINES.rglob("*.java"))
-    _javac(java, classes.engines, [classes.platform, *guava])
-    compile_kotlin(tools, kotlin_files(ENGINES), folder / "litertlm.jar", [classes.engines], *_APP_TARGET)
-    classes = AppClasses(
-        classes.core, classes.app, classes.platform, classes.engines, (*guava, folder / "litertlm.jar")
-    )
-    compile_kotlin(
-        tools,
-        kotlin_files(APP / "app/src/main"),
-        classes.app,
-        [classes.core, classes.platform, classes.engines, *classes.guava],
-        *_APP_TARGET,
-    )
+    _javac([*linked.sources.rglob("*.java")], classes.resources, [])
+    _javac(sorted(ENGINES.rglob("*.java")), fakes[0], [android.android, *android.libraries])
+    compile_kotlin(tools, kotlin_files(ENGINES), fakes[1], [fakes[0]], *APP_TARGET)
+    others = [path for path in classes.everything if path != classes.app]
+    compile_kotlin(tools, kotlin_files(APP / "app/src/main"), classes.app, others, *APP_TARGET)
     return classes
 
 
@@ -93,7 +87,7 @@ def _run_tests(sources: Sequence[Path], classes: AppClasses, output: Path) -> st
         kotlin_files(*sources),
         output,
         [*classes.everything, *junit_jars()],
-        *_APP_TARGET,
+        *APP_TARGET,
         f"-Xfriend-paths={classes.app}",
     )
     printed = run_junit(test_classes(output), [output, *classes.everything, tools.stdlib])

@@ -11,18 +11,24 @@ import subprocess
 import sys
 import tempfile
 import xml.etree.ElementTree as ElementTree
+from dataclasses import dataclass
 from pathlib import Path
 
-from stubs import read_declarations
-from toolchain import APP, CheckFailed, ToolMissing
+from framework import framework
+from platform_api import PlatformClass, declarations, read_platform
+from toolchain import APP, CheckFailed, ToolMissing, toolchain
 
 MAIN = APP / "app/src/main"
 ANDROID = "{http://schemas.android.com/apk/res/android}"
+# What each engine's GPU back end loads from the phone: tasks-genai's own manifest, and LiteRT-LM's Android page.
+NATIVE_LIBRARIES = {
+    "MediaPipe": ("libOpenCL.so", "libOpenCL-car.so", "libOpenCL-pixel.so"),
+    "LiteRT-LM": ("libOpenCL.so", "libvndksupport.so"),
+}
 TOOLS = "{http://schemas.android.com/tools}"
 # Every text is there in these; a folder of a region only has what it says differently from its language.
 WHOLE = ("values", "values-pt")
 REGIONAL = {"values-pt-rBR": "values-pt"}
-_FRAMEWORK = Path("/usr/share/android-framework-res/framework-res.apk")
 _PLACEHOLDER = re.compile(r"%\d+\$[.\d]*[a-z]|%%|\{\w+\}")
 
 
@@ -32,48 +38,58 @@ def check_resources() -> str:
     if problems:
         raise CheckFailed("\n".join(problems))
     with tempfile.TemporaryDirectory() as temporary:
-        link(Path(temporary))
+        link(Path(temporary), framework().android)
     return (
         f"{len(_texts('values'))} texts in {len(WHOLE)} languages and {len(REGIONAL)} region, manifest and "
         f"{len(_layouts())} layouts linked"
     )
 
 
-def link(folder: Path) -> Path:
-    """Compile and link the resources with aapt2; returns the folder of R.java. Raises CheckFailed, ToolMissing."""
-    if not _FRAMEWORK.exists():
-        raise ToolMissing(f"{_FRAMEWORK} is not there: apt-get install android-framework-res")
+@dataclass(frozen=True)
+class Linked:
+    """`sources`: the folder of R.java; `apk`: the resources and the manifest, as a phone has them; `manifest`: the same
+    as text.
+    """
+
+    sources: Path
+    apk: Path
+    manifest: Path
+
+
+def link(folder: Path, android: Path, main: Path | None = None) -> Linked:
+    """Compile and link the resources below `main`, the app's own by default, with aapt2, against the resources in the
+    jar `android`. Raises CheckFailed, ToolMissing.
+    """
     aapt2 = _aapt2(folder)
-    manifest = folder / "AndroidManifest.xml"
-    merged_manifest().write(manifest, encoding="utf-8")
-    sources = folder / "R"
-    _run([aapt2, "compile", "--dir", MAIN / "res", "-o", folder / "res.zip"])
+    linked = Linked(folder / "R", folder / "app.apk", folder / "AndroidManifest.xml")
+    merged_manifest(main or MAIN).write(linked.manifest, encoding="utf-8")
+    _run([aapt2, "compile", "--dir", (main or MAIN) / "res", "-o", folder / "res.zip"])
     _run(
         [
             aapt2,
             "link",
             "-I",
-            _FRAMEWORK,
+            android,
             "--manifest",
-            manifest,
+            linked.manifest,
             "--java",
-            sources,
+            linked.sources,
             "--min-sdk-version",
             gradle_value("minSdk"),
             "--target-sdk-version",
             gradle_value("targetSdk"),
             "-o",
-            folder / "app.apk",
+            linked.apk,
             folder / "res.zip",
         ]
     )
-    return sources
+    return linked
 
 
-def merged_manifest() -> ElementTree.ElementTree:
+def merged_manifest(main: Path) -> ElementTree.ElementTree:
     """The manifest as Gradle would hand it on: with its package, and without what is marked to be removed."""
     ElementTree.register_namespace("android", ANDROID[1:-1])
-    tree = ElementTree.parse(MAIN / "AndroidManifest.xml")
+    tree = ElementTree.parse(main / "AndroidManifest.xml")
     root = tree.getroot()
     root.set("package", gradle_value("namespace"))
     for child in list(root):
@@ -112,7 +128,7 @@ def string_problems() -> list[str]:
 
 def manifest_problems() -> list[str]:
     """Permissions, and classes that are not there."""
-    root = merged_manifest().getroot()
+    root = merged_manifest(MAIN).getroot()
     problems = [
         f"the manifest asks for {child.get(ANDROID + 'name')}"
         for child in root.iter()
@@ -138,9 +154,14 @@ def manifest_problems() -> list[str]:
     libraries = {
         node.get(f"{ANDROID}name"): node.get(f"{ANDROID}required") for node in root.iter("uses-native-library")
     }
-    for name in ("libOpenCL.so", "libOpenCL-car.so", "libOpenCL-pixel.so"):
-        if libraries.get(name) != "false":
-            problems.append(f"uses-native-library {name} with required=false is missing: the GPU could not be used")
+    for engine, names in NATIVE_LIBRARIES.items():
+        problems += [
+            f"uses-native-library {name} with required=false is missing: {engine} could not use the GPU"
+            for name in names
+            if libraries.get(name) != "false"
+        ]
+    known = {name for names in NATIVE_LIBRARIES.values() for name in names}
+    problems += [f"uses-native-library {name} is needed by no engine" for name in libraries.keys() - known]
     return problems
 
 
@@ -173,7 +194,7 @@ def view_problems() -> list[str]:
     """Views that a Kotlin file asks for, and that its layouts do not have, or have of another type: it would end the
     app when the screen opens.
     """
-    parents = {declared.path[-1]: (declared.extends or "").rpartition(".")[2] for declared in read_declarations()}
+    platform = read_platform(declarations(toolchain().npm))
     problems = []
     for path in sorted(MAIN.rglob("*.kt")):
         source = path.read_text()
@@ -190,16 +211,19 @@ def view_problems() -> list[str]:
         problems += [
             f"{path.name} asks for {name} as {kind}; it is a {views[name]}"
             for kind, name in asked
-            if name in views and kind not in _ancestors(views[name], parents)
+            if name in views and kind not in _ancestors(views[name], platform)
         ]
     return problems
 
 
-def _ancestors(kind: str, parents: dict[str, str]) -> set[str]:
-    """A view's class and those it extends, as far as they are declared."""
-    classes = {kind, "View"}
-    while kind := parents.get(kind, ""):
-        classes.add(kind)
+def _ancestors(kind: str, platform: dict[str, PlatformClass]) -> set[str]:
+    """A view's class and those it extends, without their packages."""
+    classes = {"View"}
+    waiting = [f"android.widget.{kind}"]
+    while waiting:
+        if (name := waiting.pop()) in platform:
+            classes.add(name.rpartition(".")[2])
+            waiting += platform[name].parents
     return classes
 
 

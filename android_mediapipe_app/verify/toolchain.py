@@ -19,6 +19,7 @@ from typing import Sequence
 
 HERE = Path(__file__).resolve().parent
 APP = HERE.parent
+CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "task-bundler" / "android-tools"
 _COMPILER = "org.jetbrains.kotlin.cli.jvm.K2JVMCompiler"
 _DEBIAN_JARS = Path("/usr/share/java")
 # Compiling and testing take seconds: the second compiler tier of the JVM would not pay for itself.
@@ -47,7 +48,7 @@ class Toolchain:
 def toolchain() -> Toolchain:
     """The pinned tools, installed on first use. Raises ToolMissing."""
     require("java", "apt-get install openjdk-17-jdk-headless")
-    folder = _cache() / hashlib.sha256((HERE / "package-lock.json").read_bytes()).hexdigest()[:16]
+    folder = CACHE / hashlib.sha256((HERE / "package-lock.json").read_bytes()).hexdigest()[:16]
     if not folder.exists():
         _install(folder)
     packages = folder / "node_modules"
@@ -151,10 +152,6 @@ def joined(*classpath: Path) -> str:
 def test_classes(folder: Path) -> list[str]:
     """The JUnit classes among compiled ones: those named …Test."""
     return [".".join(path.relative_to(folder).with_suffix("").parts) for path in sorted(folder.rglob("*Test.class"))]
-
-
-def _cache() -> Path:
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "task-bundler" / "android-tools"
 
 
 def _install(folder: Path) -> None:

@@ -34,7 +34,10 @@ def expected_package(path):
         return ".".join(folders[folders.index("kotlin") + 1 :])
     if "engines" in folders:
         return ".".join(folders[folders.index("engines") + 1 :])
-    return "dev.taskbundler.verify"
+    # What stands for types of libraries has their packages.
+    if {"androidx_test", "engine_process"} & {*folders}:
+        return package(path)
+    return "dev.taskbundler.screens" if "screens" in folders else "dev.taskbundler.verify"
 
 
 def test_no_two_files_have_one_name():

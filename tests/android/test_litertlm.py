@@ -1,5 +1,6 @@
 """The app's reader of .litertlm bundles against builds, and its adapter of zeros against Python's, byte for byte."""
 
+import json
 import subprocess
 from dataclasses import replace
 from pathlib import Path
@@ -19,34 +20,34 @@ from lora_weights.adapter import Base
 from lora_weights.adapter_file import AdapterFile, encode_adapter, zero_adapter
 
 RANK = 16
+SAMPLE = Path(__file__).parents[2] / "gpt2_training" / "sample"
 pytestmark = pytest.mark.timeout(600)
 
 
 @pytest.fixture(scope="module")
-def import_(kotlin, core_classes, tmp_path_factory):
-    """import_(bundle, *adapters): what the app says of them, after its import into an empty storage; raises
-    CalledProcessError.
-    """
+def app(kotlin, core_classes, tmp_path_factory):
+    """app(program, *arguments): what one of the app's programs for this machine prints; raises CalledProcessError."""
     from toolchain import HERE, compile_kotlin, joined, kotlin_files, require
 
     classes = tmp_path_factory.mktemp("litertlm")
     compile_kotlin(kotlin, kotlin_files(HERE / "litertlm"), classes, [core_classes], "-jvm-target", "17")
 
+    def run(program, *arguments):
+        command = [require("java", ""), "-cp", joined(core_classes, classes, kotlin.stdlib)]
+        command += [f"dev.taskbundler.verify.{program}Kt", *map(str, arguments)]
+        return subprocess.run(command, check=True, capture_output=True, text=True).stdout
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def import_(app, tmp_path_factory):
+    """import_(bundle, *adapters): what the app says of them, after its import into an empty storage; raises
+    CalledProcessError.
+    """
+
     def run(*files):
-        storage = tmp_path_factory.mktemp("storage")
-        printed = subprocess.run(
-            [
-                require("java", ""),
-                "-cp",
-                joined(core_classes, classes, kotlin.stdlib),
-                "dev.taskbundler.verify.LitertLmMainKt",
-                str(storage),
-                *map(str, files),
-            ],
-            check=True,
-            capture_output=True,
-            text=True,
-        ).stdout
+        printed = app("LitertLmMain", tmp_path_factory.mktemp("storage"), *files)
         return dict(line.split("=", 1) for line in printed.splitlines())
 
     return run
@@ -66,6 +67,29 @@ def built(tiny_checkpoint, tmp_path_factory):
 @pytest.fixture(scope="module")
 def facts(import_, built):
     return import_(built / "tiny.litertlm", built / "loud.tflite")
+
+
+TEXTS = [
+    "",
+    "The capital of France is",
+    "I'll say it's 12px wide, and they've said we'd won't...  'S 's\n\n\tdef read(self):\r\n    return 0\n",
+    "Não há ação sem opção: \u201cção\u201d — às 10h30, 3,14 %",
+    "1234567890 3.14159 1e-9 \u00bd \u0967\u0968\u0969",
+    "x[i]={0x1F:'a'};y->z!=**p++//\\n",
+    "\u65e5\u672c\u8a9e \uc548\ub155 \u0645\u0631\u062d\u0628\u0627 \U0001f600\U0001f468\u200d\U0001f469 e\u0301",
+    "a\u00a0b\u2003c\u2028d\x85e\x1cf\u200bg\ufeffh   ",
+]
+
+
+def test_the_app_counts_the_tokens_that_the_engine_makes(app, tmp_path):
+    folder = tmp_path / "sample"
+    build(BuildOptions(str(SAMPLE), folder, context=64, verify=False))
+    generator = np.random.default_rng(1)
+    anything = ["".join(map(chr, generator.integers(32, 0x3000, 40))) for _ in range(20)]
+    (tmp_path / "texts.json").write_text(json.dumps(TEXTS + anything))
+    counted = app("TokensMain", folder / "sample.litertlm", tmp_path / "texts.json")
+    with open_engine(folder / "sample.litertlm") as engine:
+        assert [int(line) for line in counted.split()] == [len(engine.tokenize(text)) for text in TEXTS + anything]
 
 
 def test_what_a_bundle_says_of_itself(facts, built):

@@ -179,9 +179,10 @@ class EngineFilesTest(private val kind: EngineKind) {
         driven.open()
         Script.generateFailure = IllegalStateException("OUT_OF_RANGE: Input token ids are too long.")
         driven.controller.generate(driven.request())
-        assertEquals(FailureKind.CONTEXT_FULL, driven.next<EngineFailure>().kind)
+        // An end, and no reason to open the engine again.
+        assertEquals(EndReason.FULL, driven.next<Completion>().reason)
         Script.generateFailure = null
-        driven.open().controller.generate(driven.request())
+        driven.controller.generate(driven.request())
         assertEquals(" Paris. It is old.", driven.next<Completion>().text)
     }
 

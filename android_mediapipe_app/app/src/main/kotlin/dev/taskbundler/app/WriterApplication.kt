@@ -1,6 +1,7 @@
 package dev.taskbundler.app
 
 import android.app.Application
+import android.content.ComponentCallbacks2
 import android.content.Context
 import android.os.Debug
 import android.os.Handler
@@ -8,7 +9,9 @@ import android.os.Looper
 import dev.taskbundler.app.compare.ComparePresenter
 import dev.taskbundler.app.engine.AndroidEngines
 import dev.taskbundler.app.library.LibraryPresenter
+import dev.taskbundler.app.library.packedSources
 import dev.taskbundler.app.report.EventLog
+import dev.taskbundler.app.report.wasClosedByHand
 import dev.taskbundler.app.settings.PreferenceValues
 import dev.taskbundler.app.settings.SettingsStore
 import dev.taskbundler.app.state.AppContainer
@@ -40,10 +43,11 @@ class WriterApplication : Application() {
         val screen = Executor { handler.post(it) }
         val events = EventHub(screen)
         val marker = LoadMarker(File(filesDir, "tried"))
-        val log = EventLog(File(filesDir, "log"))
+        if (wasClosedByHand(this)) marker.forget()
+        val log = EventLog(File(filesDir, "log"), BackgroundThread("log")::post)
         logUncaught(log)
         container = AppContainer(
-            repository = CatalogueRepository(Catalogue(File(filesDir, "models"))),
+            repository = CatalogueRepository(Catalogue(File(filesDir, "models"), File(cacheDir, "engines"))),
             files = BackgroundThread("files"),
             screen = screen,
             controller = EngineController(AndroidEngines(this), BackgroundThread("engine"), events, marker),
@@ -57,6 +61,19 @@ class WriterApplication : Application() {
         library = LibraryPresenter(container, writing)
         comparing = ComparePresenter(container)
         writing.start()
+        importPacked()
+    }
+
+    /** Once: what the user then deletes does not come back. */
+    private fun importPacked() {
+        val sources = packedSources(assets)
+        if (sources.isNotEmpty() && File(filesDir, "packed").createNewFile()) library.import(sources)
+    }
+
+    override fun onTrimMemory(level: Int) {
+        super.onTrimMemory(level)
+        // When nothing of the app is seen only the list of recent apps' order tells how near its end is; while it is seen, the level does.
+        if (level >= ComponentCallbacks2.TRIM_MEMORY_BACKGROUND || level == RUNNING_CRITICAL) writing.unload()
     }
 
     private fun memoryOfProcess(): Long {
@@ -68,7 +85,7 @@ class WriterApplication : Application() {
     private fun logUncaught(log: EventLog) {
         val before = Thread.getDefaultUncaughtExceptionHandler()
         Thread.setDefaultUncaughtExceptionHandler { thread, fault ->
-            log.add("uncaught on ${thread.name}: $fault at ${fault.stackTrace.take(FRAMES).joinToString(" < ")}")
+            log.addNow("uncaught on ${thread.name}: $fault at ${fault.stackTrace.take(FRAMES).joinToString(" < ")}")
             before?.uncaughtException(thread, fault)
         }
     }
@@ -76,6 +93,9 @@ class WriterApplication : Application() {
     private companion object {
         const val BYTES_PER_KIBIBYTE = 1024L
         const val FRAMES = 8
+
+        /** ComponentCallbacks2.TRIM_MEMORY_RUNNING_CRITICAL, which Android has deprecated since it tells it no more (API 34). */
+        const val RUNNING_CRITICAL = 15
     }
 }
 

@@ -65,6 +65,7 @@ class PlayedEngine(private val settle: () -> Unit) :
     val samplings = ArrayList<Sampling>()
     val prompts = ArrayList<String>()
     var openFailure: Throwable? = null
+    var onGenerate: () -> Unit = {}
     var isCancelled = false
     private var listener: PieceListener? = null
 
@@ -89,6 +90,7 @@ class PlayedEngine(private val settle: () -> Unit) :
     override fun countTokens(text: String): Int? = null
 
     override fun generate(prompt: String, listener: PieceListener) {
+        onGenerate()
         prompts += prompt
         this.listener = listener
     }
@@ -158,8 +160,8 @@ fun bundle(name: String, context: Int? = 256, ranks: List<Int> = listOf(16)): St
 }
 
 /** A `.litertlm`; [rank] is that of the adapters it takes, null if it takes none. */
-fun litertLm(name: String, rank: Int? = 16, context: Int? = 256): StoredBundle {
-    val facts = LitertLmBundle(LlmParameters(), context, rank?.let { LoraInputs(2, 8, it) }, "f")
+fun litertLm(name: String, rank: Int? = 16, context: Int? = 256, growth: Int? = null): StoredBundle {
+    val facts = LitertLmBundle(LlmParameters(), context, rank?.let { LoraInputs(2, 8, it) }, "f", growth)
     return StoredBundle(name, name, File("/models/$name"), 1000, facts.tokens, null, null, facts, rank?.let { File("/models/zero") })
 }
 

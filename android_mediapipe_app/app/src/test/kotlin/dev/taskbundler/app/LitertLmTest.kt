@@ -5,11 +5,13 @@ import dev.taskbundler.app.settings.Settings
 import dev.taskbundler.app.state.Choice
 import dev.taskbundler.app.state.Contents
 import dev.taskbundler.app.state.Notice
+import dev.taskbundler.app.state.cacheOf
 import dev.taskbundler.app.state.contextOf
 import dev.taskbundler.app.state.engineFor
 import dev.taskbundler.app.state.isNative
 import dev.taskbundler.app.write.Draft
 import dev.taskbundler.core.engine.Backend
+import dev.taskbundler.core.engine.CacheLength
 import dev.taskbundler.core.engine.EngineKind
 import dev.taskbundler.core.findings.Finding
 import dev.taskbundler.core.findings.FindingCode
@@ -48,6 +50,28 @@ class LitertLmTest {
             assertEquals(kind, engineFor(bundle("b.task"), Settings(engine = kind)))
             assertEquals(EngineKind.LITERT_LM, engineFor(litertLm("a.litertlm"), Settings(engine = kind)))
         }
+    }
+
+    @Test
+    fun `a cache that grows is opened for the text at hand, and stays as long as it was`() {
+        bench.repository.contents = Contents(listOf(litertLm("a.litertlm", context = 1024, growth = 32)))
+        bench.start()
+        for (text in listOf("Once", "Once upon a time ".repeat(40), "Once")) {
+            writing.edited(text)
+            writing.complete()
+            bench.engine.write(" more")
+            bench.engine.end()
+        }
+        assertEquals(listOf(256, 416), opened.map { it.contextTokens })
+    }
+
+    @Test
+    fun `a GPU is given the whole context, and so is whoever has said how long it is`() {
+        val growing = litertLm("a.litertlm", context = 1024, growth = 32)
+        assertEquals(CacheLength.growing(1024, 32), cacheOf(growing, Settings()))
+        assertEquals(CacheLength.fixed(1024), cacheOf(growing, Settings(backend = Backend.GPU)))
+        assertEquals(CacheLength.fixed(700), cacheOf(growing, Settings(contextTokens = 700)))
+        assertEquals(CacheLength.fixed(256), cacheOf(litertLm("a.litertlm"), Settings()))
     }
 
     @Test

@@ -204,7 +204,7 @@ class OtherPresentersTest {
 
     @Test
     fun `the log keeps the newest`() {
-        val log = EventLog(folder.root.resolve("log2")) { 7 }
+        val log = EventLog(folder.root.resolve("log2"), millis = { 7 })
         repeat(3000) { log.add("line $it\nof two") }
         assertTrue(log.text().length <= EventLog.MOST_BYTES + 100)
         assertTrue(log.text().endsWith("7 line 2999 of two\n"))

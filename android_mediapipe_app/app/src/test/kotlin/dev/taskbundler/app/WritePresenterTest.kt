@@ -234,8 +234,11 @@ class WritePresenterTest {
     fun `the text is on the disk before the engine is asked`() {
         started()
         writing.edited("Once")
+        var before: String? = null
+        bench.engine.onGenerate = { before = bench.drafts.read().text }
         writing.complete()
-        assertEquals("Once", bench.drafts.read().text)
+        bench.settle()
+        assertEquals("Once", before)
     }
 
     @Test

@@ -4,6 +4,7 @@ import android.app.Activity
 import android.os.Bundle
 import android.view.View
 import android.widget.Button
+import android.widget.LinearLayout
 import android.widget.TextView
 import dev.taskbundler.app.R
 import dev.taskbundler.app.app
@@ -20,6 +21,7 @@ class CompareActivity :
         super.onCreate(savedInstanceState)
         setContentView(R.layout.screen_compare)
         actionBar?.setDisplayHomeAsUpEnabled(true)
+        stackIfNarrow()
         findViewById<TextView>(R.id.prompt).text = getString(R.string.compare_prompt, app.writing.draft.text)
         findViewById<Button>(R.id.run).setOnClickListener { run() }
         findViewById<Button>(R.id.stop).setOnClickListener { presenter.stop() }
@@ -30,6 +32,11 @@ class CompareActivity :
     override fun onStart() {
         super.onStart()
         presenter.attach(this)
+    }
+
+    override fun onStop() {
+        presenter.detach(this)
+        super.onStop()
     }
 
     override fun onDestroy() {
@@ -58,6 +65,18 @@ class CompareActivity :
         button.contentDescription = getString(R.string.compare_use_description, side.name)
     }
 
+    /** One text below the other where two columns would have room for a word or two in a line. */
+    private fun stackIfNarrow() {
+        val configuration = resources.configuration
+        if (configuration.screenWidthDp / configuration.fontScale >= LEAST_WIDTH_FOR_TWO) return
+        val sides = findViewById<LinearLayout>(R.id.sides)
+        sides.orientation = LinearLayout.VERTICAL
+        for (index in 0 until sides.childCount) {
+            sides.getChildAt(index).layoutParams =
+                LinearLayout.LayoutParams(LinearLayout.LayoutParams.MATCH_PARENT, LinearLayout.LayoutParams.WRAP_CONTENT)
+        }
+    }
+
     private fun run() {
         val choice = app.writing.choice
         if (choice?.adapter == null) {
@@ -73,5 +92,10 @@ class CompareActivity :
     private fun use(side: (CompareModel) -> Side) {
         app.writing.suggest(side(presenter.model).text)
         finish()
+    }
+
+    private companion object {
+        /** Density-independent pixels at a font of 100 %. */
+        const val LEAST_WIDTH_FOR_TWO = 300
     }
 }

@@ -47,10 +47,13 @@ class ComparePresenter(private val container: AppContainer) : EngineObserver {
         screen.show(model)
     }
 
+    fun detach(screen: CompareScreen) {
+        if (this.screen === screen) this.screen = null
+    }
+
     /** The screen is gone for good: stop, and let others use the engine. */
     fun end() {
         stop()
-        screen = null
         container.events.listeners -= this
     }
 
@@ -107,10 +110,9 @@ class ComparePresenter(private val container: AppContainer) : EngineObserver {
 
     private fun begin(choice: Choice) {
         val settings = container.settings.read()
-        container.switch.apply(choice, settings, contents) { percent ->
+        generation = container.switch.generate(choice, settings, contents, requestFor(choice, settings, text, attempt = 0)) { percent ->
             if (model.running != null) show(model.copy(notice = Notice.Merging(choice.adapter?.name.orEmpty(), percent)))
         }
-        generation = container.controller.generate(requestFor(choice, settings, text, attempt = 0))
     }
 
     private fun update(change: (Side) -> Side) =

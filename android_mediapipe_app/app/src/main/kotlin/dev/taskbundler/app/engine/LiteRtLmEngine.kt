@@ -14,6 +14,8 @@ import dev.taskbundler.core.engine.PieceListener
 import dev.taskbundler.core.engine.Sampling
 import dev.taskbundler.core.engine.TextEngine
 import dev.taskbundler.core.engine.TextSession
+import dev.taskbundler.core.litertlm.tokenCounter
+import dev.taskbundler.core.writing.TokenCounter
 import java.io.File
 import java.util.concurrent.CancellationException
 import dev.taskbundler.core.engine.Backend as Processor
@@ -32,10 +34,13 @@ fun openLiteRtLm(cache: File, options: EngineOptions): TextEngine {
     )
     // One that could not be initialized has nothing to close, and says so with an exception if it is.
     engine.initialize()
-    return LiteRtLmEngine(engine)
+    return LiteRtLmEngine(engine, File(options.modelPath))
 }
 
-private class LiteRtLmEngine(private val engine: Engine) : TextEngine {
+private class LiteRtLmEngine(private val engine: Engine, model: File) : TextEngine {
+    // Read with the first text, on the engine's thread.
+    private val counter by lazy(LazyThreadSafetyMode.NONE) { if (model.extension == "litertlm") tokenCounter(model) else null }
+
     override val stripsLeadingSpace = false
 
     // Each session's adapter gets a number, under which the library keeps it. It has functions that let a session go on with the same
@@ -43,17 +48,21 @@ private class LiteRtLmEngine(private val engine: Engine) : TextEngine {
     override val keepsAdapters = true
 
     override fun newSession(sampling: Sampling, adapterPath: String?): TextSession {
-        val sampler = SamplerConfig(sampling.topK, sampling.topP, sampling.temperature, sampling.seed)
+        // The likeliest token is asked for by a top-k of 1; what a temperature of 0 does is not written down.
+        val sampler = when {
+            sampling.temperature > 0 -> SamplerConfig(sampling.topK, sampling.topP, sampling.temperature, sampling.seed)
+            else -> SamplerConfig(topK = 1, topP = 1.0, temperature = 1.0, seed = sampling.seed)
+        }
         val adapter = adapterPath?.let { LoraConfig(loraPath = it) }
-        return LiteRtLmSession(engine.createSession(SessionConfig(samplerConfig = sampler, loraConfig = adapter)))
+        return LiteRtLmSession(engine.createSession(SessionConfig(samplerConfig = sampler, loraConfig = adapter))) { counter?.count(it) }
     }
 
     override fun close() = engine.close()
 }
 
-private class LiteRtLmSession(private val session: Session) : TextSession {
-    /** Sessions of LiteRT-LM have no function that counts. */
-    override fun countTokens(text: String): Int? = null
+private class LiteRtLmSession(private val session: Session, private val counter: TokenCounter) : TextSession {
+    /** Sessions of LiteRT-LM have no function that counts; the bundle has the tokenizer. */
+    override fun countTokens(text: String): Int? = counter.count(text)
 
     override fun generate(prompt: String, listener: PieceListener) {
         session.generateContentStream(

@@ -14,7 +14,7 @@ import dev.taskbundler.core.litertlm.LitertLmBundle
 
 /** What there is to know about [item]: its size, what it is made for, and what is wrong with it. */
 fun factsOf(context: Context, item: Stored, contents: Contents): String {
-    val size = Formatter.formatFileSize(context, item.size)
+    val size = Formatter.formatFileSize(context, item.bytes)
     return when (item) {
         is StoredBundle -> context.getString(R.string.bundle_facts, size, bundleFacts(context, item))
 

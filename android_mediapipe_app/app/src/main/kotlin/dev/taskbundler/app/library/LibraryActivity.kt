@@ -1,6 +1,7 @@
 package dev.taskbundler.app.library
 
 import android.app.Activity
+import android.content.Context
 import android.content.Intent
 import android.net.Uri
 import android.os.Bundle
@@ -26,7 +27,10 @@ class LibraryActivity :
         findViewById<Button>(R.id.pick).setOnClickListener { pick() }
         findViewById<Button>(R.id.cancel).setOnClickListener { presenter.cancelImport() }
         // After a rotation the file has been taken already.
-        if (savedInstanceState == null) take(intent)
+        if (savedInstanceState == null) {
+            take(intent)
+            if (intent.action == Intent.ACTION_PICK) pick()
+        }
     }
 
     override fun onNewIntent(intent: Intent) {
@@ -73,10 +77,15 @@ class LibraryActivity :
         when (intent.action) {
             Intent.ACTION_VIEW -> intent.data?.let { import(listOf(it)) }
 
+            // The forms that replace these came with Android 13.
             Intent.ACTION_SEND -> {
-                // The form that replaces it came with Android 13.
                 @Suppress("DEPRECATION")
                 intent.getParcelableExtra<Uri>(Intent.EXTRA_STREAM)?.let { import(listOf(it)) }
+            }
+
+            Intent.ACTION_SEND_MULTIPLE -> {
+                @Suppress("DEPRECATION")
+                intent.getParcelableArrayListExtra<Uri>(Intent.EXTRA_STREAM)?.let { import(it) }
             }
         }
     }
@@ -89,7 +98,10 @@ class LibraryActivity :
 
     private fun import(addresses: List<Uri>) = presenter.import(addresses.map { DocumentSource(contentResolver, it) })
 
-    private companion object {
-        const val PICK = 1
+    companion object {
+        private const val PICK = 1
+
+        /** This screen, with the system's picker open before it. */
+        fun picking(context: Context): Intent = Intent(context, LibraryActivity::class.java).setAction(Intent.ACTION_PICK)
     }
 }

@@ -1,5 +1,7 @@
 package dev.taskbundler.app.report
 
+import android.content.ClipData
+import android.content.ClipboardManager
 import android.content.Context
 import android.content.Intent
 import android.os.Build
@@ -20,6 +22,12 @@ fun shareLog(context: Context) {
     )
     val text = head.joinToString("\n") + "\n\n" + context.app.container.log.text().takeLast(MOST_CHARACTERS)
     share(context, context.getString(R.string.log_title), text, context.getString(R.string.log_share))
+}
+
+/** Put [text] where other apps paste from. */
+fun copy(context: Context, label: String, text: String) {
+    val clipboard = context.getSystemService(Context.CLIPBOARD_SERVICE) as ClipboardManager
+    clipboard.setPrimaryClip(ClipData.newPlainText(label, text))
 }
 
 /** Let the user hand [text] to another app. */

@@ -39,7 +39,7 @@ data class Contents(
     fun mergedCopy(bundle: StoredBundle, adapter: StoredAdapter) = merged.find { it.bundleId == bundle.id && it.adapterId == adapter.id }
 
     /** Everything that would go with [item], and how many bytes that frees. */
-    fun bytesFreedBy(item: Stored) = item.size + merged.filter { it.bundleId == item.id || it.adapterId == item.id }.sumOf { it.size }
+    fun bytesFreedBy(item: Stored) = item.bytes + merged.filter { it.bundleId == item.id || it.adapterId == item.id }.sumOf { it.bytes }
 }
 
 /** The files of the app; reads and writes the disk, so from a background thread. All throw FindingException. */

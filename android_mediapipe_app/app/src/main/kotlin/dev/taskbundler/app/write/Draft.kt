@@ -16,6 +16,7 @@ class DraftStore(private val file: File) {
     }
 
     /** Throws IOException; the draft before stays. */
+    @Synchronized
     fun write(draft: Draft) {
         val partial = File(file.path + ".partial")
         try {

@@ -17,6 +17,7 @@ import dev.taskbundler.app.app
 import dev.taskbundler.app.compare.CompareActivity
 import dev.taskbundler.app.library.LibraryActivity
 import dev.taskbundler.app.library.showItem
+import dev.taskbundler.app.report.copy
 import dev.taskbundler.app.report.figureLine
 import dev.taskbundler.app.report.sentence
 import dev.taskbundler.app.report.share
@@ -30,6 +31,7 @@ class WriteActivity :
     Activity(),
     WriteScreen {
     private val presenter get() = app.writing
+    private lateinit var field: EditText
     private lateinit var suggestion: SuggestionField
     private lateinit var bundles: ChipRow
     private lateinit var adapters: ChipRow
@@ -38,7 +40,7 @@ class WriteActivity :
     override fun onCreate(savedInstanceState: Bundle?) {
         super.onCreate(savedInstanceState)
         setContentView(R.layout.screen_write)
-        val field = findViewById<EditText>(R.id.text)
+        field = findViewById(R.id.text)
         suggestion = SuggestionField(field, getColor(R.color.suggestion))
         bundles =
             ChipRow(findViewById<RadioGroup>(R.id.bundles), R.string.chip_bundle_description, { it?.let(presenter::chooseBundle) }) { showItem(it) }
@@ -59,6 +61,7 @@ class WriteActivity :
         onTap(R.id.accept) { presenter.accept() }
         onTap(R.id.retry) { presenter.retry() }
         onTap(R.id.undo) { presenter.undo() }
+        onTap(R.id.choose_bundle) { startActivity(LibraryActivity.picking(this)) }
         onTap(R.id.safe_mode_try) { presenter.leaveSafeMode(onCpu = false) }
         onTap(R.id.safe_mode_cpu) { presenter.leaveSafeMode(onCpu = true) }
     }
@@ -71,13 +74,12 @@ class WriteActivity :
 
     override fun onSaveInstanceState(state: Bundle) {
         super.onSaveInstanceState(state)
-        state.putInt(CURSOR, findViewById<EditText>(R.id.text).selectionEnd)
+        state.putInt(CURSOR, field.selectionEnd)
     }
 
     override fun onRestoreInstanceState(state: Bundle) {
         super.onRestoreInstanceState(state)
         // The text itself is the presenter's, and is there since onStart.
-        val field = findViewById<EditText>(R.id.text)
         field.setSelection(state.getInt(CURSOR).coerceIn(0, field.text.length))
     }
 
@@ -97,6 +99,7 @@ class WriteActivity :
             R.id.menu_library -> openLibrary()
             R.id.menu_compare -> startActivity(Intent(this, CompareActivity::class.java))
             R.id.menu_settings -> startActivity(Intent(this, SettingsActivity::class.java))
+            R.id.menu_copy_text -> copy(this, getString(R.string.app_name), presenter.draft.text)
             R.id.menu_share_text -> share(this, getString(R.string.app_name), presenter.draft.text, getString(R.string.menu_share_text))
             R.id.menu_share_log -> shareLog(this)
             else -> return super.onOptionsItemSelected(item)
@@ -111,6 +114,9 @@ class WriteActivity :
         bundles.show(model.bundles)
         adapters.show(model.adapters)
         findViewById<View>(R.id.bundle_row).visibility = if (model.bundles.size > 1) View.VISIBLE else View.GONE
+        findViewById<View>(R.id.adapter_row).visibility = if (model.bundles.isEmpty()) View.GONE else View.VISIBLE
+        // Reading along is no touch.
+        field.keepScreenOn = model.isBusy || model.state == CompletionState.LOADING
         showButtons(model)
         showNotice(model)
         val spoken = if (model.spoken.isEmpty()) "" else getString(R.string.suggestion_spoken, model.spoken)
@@ -121,18 +127,21 @@ class WriteActivity :
     private fun showButtons(model: WriteModel) {
         findViewById<View>(R.id.stop).visibility = if (model.canStop) View.VISIBLE else View.GONE
         findViewById<View>(R.id.go_on).visibility = if (model.canStop) View.GONE else View.VISIBLE
-        // Without a bundle the button tells what to do, so it stays alive.
-        findViewById<View>(R.id.go_on).isEnabled = model.canContinue || model.bundles.isEmpty()
+        findViewById<View>(R.id.go_on).isEnabled = model.canContinue
         findViewById<View>(R.id.accept).isEnabled = model.canAccept
         findViewById<View>(R.id.retry).isEnabled = model.canRetry
         findViewById<View>(R.id.undo).isEnabled = model.canUndo
     }
 
     private fun showNotice(model: WriteModel) {
-        val notice = model.notice?.takeUnless { it == Notice.State(CompletionState.READY) }
+        // An engine that was closed for its memory opens again with the next tap.
+        val notice = model.notice?.takeUnless { it == Notice.State(CompletionState.READY) || it == Notice.State(CompletionState.IDLE) }
         findViewById<View>(R.id.notice_box).visibility = if (notice == null) View.GONE else View.VISIBLE
+        findViewById<View>(R.id.choose_bundle).visibility = if (notice == Notice.NoBundle) View.VISIBLE else View.GONE
         findViewById<View>(R.id.safe_mode).visibility = if (notice is Notice.SafeMode) View.VISIBLE else View.GONE
         setIfNew(R.id.notice, notice?.let { sentence(this, it) }.orEmpty())
+        // Where letters are large there is no room for both beside the text.
+        findViewById<View>(R.id.figures).visibility = if (notice == null) View.VISIBLE else View.GONE
     }
 
     /** A screen reader speaks what is set, also if it is what was there. */

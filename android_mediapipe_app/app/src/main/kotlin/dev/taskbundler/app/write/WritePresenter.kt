@@ -43,6 +43,13 @@ class WritePresenter(
     /** The running generation; events of others are not for this screen. */
     private var generation: Long? = null
     private var attempt = 0
+
+    /** What is to be on the disk, whichever thread comes to write it. */
+    @Volatile
+    private var latest = Draft()
+
+    /** Takes back that the engine is closed when the screen has not been seen for a while. */
+    private var unloading: () -> Unit = {}
     private var hasStarted = false
 
     /** Whether the choice was opened or tried: what failed or was stopped is not begun again by itself. */
@@ -71,12 +78,15 @@ class WritePresenter(
     }
 
     fun attach(screen: WriteScreen) {
+        unloading()
         this.screen = screen
         screen.show(model)
     }
 
     fun detach(screen: WriteScreen) {
-        if (this.screen === screen) this.screen = null
+        if (this.screen !== screen) return
+        this.screen = null
+        unloading = saving.postDelayed(UNLOADED_AFTER_MILLIS) { container.screen.execute { if (this.screen == null) unload() } }
     }
 
     /** Read what is in the repository again: something was imported or deleted, or the settings have changed. */
@@ -164,8 +174,14 @@ class WritePresenter(
 
     /** Write the draft to the disk. */
     fun save() {
-        val now = draft
-        saving.post { write(now) }
+        latest = draft
+        saving.post { write(latest) }
+    }
+
+    /** Give the engine's memory back, unless it is writing; the next completion opens it again. */
+    fun unload() {
+        if (model.isBusy || model.state == CompletionState.LOADING) return
+        container.controller.close()
     }
 
     override fun onState(state: CompletionState) {
@@ -188,6 +204,7 @@ class WritePresenter(
         generation = null
         val notice = when {
             completion.text.isEmpty() && completion.reason == EndReason.DONE -> Notice.NothingWritten
+            completion.reason == EndReason.FULL -> Notice.Failed(EngineFailure(FailureKind.CONTEXT_FULL, "Writing", "full"))
             completion.reason == EndReason.SILENT -> Notice.Failed(EngineFailure(FailureKind.NOT_ANSWERING, "Writing", "silent"))
             else -> model.notice
         }
@@ -219,11 +236,12 @@ class WritePresenter(
     private fun generate() {
         val choice = choice ?: return
         val settings = container.settings.read()
-        // At once, not on a thread: should the native library crash, the text is on the disk.
-        write(draft)
+        // Before the engine is asked, on its own thread: should the native library crash, the text is on the disk.
+        latest = draft
+        container.controller.before { write(latest) }
         hasTried = true
-        container.switch.apply(choice, settings, contents, ::merging)
-        generation = container.controller.generate(requestFor(choice, settings, model.manuscript.text, attempt))
+        val request = requestFor(choice, settings, model.manuscript.text, attempt)
+        generation = container.switch.generate(choice, settings, contents, request, ::merging)
     }
 
     private fun settle(change: (Manuscript) -> Manuscript) {
@@ -255,7 +273,7 @@ class WritePresenter(
         val choice = choice ?: return
         if (model.isBusy || generation != null || container.marker.unfinished() != null) return
         hasTried = true
-        container.switch.apply(choice, container.settings.read(), contents, ::merging)
+        container.switch.apply(choice, container.settings.read(), contents, progress = ::merging)
     }
 
     private fun write(draft: Draft) = try {
@@ -276,5 +294,9 @@ class WritePresenter(
             adapters = listOf(Chip(null, "", adapterId == null)) + contents.offered(bundle).map { Chip(it.id, it.name, it.id == adapterId) },
         )
         screen?.show(model)
+    }
+
+    private companion object {
+        const val UNLOADED_AFTER_MILLIS = 5 * 60_000L
     }
 }

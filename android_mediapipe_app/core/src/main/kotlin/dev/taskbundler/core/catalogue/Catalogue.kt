@@ -31,18 +31,21 @@ private const val MERGED = "merged"
 private const val ZEROS = "zeros"
 
 /**
- * The bundles, adapters and merged copies below [root], a folder that belongs to this class alone.
+ * The bundles, adapters and merged copies below [root], and what engines compute of them below [caches]: folders that belong to this
+ * class alone. From [caches] the system may delete what it likes.
  *
  * A file is listed only when it is whole and was checked. One instance per folder; its functions may be called from any
  * thread, and long ones from a background thread. All throw FindingException with a sentence for the user.
  */
-class Catalogue(root: File, freeSpace: (File) -> Long = File::getUsableSpace) {
+class Catalogue(root: File, private val caches: File = File(root, "caches"), freeSpace: (File) -> Long = File::getUsableSpace) {
     private val storage = Storage(root, freeSpace)
 
     /** Remove what an import, merge or deletion that was cut off has left. To be called at start, before all else. */
     fun clearLeftovers() {
         storage.clearLeftovers()
         for ((id, _) in storage.list(ZEROS)) if (storage.find(BUNDLES, id) == null) storage.delete(ZEROS, id)
+        val kept = (storage.list(BUNDLES) + storage.list(MERGED)).map { it.first }
+        caches.listFiles().orEmpty().filter { it.name !in kept }.forEach { it.deleteRecursively() }
     }
 
     fun bundles(): List<StoredBundle> = storage.list(BUNDLES).mapNotNull { (id, file) -> bundle(id, file) as? StoredBundle }
@@ -73,7 +76,7 @@ class Catalogue(root: File, freeSpace: (File) -> Long = File::getUsableSpace) {
             checkHash(source.name, hash, sums)
             val kind = kindOf(copy, source.name)
             val named = File(folder, fileName(source.name, kind.suffix))
-            storage.writing(0) { if (!copy.renameTo(named)) throw IOException("cannot rename $copy to $named") }
+            rename(copy, named)
             when (kind) {
                 FileKind.BUNDLE -> checkBundle(named, cancel)
 
@@ -82,11 +85,14 @@ class Catalogue(root: File, freeSpace: (File) -> Long = File::getUsableSpace) {
 
                 FileKind.ADAPTER -> readAdapter(named)
             }
+            rename(named, File(folder, storedName(named.name, hash)))
             Filled(if (kind == FileKind.ADAPTER) ADAPTERS else BUNDLES, hash, kind to hash)
         }
         val (kind, hash) = filled
         return if (kind == FileKind.ADAPTER) adapter(hash, file) else bundle(hash, file)
     }
+
+    private fun rename(from: File, to: File) = storage.writing(0) { if (!from.renameTo(to)) throw IOException("cannot rename $from to $to") }
 
     /** Why [adapter] cannot be used with [bundle], or null if it can: merged into a `.task`, beside the weights of a `.litertlm`. */
     fun misfit(adapter: StoredAdapter, bundle: StoredBundle): Finding? =
@@ -117,7 +123,10 @@ class Catalogue(root: File, freeSpace: (File) -> Long = File::getUsableSpace) {
         val id = mergedId(bundle.id, adapter.id)
         val (file, _) = storage.put { folder ->
             val output =
-                File(folder, "${bundle.name.removeSuffix(FileKind.BUNDLE.suffix)}+${adapter.name.removeSuffix(FileKind.ADAPTER.suffix)}.task")
+                File(
+                    folder,
+                    storedName("${bundle.name.removeSuffix(FileKind.BUNDLE.suffix)}+${adapter.name.removeSuffix(FileKind.ADAPTER.suffix)}.task", id),
+                )
             storage.writing(bundle.size) {
                 mergeIntoBundle(openBundle(bundle.file), readAdapter(adapter.file), adapter.id, output, progress, cancel)
             }
@@ -131,22 +140,28 @@ class Catalogue(root: File, freeSpace: (File) -> Long = File::getUsableSpace) {
     /** Delete a file, and with a bundle or an adapter the merged copies made of it. */
     fun delete(item: Stored) {
         if (item !is MergedCopy) {
-            for (copy in merged()) if (item.id == copy.bundleId || item.id == copy.adapterId) storage.delete(MERGED, copy.id)
+            for (copy in merged()) if (item.id == copy.bundleId || item.id == copy.adapterId) delete(copy)
         }
         storage.delete(kindFolder(item), item.id)
+        (item as? Openable)?.cache?.folder?.deleteRecursively()
         if (kindFolder(item) == BUNDLES) storage.delete(ZEROS, item.id)
     }
 
     private fun kindFolder(item: Stored): String = item.file.parentFile!!.parentFile!!.name
 
-    private fun bundle(id: String, file: File): Stored = readable(id, file) {
+    private fun bundle(id: String, file: File): Stored = readable(id, file) { name ->
         if (file.name.endsWith(FileKind.LITERTLM.suffix)) {
-            val bundle = openLitertLm(file)
-            StoredBundle(id, file.name, file, file.length(), bundle.tokens, null, notMerged(file.name), bundle, zeroAdapter(id, bundle))
+            val bundle = openLitertLm(file, name)
+            StoredBundle(id, name, file, file.length(), bundle.tokens, null, notMerged(name), bundle, zeroAdapter(id, bundle), cache(id))
         } else {
-            val bundle = openBundle(file)
-            StoredBundle(id, file.name, file, file.length(), bundle.parameters, bundle.manifest, mergeProblem(bundle, file.name))
+            val bundle = openBundle(file, name)
+            StoredBundle(id, name, file, file.length(), bundle.parameters, bundle.manifest, mergeProblem(bundle, name), cache = cache(id))
         }
+    }
+
+    private fun cache(id: String): Cache {
+        val folder = File(caches, id)
+        return Cache(folder, folder.walk().filter { it.isFile }.sumOf { it.length() })
     }
 
     /** The adapter of zeros for the bundle of this id, made if it is not there; null if its model takes no adapters. */
@@ -162,20 +177,25 @@ class Catalogue(root: File, freeSpace: (File) -> Long = File::getUsableSpace) {
         return file
     }
 
-    private fun adapter(id: String, file: File): Stored = readable(id, file) {
-        StoredAdapter(id, file.name, file, file.length(), readAdapterHeader(file))
+    private fun adapter(id: String, file: File): Stored = readable(id, file) { name ->
+        StoredAdapter(id, name, file, file.length(), readAdapterHeader(file))
     }
 
-    private fun readable(id: String, file: File, read: () -> Stored): Stored = try {
-        read()
-    } catch (error: FindingException) {
-        DamagedFile(id, file.name, file, file.length(), error.finding)
-    } catch (error: IOException) {
-        DamagedFile(id, file.name, file, file.length(), goneFinding(file.name, error))
+    private fun readable(id: String, file: File, read: (String) -> Stored): Stored {
+        val name = offeredName(file.name, id)
+        return try {
+            read(name)
+        } catch (error: FindingException) {
+            DamagedFile(id, name, file, file.length(), error.finding)
+        } catch (error: IOException) {
+            DamagedFile(id, name, file, file.length(), goneFinding(name, error))
+        }
     }
 
-    private fun mergedCopy(id: String, file: File): MergedCopy =
-        MergedCopy(id, file.name, file, file.length(), id.substringBefore('-'), id.substringAfter('-'))
+    private fun mergedCopy(id: String, file: File): MergedCopy {
+        val (bundle, adapter) = id.split('-', limit = 2)
+        return MergedCopy(id, offeredName(file.name, id), file, file.length(), bundle, adapter, cache(id))
+    }
 
     private fun mergedId(bundle: String, adapter: String) = "$bundle-$adapter"
 

@@ -13,6 +13,9 @@ import java.io.InputStream
 private const val CHUNK = 1 shl 18
 private const val LONGEST_NAME = 100
 
+/** Of the hash, in a file's name. */
+private const val MARK_DIGITS = 12
+
 /** A file name out of what a provider says: the last part of a path, without what file systems dislike, ending in [suffix]. */
 internal fun fileName(offered: String, suffix: String): String {
     val last = offered.substringAfterLast('/').substringAfterLast('\\').substringAfterLast(':')
@@ -20,6 +23,18 @@ internal fun fileName(offered: String, suffix: String): String {
     val stem = clean.removeSuffix(suffix).take(LONGEST_NAME).ifBlank { "unnamed" }
     return stem + suffix
 }
+
+/** [name] with the beginning of the file's [id] in it: engines find what they keep of a model by its file name alone. */
+internal fun storedName(name: String, id: String): String = "${name.substringBeforeLast('.')}-${mark(id)}.${name.substringAfterLast('.')}"
+
+/** The name that [stored] was made of; one without the mark is of an earlier version of this app. */
+internal fun offeredName(stored: String, id: String): String {
+    val stem = stored.substringBeforeLast('.')
+    return "${stem.removeSuffix("-${mark(id)}")}.${stored.substringAfterLast('.')}"
+}
+
+/** Of a merged copy, a part of both ids. */
+private fun mark(id: String) = id.split('-').joinToString("") { it.take(MARK_DIGITS) }
 
 /** Copy what [source] offers to [target] and to the disk; returns its SHA-256. Throws FindingException, CancellationException. */
 internal fun copyIn(source: ImportSource, target: File, storage: Storage, progress: Progress, cancel: CancelSignal): String {

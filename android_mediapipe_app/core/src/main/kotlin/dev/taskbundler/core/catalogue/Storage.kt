@@ -81,7 +81,11 @@ internal class Storage(private val root: File, private val freeSpace: (File) -> 
         return find(kind, id) ?: failed("$place is not there", null)
     }
 
-    private fun existing(folder: File): File = if (folder.isDirectory || folder.mkdirs()) folder else failed("cannot make the folder $folder", null)
+    private fun existing(folder: File): File {
+        // Looked at again: another thread may have been first.
+        if (folder.isDirectory || folder.mkdirs() || folder.isDirectory) return folder
+        failed("cannot make the folder $folder", null)
+    }
 
     private fun full(bytes: Long, free: Long, cause: IOException?): Nothing = refuse(
         FindingCode.APP_STORAGE_FULL,

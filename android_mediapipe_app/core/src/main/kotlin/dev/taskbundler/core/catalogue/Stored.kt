@@ -16,6 +16,22 @@ sealed interface Stored {
 
     /** In bytes. */
     val size: Long
+
+    /** Bytes that go with it: the file, and what engines keep of it. */
+    val bytes: Long get() = size
+}
+
+/** What an engine opens. */
+sealed interface Openable : Stored {
+    val cache: Cache
+    override val bytes: Long get() = size + cache.size
+}
+
+/** The folder that is a file's own, for what engines compute when they open it, and how many bytes are in there. */
+data class Cache(val folder: File?, val size: Long) {
+    companion object {
+        val NONE = Cache(null, 0)
+    }
 }
 
 data class StoredBundle(
@@ -32,7 +48,8 @@ data class StoredBundle(
     val litertLm: LitertLmBundle? = null,
     /** The adapter that changes nothing, to be given to every session without another; there is one if the model has inputs for adapters. */
     val zeroAdapter: File? = null,
-) : Stored {
+    override val cache: Cache = Cache.NONE,
+) : Openable {
     /** Tokens that prompt and answer may have together; null where the bundle does not say. */
     val context: Int? get() = if (litertLm == null) manifest?.context else litertLm.context
 }
@@ -53,7 +70,8 @@ data class MergedCopy(
     override val size: Long,
     val bundleId: String,
     val adapterId: String,
-) : Stored
+    override val cache: Cache = Cache.NONE,
+) : Openable
 
 /** A file that was whole when it was put here, and is not any more: [problem] says why. Of no use but to be deleted. */
 data class DamagedFile(override val id: String, override val name: String, override val file: File, override val size: Long, val problem: Finding) :

@@ -13,7 +13,7 @@ import java.util.concurrent.atomic.AtomicLong
  *
  * Functions may be called from any thread and return at once; all work is done on [thread], where [observer] is told of it.
  * The rules: one engine at a time, the old one closed before the next is opened; a session that answers is neither closed
- * nor asked, only cancelled, and what was wished meanwhile waits for its end; adapter ranks never on the CPU; an engine
+ * nor asked, only cancelled, and what was wished meanwhile waits for its end; a full context is an end, and closes nothing; adapter ranks never on the CPU; an engine
  * that never ends is left alone for good; a model with inputs for adapters is always given one, of zeros for its base; an
  * engine that keeps every session's adapter is opened again after [SESSIONS_AN_ENGINE] of them.
  * Around each step that has been seen to kill the process, [marker] is set.
@@ -35,24 +35,38 @@ class EngineController(
     private var idleSession: TextSession? = null
     private var answer: RunningAnswer? = null
     private var stuck: RunningAnswer? = null
-    private var next: (() -> Unit)? = null
+
+    /** What waits for the end of the running answer, in this order. */
+    private val waiting = ArrayDeque<Waiting>()
     private var hasWritten = false
     private var adaptersKept = 0
+
+    /** Do [task] before what is wished from now on. */
+    fun before(task: () -> Unit) = thread.post(task)
 
     /** Open a bundle; a running answer is stopped and an open engine closed first. One that is open already stays. */
     fun open(options: EngineOptions) = whenFree {
         if (engine == null || this.options != options || state != CompletionState.READY) openNow(options) else observer.onState(state)
     }
 
-    /** Ask for a continuation; returns the number that its events will bear. */
+    /**
+     * Ask for a continuation; returns the number that its events will bear.
+     *
+     * While an answer is written this is refused, unless that answer has been asked to end: then it waits for the end.
+     */
     fun generate(request: GenerationRequest): Long {
         val id = ids.incrementAndGet()
-        thread.post { generateNow(id, request) }
+        thread.post {
+            if (state == CompletionState.STOPPING) waiting += Waiting(id) { generateNow(id, request) } else generateNow(id, request)
+        }
         return id
     }
 
-    /** Stop the running answer, if there is one; what was written stays. */
-    fun stop() = thread.post { stopNow(EndReason.STOPPED) }
+    /** Stop the running answer, if there is one; what was written stays. Texts that wait for its end are not begun. */
+    fun stop() = thread.post {
+        drop { it.id != null }
+        stopNow(EndReason.STOPPED)
+    }
 
     /**
      * Close the engine, do [job] (which merges an adapter into a copy), and open what it returns.
@@ -74,9 +88,24 @@ class EngineController(
                 action()
             }
         } else {
-            next = action
+            // What was wished before this was for another engine.
+            drop()
+            waiting += Waiting(null, action)
             stopNow(EndReason.STOPPED)
         }
+    }
+
+    /** A wish, and the number of the generation that it is. */
+    private class Waiting(val id: Long?, val action: () -> Unit)
+
+    private fun drop(which: (Waiting) -> Boolean = { true }) {
+        val dropped = waiting.filter(which)
+        waiting.removeAll(dropped)
+        for (id in dropped.mapNotNull { it.id }) refuse(id, RefusalReason.BUSY, "Another bundle or adapter was wished before this could begin.")
+    }
+
+    private fun goOn() {
+        while (answer == null) (waiting.removeFirstOrNull() ?: return).action()
     }
 
     private fun openNow(options: EngineOptions) {
@@ -119,7 +148,7 @@ class EngineController(
 
     private fun generateNow(id: Long, request: GenerationRequest) {
         val options = this.options
-        if (state == CompletionState.GENERATING || state == CompletionState.STOPPING) {
+        if (answer != null) {
             return refuse(id, RefusalReason.BUSY, "An answer is still being written. Stop it first.")
         }
         if (options == null || engine == null || state != CompletionState.READY) {
@@ -193,28 +222,31 @@ class EngineController(
         if (stuck === answer) return releaseStuck()
         if (this.answer !== answer) return
         survived()
+        finish(answer)
+    }
+
+    private fun finish(answer: RunningAnswer) {
         show(answer, answer.finish())
         val completion = answer.completion()
         retire(answer)
         move(CompletionEvent.FINISHED)
         observer.onFinished(answer.id, completion)
-        next?.let {
-            next = null
-            it()
-        }
+        goOn()
     }
 
     private fun onError(answer: RunningAnswer, cause: Throwable) {
         if (stuck === answer) return releaseStuck()
         if (this.answer !== answer) return
         survived()
+        val failure = failureOf(cause, "Writing")
+        if (failure.kind == FailureKind.CONTEXT_FULL) {
+            answer.reason = EndReason.FULL
+            return finish(answer)
+        }
         show(answer, answer.finish())
         retire(answer)
-        fail(failureOf(cause, "Writing"), answer.id)
-        next?.let {
-            next = null
-            it()
-        }
+        fail(failure, answer.id)
+        goOn()
     }
 
     private fun stopNow(reason: EndReason) {
@@ -246,7 +278,7 @@ class EngineController(
     private fun giveUp(answer: RunningAnswer) {
         stuck = answer
         this.answer = null
-        next = null
+        drop()
         survived()
         show(answer, answer.finish())
         move(CompletionEvent.FAIL)

@@ -49,6 +49,8 @@ private val SAYINGS = listOf(
     "input token ids are too long" to FailureKind.CONTEXT_FULL,
     "exceeding the maximum number of tokens" to FailureKind.CONTEXT_FULL,
     "exceeds the max" to FailureKind.CONTEXT_FULL,
+    "maximum kv-cache size reached" to FailureKind.CONTEXT_FULL,
+    "max number of tokens reached" to FailureKind.CONTEXT_FULL,
     "opencl" to FailureKind.NO_GPU,
     "opengl" to FailureKind.NO_GPU,
     "gpu" to FailureKind.NO_GPU,

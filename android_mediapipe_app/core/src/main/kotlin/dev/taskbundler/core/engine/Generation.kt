@@ -21,8 +21,11 @@ data class GenerationRequest(
 
 /** Why an answer ended. */
 enum class EndReason {
-    /** The model wrote its end, or the context was full. */
+    /** The model wrote its end. */
     DONE,
+
+    /** There was no room for more, or not even for the prompt; the engine stays open. */
+    FULL,
 
     /** The user stopped it. */
     STOPPED,

@@ -44,7 +44,7 @@ internal class RunningAnswer(
     fun finish(): String = assembler.finish()
 
     /** Pieces may hold several tokens, or tokens several pieces: the larger count is nearer. */
-    fun isLongEnough() = maxOf(meter.pieces, estimateTokens(raw) * 3 / 4) >= request.outputTokens
+    fun isLongEnough() = maxOf(meter.pieces, estimateTokens(raw) / 2) >= request.outputTokens
 
     fun isSilent(patience: Patience) = meter.silentMillis() > if (meter.pieces == 0) patience.first else patience.next
 

@@ -10,7 +10,8 @@ enum class Backend { CPU, GPU }
  * How an engine is opened. [contextTokens] is for prompt and answer together; [loraRanks] are those an engine shall take
  * adapter files of, none for most; [maxTopK] bounds every session's top-k.
  *
- * [zeroAdapterPath]: of a `.litertlm` whose model has inputs for adapters, the adapter that changes nothing. Without any, LiteRT-LM
+ * [cachePath] is a folder of this bundle's own, for what an engine computes when it opens it: engines find that again by the model's
+ * name alone. [zeroAdapterPath]: of a `.litertlm` whose model has inputs for adapters, the adapter that changes nothing. Without any, LiteRT-LM
  * would compute with undefined memory, so sessions without an adapter are given this one.
  */
 data class EngineOptions(
@@ -21,6 +22,7 @@ data class EngineOptions(
     val loraRanks: List<Int> = emptyList(),
     val maxTopK: Int = 40,
     val zeroAdapterPath: String? = null,
+    val cachePath: String? = null,
 ) {
     val isLitertLmFile: Boolean get() = modelPath.endsWith(LITERTLM_SUFFIX)
 }

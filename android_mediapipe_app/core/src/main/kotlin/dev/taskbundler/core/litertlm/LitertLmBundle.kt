@@ -6,6 +6,7 @@ import dev.taskbundler.core.formats.FileBytes
 import dev.taskbundler.core.task.LlmParameters
 import dev.taskbundler.core.tflite.LoraInputs
 import dev.taskbundler.core.tflite.contextOf
+import dev.taskbundler.core.tflite.growthOf
 import dev.taskbundler.core.tflite.loraInputs
 import dev.taskbundler.core.tflite.readSignatures
 import java.io.File
@@ -23,6 +24,8 @@ data class LitertLmBundle(
     val lora: LoraInputs?,
     /** Of the weights that adapters have to be of, 64 hexadecimal digits; null where the file does not say. */
     val baseFingerprint: String?,
+    /** The multiples in which its cache grows with the text; null where it has one length. */
+    val growth: Int? = null,
 )
 
 /** Open a `.litertlm`: its header, LlmMetadata and signatures. Throws FindingException if LiteRT-LM could not use it, as far as that shows there. */
@@ -39,7 +42,10 @@ fun openLitertLm(file: File, name: String = file.name): LitertLmBundle {
     val metadata = decodeLlmMetadata(FileBytes(file, section.offset, section.size).use { it.bytes(0, section.size.toInt()) }, name)
     val model = header.model
     val signatures = readSignatures(file, model.offset, model.size, name)
-    // A context longer than the model's cache cannot be had.
-    val context = listOfNotNull(metadata.contextTokens, contextOf(signatures)).minOrNull()
-    return LitertLmBundle(metadata.tokens, context, loraInputs(signatures, name), model.baseFingerprint?.takeIf { FINGERPRINT.matches(it) })
+    val growth = growthOf(signatures)
+    // A context longer than the model's cache cannot be had; a placeholder is one more than any.
+    val cache = contextOf(signatures)?.let { if (growth == null) it else it - 1 }
+    val context = listOfNotNull(metadata.contextTokens, cache).minOrNull()
+    val fingerprint = model.baseFingerprint?.takeIf { FINGERPRINT.matches(it) }
+    return LitertLmBundle(metadata.tokens, context, loraInputs(signatures, name), fingerprint, growth)
 }

@@ -35,7 +35,7 @@ class GenerationMeter(private val nanos: () -> Long) {
         last = nanos()
         if (first == null) {
             first = last
-            firstPiece = estimateTokens(text)
+            firstPiece = maxOf(1, estimateTokens(text) / 2)
         }
         pieces++
         characters += text.length

@@ -26,21 +26,22 @@ private const val MOST_CHARACTERS_PER_TOKEN = 16
 /** A cut is moved forward to a better place by at most this part of the window. */
 private const val GIVE_UP_AT_MOST = 4
 
-/** GPT-2 takes about four letters of English for a token and one or two bytes of other scripts; to be safe, three and one. */
-private const val LETTERS_PER_TOKEN = 3
+/** GPT-2's words have about four letters a token in English, three in Portuguese; to be safe, two. Digits and signs often are one each. */
+private const val LETTERS_PER_TOKEN = 2
 
-/** Tokens of [text], rather too many than too few, for when no engine can count. */
+/** Tokens of [text], rather too many than too few, for when nothing can count. */
 fun estimateTokens(text: CharSequence): Int {
-    var ascii = 0
+    var letters = 0
     var other = 0
     for (char in text) {
         when {
-            char < '\u0080' -> ascii++
+            char in 'a'..'z' || char in 'A'..'Z' || char == ' ' -> letters++
+            char < '\u0080' -> other++
             char < '\u0800' || char.isSurrogate() -> other += 2
             else -> other += 3
         }
     }
-    return (ascii + LETTERS_PER_TOKEN - 1) / LETTERS_PER_TOKEN + other
+    return (letters + LETTERS_PER_TOKEN - 1) / LETTERS_PER_TOKEN + other
 }
 
 /**

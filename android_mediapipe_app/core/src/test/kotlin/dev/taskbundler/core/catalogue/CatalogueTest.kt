@@ -32,7 +32,7 @@ class CatalogueTest {
 
     private var free = 1L shl 40
     private val root by lazy { File(folder.root, "storage") }
-    private val catalogue by lazy { Catalogue(root) { free } }
+    private val catalogue by lazy { Catalogue(root, freeSpace = { free }) }
 
     private val bundleBytes = BundleBuilder().build()
     private val adapterBytes = AdapterBuilder().build()
@@ -61,6 +61,42 @@ class CatalogueTest {
     }
 
     @Test
+    fun `two bundles of one name lie under two names`() {
+        val (first, second) = listOf(bundleBytes, BundleBuilder(fingerprint = "e".repeat(64)).build()).map {
+            catalogue.import(BytesSource("tiny.task", it)) as StoredBundle
+        }
+        assertEquals(listOf("tiny.task", "tiny.task"), listOf(first.name, second.name))
+        assertEquals("tiny-${first.id.take(12)}.task", first.file.name)
+        assertTrue(first.file.name != second.file.name)
+    }
+
+    @Test
+    fun `what an engine keeps of a bundle counts and goes with it`() {
+        fun keep(item: Openable) = item.cache.folder!!.let { folder ->
+            folder.mkdirs()
+            File(folder, "weights").writeBytes(ByteArray(1000))
+            folder
+        }
+        val bundle = bundle()
+        val kept = listOf(keep(bundle), keep(catalogue.merge(bundle, adapter())))
+        assertEquals(bundle.size + 1000, catalogue.bundles().single().bytes)
+        assertEquals(1000, catalogue.merged().single().cache.size)
+        catalogue.clearLeftovers()
+        assertTrue(kept.all { it.exists() })
+        catalogue.delete(bundle)
+        assertTrue(kept.none { it.exists() })
+    }
+
+    @Test
+    fun `what an engine kept of a bundle that is gone goes at the start`() {
+        val bundle = bundle()
+        bundle.cache.folder!!.mkdirs()
+        bundle.file.parentFile!!.deleteRecursively()
+        catalogue.clearLeftovers()
+        assertFalse(bundle.cache.folder!!.exists())
+    }
+
+    @Test
     fun `an imported adapter is listed with what it says of itself`() {
         val adapter = adapter()
         assertEquals(listOf(adapter), catalogue.adapters())
@@ -72,7 +108,7 @@ class CatalogueTest {
     @Test
     fun `another instance, such as the next start's, lists the same`() {
         val stored = listOf(bundle(), adapter())
-        val next = Catalogue(root) { free }
+        val next = Catalogue(root, freeSpace = { free })
         next.clearLeftovers()
         assertEquals(stored, next.bundles() + next.adapters())
     }

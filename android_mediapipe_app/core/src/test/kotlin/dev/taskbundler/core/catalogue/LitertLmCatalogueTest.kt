@@ -30,7 +30,7 @@ class LitertLmCatalogueTest {
 
     private var free = 1L shl 40
     private val root by lazy { File(folder.root, "storage") }
-    private val catalogue by lazy { Catalogue(root) { free } }
+    private val catalogue by lazy { Catalogue(root, freeSpace = { free }) }
     private val bytes = LitertLmBuilder().build()
     private val plainBytes = built(modelSection(PLAIN_SIGNATURES))
 
@@ -58,7 +58,7 @@ class LitertLmCatalogueTest {
         val zeros = bundle().zeroAdapter!!
         assertNull(catalogue.nativeMisfit(StoredAdapter("z", "zero", zeros, 0, readAdapter(zeros).header), bundle()))
         zeros.setLastModified(1_000_000)
-        assertEquals(1_000_000, Catalogue(root) { free }.bundles().single().zeroAdapter!!.lastModified())
+        assertEquals(1_000_000, Catalogue(root, freeSpace = { free }).bundles().single().zeroAdapter!!.lastModified())
         assertEquals(2, files().size)
     }
 

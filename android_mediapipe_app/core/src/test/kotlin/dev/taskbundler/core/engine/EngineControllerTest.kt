@@ -317,11 +317,69 @@ class EngineControllerTest {
 
     @Test
     fun `an engine that throws at once is a failure too`() {
-        ready().generateFailure = IllegalStateException("OUT_OF_RANGE: Input token ids are too long")
+        ready().generateFailure = IllegalStateException("INTERNAL: out of memory")
         val id = controller.generate(request())
         thread.run()
-        assertEquals(listOf<Pair<Long?, FailureKind>>(id to FailureKind.CONTEXT_FULL), seen.failed)
+        assertEquals(listOf<Pair<Long?, FailureKind>>(id to FailureKind.OUT_OF_MEMORY), seen.failed)
         assertEquals(0, opener.open.size)
+    }
+
+    @Test
+    fun `a prompt that is too long is an end, and the engine stays open`() {
+        ready().generateFailure = IllegalStateException("OUT_OF_RANGE: Input token ids are too long")
+        controller.generate(request())
+        thread.run()
+        assertEquals(EndReason.FULL to "", seen.finished.single().let { it.reason to it.text })
+        assertEquals(READY, seen.states.last())
+        assertEquals(1, opener.open.size)
+    }
+
+    @Test
+    fun `a context that is full in the middle is an end, and the engine goes on`() {
+        val id = generating()
+        opener.session.write("Paris and")
+        opener.session.fault(RuntimeException("INTERNAL: Maximum kv-cache size reached."))
+        thread.run()
+        assertEquals(" Paris and", seen.text[id])
+        assertEquals(EndReason.FULL, seen.finished.single().reason)
+        assertTrue(seen.failed.isEmpty())
+        controller.generate(request())
+        thread.run()
+        assertEquals(GENERATING, seen.states.last())
+        assertEquals(1, opener.open.size)
+    }
+
+    @Test
+    fun `what is wished while a bundle waits for the end comes after it`() {
+        generating()
+        controller.open(options("b.task"))
+        val second = controller.generate(request("Another text goes on like"))
+        thread.run()
+        assertTrue(seen.refused.isEmpty())
+        opener.session.done()
+        thread.run()
+        assertEquals("open b.task", opener.calls.last { it.startsWith("open") })
+        assertEquals("Another text goes on like", opener.session.prompt)
+        opener.session.write("this one")
+        thread.run()
+        assertEquals(" this one", seen.text[second])
+    }
+
+    @Test
+    fun `a text that is stopped before it began gives way to the next`() {
+        generating()
+        controller.open(options("b.task"))
+        val second = controller.generate(request("Another text goes on like"))
+        controller.open(options("b.task"))
+        val third = controller.generate(request("A third one"))
+        thread.run()
+        opener.session.done()
+        thread.run()
+        assertEquals(listOf<Pair<Long?, RefusalReason>>(second to RefusalReason.BUSY), seen.refused)
+        assertEquals("A third one", opener.session.prompt)
+        opener.session.write("goes on")
+        thread.run()
+        assertEquals(" goes on", seen.text[third])
     }
 
     @Test

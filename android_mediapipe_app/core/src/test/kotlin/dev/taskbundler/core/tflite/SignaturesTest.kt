@@ -45,6 +45,21 @@ class SignaturesTest {
     }
 
     @Test
+    fun `a cache grows where its length is a prime, by the shortest prefill`() {
+        fun growth(length: Int, vararg prefills: Int) = growthOf(
+            prefills.map { signature("prefill_$it", mapOf("input_pos" to shaped(it))) } +
+                signature("decode", mapOf("mask" to shaped(1, 1, 1, length))),
+        )
+        assertEquals(32, growth(1031, 128, 32))
+        assertEquals(16, growth(97, 16))
+        assertNull(growth(1024, 128, 32))
+        assertNull(growth(7, 4))
+        // The engine chooses all of them then.
+        assertNull(growth(1031, 127))
+        assertNull(growth(1031))
+    }
+
+    @Test
     fun `a tensor or graph that is not there is refused`() {
         for (shift in listOf(100_000, -1)) {
             assertRefused(FindingCode.MODEL_UNREADABLE, "m.litertlm") { read(modelOf(PLAIN_SIGNATURES, shift = shift)) }

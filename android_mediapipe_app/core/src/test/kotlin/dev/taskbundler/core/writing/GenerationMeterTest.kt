@@ -65,7 +65,7 @@ class GenerationMeterTest {
     fun `without an engine's count it is an estimate, and says so`() {
         val meter = GenerationMeter { now }
         assertFalse(meter.stats(window, null, "abcdef", 512).exact)
-        assertEquals(2, meter.stats(window, null, "abcdef", 512).outputTokens)
+        assertEquals(3, meter.stats(window, null, "abcdef", 512).outputTokens)
         assertFalse(meter.stats(window.copy(exact = false), 2, "abcdef", 512).exact)
     }
 

@@ -120,7 +120,7 @@ class PromptWindowTest {
         assertEquals(2, estimateTokens("\u0080"))
         assertEquals(2, estimateTokens("\u07FF"))
         assertEquals(3, estimateTokens("\u0800"))
-        assertEquals(1, estimateTokens("abc"))
+        assertEquals(2, estimateTokens("abc"))
         assertEquals(2, estimateTokens("abcd"))
     }
 

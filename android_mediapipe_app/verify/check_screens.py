@@ -1,0 +1,165 @@
+"""Rung 8: the app's activities run on a JVM against Android's own framework classes, and draw their screens."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import re
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Sequence
+
+from app_classes import APP_TARGET, AppClasses
+from check_core import CORE
+from toolchain import (
+    APP,
+    HERE,
+    CheckFailed,
+    compile_kotlin,
+    junit_jars,
+    kotlin_files,
+    run_java,
+    test_classes,
+    toolchain,
+)
+
+ROOT = APP.parent
+SAMPLE = ROOT / "gpt2_training/sample"
+PICTURES = APP / "pictures"
+PROMPT = 'def read(self, path):\n    """'
+TOKENS = 200
+_ADAPTERS = "pirate", "shouting"
+_END_TO_END = ".EndToEndTest"
+_SCREENS = HERE / "screens"
+# core's tests have what writes small files with all that the app reads in them.
+_BUILDERS = [
+    CORE / "src/test/kotlin/dev/taskbundler/core" / f"{name}.kt"
+    for name in (
+        "adapter/AdapterBuilder",
+        "formats/FlatWriter",
+        "litertlm/LitertLmBuilder",
+        "task/BundleBuilder",
+        "task/ZipBuilder",
+        "tflite/ModelBuilder",
+    )
+]
+
+
+def compile_screens(classes: AppClasses, folder: Path) -> Path:
+    """The tests, and what Robolectric needs of androidx.test; returns the folder of classes. Raises CheckFailed,
+    ToolMissing.
+    """
+    output = folder / "screens"
+    compile_kotlin(
+        toolchain(),
+        [*kotlin_files(_SCREENS, HERE / "robolectric"), *_BUILDERS],
+        output,
+        [*classes.everything, *junit_jars()],
+        *APP_TARGET,
+        f"-Xfriend-paths={classes.core},{classes.app}",
+    )
+    return output
+
+
+def run_screens(classes: AppClasses, tests: Path, names: Sequence[str], folder: Path, **properties: object) -> str:
+    """Run test classes in Robolectric; returns what was printed. `properties` are the JVM's, dots for the underscores.
+    Raises CheckFailed with it if a test fails.
+    """
+    settings = folder / "settings"
+    config = settings / "com/android/tools/test_config.properties"
+    config.parent.mkdir(parents=True, exist_ok=True)
+    config.write_text(
+        f"android_resource_apk={classes.apk}\nandroid_merged_manifest={classes.apk.with_name('AndroidManifest.xml')}\n"
+        "android_custom_package=dev.taskbundler.app\n"
+    )
+    (settings / "robolectric.properties").write_text("sdk=34\ngraphicsMode=NATIVE\nlooperMode=PAUSED\n")
+    return run_java(
+        [settings, tests, *classes.everything, *junit_jars(), toolchain().stdlib],
+        "dev.taskbundler.screens.RunKt",
+        *names,
+        jvm=(
+            "-Xmx2g",
+            "-Drobolectric.offline=true",
+            "-Drobolectric.usePreinstrumentedJars=false",
+            f"-Drobolectric.dependency.dir={classes.framework.folder}",
+            f"-Djava.io.tmpdir={folder}",
+            *(f"-D{name.replace('_', '.')}={value}" for name, value in properties.items()),
+        ),
+        folder=folder,
+    )
+
+
+def check_screens(classes: AppClasses, folder: Path) -> str:
+    """All of rung 8. Returns what was run; raises CheckFailed, ToolMissing."""
+    tests = compile_screens(classes, folder)
+    return f"{check_drawn(classes, tests, folder)}; {check_end_to_end(classes, tests, folder)}"
+
+
+def check_drawn(classes: AppClasses, tests: Path, folder: Path) -> str:
+    """The screens with fakes of the engines. Returns what was run; raises CheckFailed, ToolMissing."""
+    names = [name for name in test_classes(tests) if not name.endswith(_END_TO_END)]
+    return f"{_count(run_screens(classes, tests, names, folder, pictures=PICTURES))} tests on screens"
+
+
+def draw_pictures(classes: AppClasses, folder: Path) -> str:
+    """Draw the pictures of the app's README anew."""
+    PICTURES.mkdir(exist_ok=True)
+    tests = compile_screens(classes, folder)
+    run_screens(classes, tests, ["dev.taskbundler.screens.PicturesTest"], folder, pictures=PICTURES, write=True)
+    return f"{len(list(PICTURES.glob('*.png')))} pictures in {PICTURES.relative_to(ROOT)}"
+
+
+def check_end_to_end(classes: AppClasses, tests: Path, folder: Path) -> str:
+    """The app with LiteRT-LM behind it, which needs the project's own Python environment. Returns what was run; raises
+    CheckFailed.
+    """
+    if any(importlib.util.find_spec(name) is None for name in ("bundler", "litert_lm")):
+        return "the one with LiteRT-LM behind it needs `make setup` and its .venv/bin/python"
+    # In the place of the fakes, which are for MediaPipe then.
+    bridge = folder / "engine_process"
+    compile_kotlin(toolchain(), kotlin_files(HERE / "engine_process"), bridge, classes.everything, *APP_TARGET)
+    with_bridge = replace(classes, engines=(bridge, *classes.engines))
+    command = "\n".join([sys.executable, str(HERE / "engine_process.py")])
+    expected = write_expected(folder / "sample")
+    names = [name for name in test_classes(tests) if name.endswith(_END_TO_END)]
+    printed = run_screens(with_bridge, tests, names, folder, engine_command=command, expected=expected)
+    return f"{_count(printed)} with LiteRT-LM behind the app"
+
+
+def write_expected(folder: Path) -> Path:
+    """Build the embedded sample as a .litertlm that takes adapters, and let `task-bundler run` write; returns the file
+    with what EndToEndTest.kt is to find.
+    """
+    from bundler.engines.litertlm import open_engine
+    from bundler.pipeline.build import build
+    from bundler.pipeline.plan import BuildOptions
+
+    sources = tuple(ROOT / "lora_weights/samples" / name for name in _ADAPTERS)
+    # Not verified: that is what other tests are for.
+    build(BuildOptions(str(SAMPLE), folder, name="sample", lora_ranks=(16,), adapters=sources, verify=False))
+    bundle, adapters = folder / "sample.litertlm", {name: folder / f"adapters/{name}.tflite" for name in _ADAPTERS}
+    # The command takes ten seconds to begin, so the voices come from the engine that it opens.
+    texts = {"base": _run(bundle)}
+    with open_engine(bundle) as engine:
+        texts |= {name: engine.complete(PROMPT, TOKENS, adapter=path) for name, path in adapters.items()}
+    files = {name: str(path) for name, path in {"bundle": bundle, **adapters}.items()}
+    expected = folder / "expected.json"
+    expected.write_text(json.dumps({"prompt": PROMPT, "texts": texts, **files}))
+    return expected
+
+
+def _run(bundle: Path) -> str:
+    """What `task-bundler run` writes after the prompt."""
+    command = ["run", bundle, "--prompt", PROMPT, "--max-tokens", TOKENS, "--temperature", 0, "--json"]
+    done = subprocess.run(
+        [sys.executable, "-m", "bundler", *map(str, command)], cwd=ROOT, capture_output=True, text=True
+    )
+    if done.returncode:
+        raise CheckFailed(f"task-bundler run ended with {done.returncode}:\n{done.stderr[-2000:]}")
+    return json.loads(done.stdout)["text"]
+
+
+def _count(printed: str) -> str:
+    return str(sum(map(int, re.findall(r"^OK \((\d+) tests?\)", printed, re.MULTILINE))))

@@ -1,0 +1,190 @@
+package dev.taskbundler.screens
+
+import android.app.Activity
+import android.text.Editable
+import android.text.TextWatcher
+import android.widget.EditText
+import dev.taskbundler.app.R
+import dev.taskbundler.app.compare.CompareActivity
+import dev.taskbundler.app.settings.Settings
+import dev.taskbundler.app.state.optionsFor
+import dev.taskbundler.app.state.requestFor
+import dev.taskbundler.app.write.WriteActivity
+import dev.taskbundler.core.catalogue.ImportSource
+import dev.taskbundler.core.engine.Completion
+import dev.taskbundler.core.engine.EndReason
+import dev.taskbundler.core.engine.EngineFailure
+import dev.taskbundler.core.engine.EngineObserver
+import dev.taskbundler.core.formats.JsonValue
+import dev.taskbundler.core.formats.parseJson
+import dev.taskbundler.core.writing.CompletionState
+import org.junit.Assert.assertEquals
+import org.junit.Assert.assertNotEquals
+import org.junit.Assert.assertTrue
+import org.junit.Test
+import org.junit.runner.RunWith
+import org.robolectric.RobolectricTestRunner
+import org.robolectric.shadows.ShadowLooper
+import java.io.File
+
+/**
+ * The app with LiteRT-LM itself behind it, see engine_process/: what is typed is continued in the view.
+ *
+ * The system property `expected` is a JSON file: the bundle, its adapters, and the texts that `task-bundler run` writes.
+ */
+@RunWith(RobolectricTestRunner::class)
+class EndToEndTest {
+    private val expected: JsonValue = parseJson(File(System.getProperty("expected")!!).readBytes())
+    private val prompt = expected["prompt"]!!.text!!
+
+    private fun text(of: String) = prompt + expected["texts"]!![of]!!.text!!
+
+    private class OnDisk(private val file: File) : ImportSource {
+        override val name: String = file.name
+        override val size = file.length()
+
+        override fun open() = file.inputStream()
+    }
+
+    private fun begin(change: (Settings) -> Settings = { it }): Activity {
+        phone.container.settings.write(change(Settings(temperature = 0.0, suggestionTokens = 24)))
+        for (name in listOf("bundle", "pirate", "shouting")) import(OnDisk(File(expected[name]!!.text!!)))
+        val screen = open<WriteActivity>().get()
+        idle()
+        return screen
+    }
+
+    private fun idle() = until("the engine to be ready") { phone.container.events.state == CompletionState.READY }
+
+    private fun field(screen: Activity) = screen.findViewById<EditText>(R.id.text)
+
+    private fun suggestion(screen: Activity) = screen.text(R.id.text).removePrefix(prompt)
+
+    private fun continued(screen: Activity): String {
+        screen.tap(R.id.go_on)
+        until("a suggestion") { suggestion(screen).isNotEmpty() }
+        idle()
+        ShadowLooper.idleMainLooper()
+        return screen.text(R.id.text)
+    }
+
+    private fun assertWritten(expected: String, shown: String) {
+        // The engine is stopped when enough is there, some tokens sooner or later.
+        val isTheSame = expected.startsWith(shown) || shown.startsWith(expected)
+        assertTrue("“$shown” is not how “$expected” begins", isTheSame && shown.length > prompt.length + 20)
+    }
+
+    @Test
+    fun theTextIsTheCommandLines() {
+        val screen = begin()
+        field(screen).append(prompt)
+        val lengths = LinkedHashSet<Int>()
+        field(screen).addTextChangedListener(
+            object : TextWatcher {
+                override fun beforeTextChanged(text: CharSequence?, start: Int, count: Int, after: Int) = Unit
+
+                override fun onTextChanged(text: CharSequence?, start: Int, before: Int, count: Int) = Unit
+
+                override fun afterTextChanged(text: Editable) {
+                    lengths += text.length
+                }
+            },
+        )
+        assertWritten(text("base"), continued(screen))
+        assertTrue("it came in ${lengths.size} pieces", lengths.size > 10)
+    }
+
+    @Test
+    fun aTappedAdapterChangesTheVoiceAndBack() {
+        val screen = begin()
+        field(screen).append(prompt)
+        for (voice in listOf("pirate", "shouting", "base")) {
+            val chip = if (voice == "base") screen.getString(R.string.base) else "$voice.tflite"
+            screen.window.decorView.labelled(chip).performClick()
+            assertWritten(text(voice), continued(screen))
+            screen.tap(R.id.undo)
+        }
+        assertNotEquals(text("base"), text("pirate"))
+    }
+
+    @Test
+    fun bothVoicesSideBySide() {
+        val screen = begin { it.copy(suggestionTokens = 200) }
+        field(screen).append(prompt)
+        screen.window.decorView.labelled("pirate.tflite").performClick()
+        val compare = open<CompareActivity>().get()
+        // Stopped and begun again at once: the second waits for the end of the first.
+        compare.tap(R.id.run)
+        until("the first text") { compare.text(R.id.base_text).isNotEmpty() }
+        compare.tap(R.id.stop)
+        compare.tap(R.id.run)
+        until("both texts") { phone.comparing.model.adapted.stats != null }
+        ShadowLooper.idleMainLooper()
+        assertWritten(text("base"), prompt + compare.text(R.id.base_text))
+        assertWritten(text("pirate"), prompt + compare.text(R.id.adapted_text))
+    }
+
+    @Test
+    fun comparingWhileWritingWaitsForTheEnd() {
+        val screen = begin { it.copy(suggestionTokens = 60) }
+        field(screen).append(prompt)
+        screen.window.decorView.labelled("pirate.tflite").performClick()
+        screen.tap(R.id.go_on)
+        until("the first piece") { suggestion(screen).isNotEmpty() }
+        val compare = open<CompareActivity>().get()
+        compare.tap(R.id.run)
+        until("both texts") { phone.comparing.model.adapted.stats != null }
+        ShadowLooper.idleMainLooper()
+        assertWritten(text("pirate"), prompt + compare.text(R.id.adapted_text))
+    }
+
+    @Test
+    fun aStoppedTextStays() {
+        val screen = begin { it.copy(suggestionTokens = 200) }
+        field(screen).append(prompt)
+        screen.tap(R.id.go_on)
+        until("the first piece") { suggestion(screen).isNotEmpty() }
+        screen.tap(R.id.stop)
+        idle()
+        ShadowLooper.idleMainLooper()
+        val shown = screen.text(R.id.text)
+        assertTrue("“$shown”", text("base").startsWith(shown) && shown.length > prompt.length)
+    }
+
+    @Test
+    fun aFullContextIsAnEndAndTheEngineGoesOn() {
+        begin()
+        val ends = ArrayList<Completion>()
+        val failures = ArrayList<EngineFailure>()
+        phone.container.events.listeners += object : EngineObserver {
+            override fun onFinished(id: Long, completion: Completion) {
+                ends += completion
+            }
+
+            override fun onFailed(id: Long?, failure: EngineFailure) {
+                failures += failure
+            }
+        }
+        val settings = phone.container.settings.read()
+        val choice = phone.writing.choice!!
+        phone.container.controller.open(optionsFor(choice, settings, choice.bundle, length = 64))
+        // The app asks for no more than there is room for; an engine may run into its end all the same.
+        for (attempt in 0..1) {
+            phone.container.controller.generate(requestFor(choice, settings, prompt, attempt).copy(windowTokens = 60, outputTokens = 1000))
+            until("the end") { ends.size > attempt || failures.isNotEmpty() }
+        }
+        assertEquals(emptyList<EngineFailure>(), failures)
+        assertEquals(listOf(EndReason.FULL, EndReason.FULL), ends.map { it.reason })
+        assertTrue(text("base").startsWith(prompt + ends[0].text))
+        assertEquals(CompletionState.READY, phone.container.events.state)
+    }
+
+    @Test
+    fun aLongTextIsSentByItsEnd() {
+        val screen = begin()
+        field(screen).append("${"12 345,67; x[i] = {0x1F: 'ção'} — ".repeat(60)}\n\n$prompt")
+        screen.tap(R.id.go_on)
+        until("a suggestion") { phone.writing.draft.suggestion.isNotEmpty() }
+        idle()
+    }
+}

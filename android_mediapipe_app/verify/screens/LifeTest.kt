@@ -1,0 +1,307 @@
+package dev.taskbundler.screens
+
+import android.app.Activity
+import android.app.ActivityManager
+import android.app.ApplicationExitInfo
+import android.content.ClipData
+import android.content.ClipboardManager
+import android.content.ComponentCallbacks2
+import android.content.Context
+import android.content.Intent
+import android.graphics.Insets
+import android.net.Uri
+import android.os.Bundle
+import android.view.View
+import android.view.View.MeasureSpec.EXACTLY
+import android.view.View.MeasureSpec.makeMeasureSpec
+import android.view.WindowInsets
+import android.widget.EditText
+import androidx.test.platform.app.InstrumentationRegistry
+import dev.taskbundler.app.R
+import dev.taskbundler.app.compare.CompareActivity
+import dev.taskbundler.app.library.LibraryActivity
+import dev.taskbundler.app.settings.SettingsActivity
+import dev.taskbundler.app.write.WriteActivity
+import dev.taskbundler.core.engine.Backend
+import dev.taskbundler.core.engine.EngineKind
+import dev.taskbundler.core.engine.EngineOptions
+import dev.taskbundler.core.engine.LoadMarker
+import dev.taskbundler.core.writing.CompletionState
+import dev.taskbundler.fakes.Script
+import org.junit.Assert.assertEquals
+import org.junit.Assert.assertFalse
+import org.junit.Assert.assertNull
+import org.junit.Assert.assertTrue
+import org.junit.Before
+import org.junit.Test
+import org.junit.runner.RunWith
+import org.robolectric.Robolectric
+import org.robolectric.RobolectricTestRunner
+import org.robolectric.Shadows.shadowOf
+import org.robolectric.shadows.ShadowActivity
+import org.robolectric.shadows.ShadowActivityManager.ApplicationExitInfoBuilder
+import java.io.File
+import java.lang.ref.WeakReference
+import java.util.concurrent.Semaphore
+
+/** What Android does to a screen, and the screen keeps. */
+@RunWith(RobolectricTestRunner::class)
+class LifeTest {
+    @Before
+    fun reset() = Script.reset()
+
+    private fun ready() = until("a bundle to be open") { phone.container.events.state == CompletionState.READY }
+
+    private fun field(activity: Activity) = activity.findViewById<EditText>(R.id.text)
+
+    @Test
+    fun whatIsWrittenIsInTheViewAndCanBeContinued() {
+        fillLibrary()
+        ready()
+        val screen = open<WriteActivity>().get()
+        field(screen).append("The capital of France is")
+        screen.tap(R.id.go_on)
+        until("the suggestion in the view") { screen.text(R.id.text) == "The capital of France is Paris. It is old." }
+        assertTrue(screen.text(R.id.figures).contains(Regex("[0-9]")))
+        screen.tap(R.id.accept)
+        screen.tap(R.id.undo)
+        assertEquals("The capital of France is", screen.text(R.id.text))
+    }
+
+    @Test
+    fun aTurnedPhoneShowsTheSame() {
+        fillLibrary()
+        ready()
+        Script.gate = Semaphore(2)
+        val screen = open<WriteActivity>()
+        field(screen.get()).append("The capital of France is")
+        screen.get().tap(R.id.go_on)
+        until("two pieces") { screen.get().text(R.id.text).endsWith("Paris.") }
+        field(screen.get()).setSelection(3)
+        val before = screen.get()
+        screen.recreate()
+        assertTrue(before !== screen.get())
+        assertEquals("The capital of France is Paris.", screen.get().text(R.id.text))
+        assertEquals(3, field(screen.get()).selectionEnd)
+        Script.gate!!.release(10)
+        until("the rest") { screen.get().text(R.id.text).endsWith("old.") }
+    }
+
+    @Test
+    fun aNewProcessGoesOnWhereTheOldOneEnded() {
+        fillLibrary()
+        ready()
+        val saved = Bundle()
+        val screen = open<WriteActivity>()
+        field(screen.get()).append("Once upon a time")
+        screen.get().tap(R.id.go_on)
+        until("the suggestion") { screen.get().text(R.id.text).endsWith("old.") }
+        field(screen.get()).setSelection(4)
+        screen.saveInstanceState(saved).pause().stop()
+        phone.writing.save()
+        settle()
+        // Another process: a new application, and the activity from what was saved.
+        phone.onCreate()
+        val after = Robolectric.buildActivity(WriteActivity::class.java).setup(saved)
+        until("the draft") { after.get().text(R.id.text).endsWith("old.") }
+        assertEquals("Once upon a time", phone.writing.draft.text)
+    }
+
+    @Test
+    fun whatIsWrittenAtHomeIsThereAfterwards() {
+        fillLibrary()
+        ready()
+        Script.gate = Semaphore(1)
+        val screen = open<WriteActivity>()
+        field(screen.get()).append("The capital of France is")
+        screen.get().tap(R.id.go_on)
+        until("a piece") { screen.get().text(R.id.text).endsWith("Paris") }
+        screen.pause().stop()
+        Script.gate!!.release(10)
+        until("the end") { phone.container.events.state == CompletionState.READY && phone.writing.draft.suggestion.endsWith("old.") }
+        assertTrue(!screen.get().text(R.id.text).endsWith("old."))
+        screen.restart().start().resume()
+        settle()
+        assertTrue(screen.get().text(R.id.text).endsWith("old."))
+    }
+
+    @Test
+    fun backLeavesTheTextOnTheDisk() {
+        val screen = open<WriteActivity>()
+        field(screen.get()).append("A line")
+        @Suppress("DEPRECATION")
+        screen.get().onBackPressed()
+        assertTrue(screen.get().isFinishing)
+        screen.close()
+        until("the draft on the disk") { phone.filesDir.resolve("draft").let { it.exists() && it.readText().endsWith("A line") } }
+    }
+
+    @Test
+    fun thePickersFilesAreImported() {
+        val screen = open<LibraryActivity>().get()
+        screen.tap(R.id.pick)
+        val asked = shadowOf(screen).nextStartedActivityForResult
+        assertEquals(Intent.ACTION_OPEN_DOCUMENT, asked.intent.action)
+        assertTrue(asked.intent.getBooleanExtra(Intent.EXTRA_ALLOW_MULTIPLE, false))
+        val clip = ClipData.newRawUri("", offer(TASK))
+        clip.addItem(ClipData.Item(offer(PIRATE)))
+        answer(screen, asked, Intent().apply { clipData = clip })
+        until("both files") { phone.container.repository.contents().let { it.bundles.size == 1 && it.adapters.size == 1 } }
+        settle()
+        assertTrue(
+            screen.window.decorView.everything().any {
+                it.contentDescription ==
+                    screen.getString(R.string.library_delete_description, TASK.name)
+            },
+        )
+    }
+
+    @Test
+    fun aPickerThatIsLeftChangesNothing() {
+        val screen = open<LibraryActivity>().get()
+        screen.tap(R.id.pick)
+        shadowOf(screen).receiveResult(shadowOf(screen).nextStartedActivityForResult.intent, Activity.RESULT_CANCELED, null)
+        settle()
+        assertTrue(phone.container.repository.contents().isEmpty)
+    }
+
+    @Test
+    fun theEngineGoesWhenMemoryIsShortAndComesBack() {
+        fillLibrary()
+        ready()
+        val screen = open<WriteActivity>().get()
+        field(screen).append("The capital of France is")
+        phone.onTrimMemory(ComponentCallbacks2.TRIM_MEMORY_BACKGROUND)
+        until("the engine to be closed") { Script.open.get() == 0 && phone.container.events.state == CompletionState.IDLE }
+        assertTrue(!screen.isShown(R.id.notice))
+        screen.tap(R.id.go_on)
+        until("the suggestion") { screen.text(R.id.text).endsWith("old.") }
+    }
+
+    @Test
+    fun theScreenStaysOnWhileTheModelWrites() {
+        fillLibrary()
+        ready()
+        Script.gate = Semaphore(1)
+        val screen = open<WriteActivity>().get()
+        field(screen).append("The capital of France is")
+        assertFalse(field(screen).keepScreenOn)
+        screen.tap(R.id.go_on)
+        until("a piece") { screen.text(R.id.text).endsWith("Paris") }
+        assertTrue(field(screen).keepScreenOn)
+        Script.gate!!.release(10)
+        until("the end") { !field(screen).keepScreenOn }
+    }
+
+    @Test
+    fun anAppThatWasSwipedAwayWhileABundleOpenedDidNotCrash() = assertSafeMode(false, ApplicationExitInfo.REASON_USER_REQUESTED)
+
+    @Test
+    fun anAppThatDiedWhileABundleOpenedIsToldSo() = assertSafeMode(true, ApplicationExitInfo.REASON_CRASH_NATIVE)
+
+    private fun assertSafeMode(isSafe: Boolean, reason: Int) {
+        fillLibrary()
+        ready()
+        val bundle = phone.writing.contents.bundles.first().file
+        LoadMarker(File(phone.filesDir, "tried")).begin(EngineOptions(EngineKind.MEDIAPIPE, bundle.path, 96, Backend.CPU), "open")
+        val manager = phone.getSystemService(Context.ACTIVITY_SERVICE) as ActivityManager
+        shadowOf(manager).addApplicationExitInfo(ApplicationExitInfoBuilder.newBuilder().setReason(reason).build())
+        Script.reset()
+        phone.onCreate()
+        val screen = open<WriteActivity>().get()
+        settle()
+        assertEquals(isSafe, screen.isShown(R.id.safe_mode))
+    }
+
+    @Test
+    fun underTheSystemsBarsLiesNothingThatActs() {
+        fillLibrary()
+        val screen = open<WriteActivity>().get()
+        screen.window.setDecorFitsSystemWindows(false)
+        val decor = screen.window.decorView
+        val bars = WindowInsets.Builder().setInsets(WindowInsets.Type.systemBars(), Insets.of(0, 60, 0, 100)).build()
+        decor.dispatchApplyWindowInsets(bars)
+        decor.measure(makeMeasureSpec(decor.width, EXACTLY), makeMeasureSpec(decor.height, EXACTLY))
+        decor.layout(0, 0, decor.width, decor.height)
+        val places = decor.everything().filter { it.isShown && it.isClickable && it.width > 0 }.associateWith { view ->
+            IntArray(2).also { view.getLocationInWindow(it) }[1].let { it to it + view.height }
+        }
+        assertEquals(emptyMap<View, Pair<Int, Int>>(), places.filterValues { (top, bottom) -> top < 60 || bottom > decor.height - 100 })
+    }
+
+    @Test
+    fun aFirstRunLeadsToThePicker() {
+        val screen = open<WriteActivity>().get()
+        screen.tap(R.id.choose_bundle)
+        val library = Robolectric.buildActivity(LibraryActivity::class.java, shadowOf(screen).nextStartedActivity).setup().get()
+        assertEquals(Intent.ACTION_OPEN_DOCUMENT, shadowOf(library).nextStartedActivityForResult.intent.action)
+    }
+
+    @Test
+    fun theTextIsCopied() {
+        val screen = open<WriteActivity>().get()
+        field(screen).append("A line")
+        shadowOf(screen).clickMenuItem(R.id.menu_copy_text)
+        val clipboard = phone.getSystemService(Context.CLIPBOARD_SERVICE) as ClipboardManager
+        assertEquals("A line", clipboard.primaryClip!!.getItemAt(0).text.toString())
+    }
+
+    @Test
+    fun theWritingScreenIsFreeWhenItWasLeft() = assertFree<WriteActivity>()
+
+    @Test
+    fun theLibraryIsFreeWhenItWasLeft() = assertFree<LibraryActivity>()
+
+    @Test
+    fun theSettingsAreFreeWhenTheyWereLeft() = assertFree<SettingsActivity>()
+
+    @Test
+    fun theComparisonIsFreeWhenItWasLeft() = assertFree<CompareActivity>()
+
+    private inline fun <reified T : Activity> assertFree() {
+        fillLibrary()
+        ready()
+        val left = left(T::class.java)
+        // Robolectric and the framework let go of their last with the next.
+        left(SettingsActivity::class.java)
+        until("${T::class.java.simpleName} to be free: something holds a screen that was left") {
+            System.gc()
+            left.get() == null
+        }
+    }
+
+    /** In a function of its own: a variable would hold the screen as long as the test runs. */
+    private fun <T : Activity> left(type: Class<T>): WeakReference<T> {
+        val screen = Robolectric.buildActivity(type).setup()
+        settle()
+        screen.close()
+        forgetCreated()
+        return WeakReference(screen.get())
+    }
+
+    /** Robolectric keeps a list of all screens, to destroy those that a test has left open. */
+    private fun forgetCreated() {
+        val instrumentation = InstrumentationRegistry.getInstrumentation()
+        val created = instrumentation.javaClass.getDeclaredField("createdActivities").apply { isAccessible = true }
+        (created.get(instrumentation) as MutableList<*>).clear()
+    }
+
+    private fun answer(screen: Activity, asked: ShadowActivity.IntentForResult, data: Intent) =
+        shadowOf(screen).receiveResult(asked.intent, Activity.RESULT_OK, data)
+
+    private fun offer(file: Offered): Uri = Uri.parse("content://files/${file.name}").also {
+        shadowOf(phone.contentResolver).registerInputStreamSupplier(it) { file.open() }
+    }
+
+    @Test
+    fun aFileThatAnotherAppOpensIsImportedOnce() {
+        val view = Intent(Intent.ACTION_VIEW, offer(TASK))
+        val screen = Robolectric.buildActivity(LibraryActivity::class.java, view).setup()
+        until("the bundle") { phone.container.repository.contents().bundles.size == 1 }
+        settle()
+        phone.container.repository.delete(phone.container.repository.contents().bundles.single())
+        screen.recreate()
+        settle()
+        assertNull(phone.container.repository.contents().bundles.firstOrNull())
+    }
+}

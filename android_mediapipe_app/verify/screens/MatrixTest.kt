@@ -1,0 +1,54 @@
+package dev.taskbundler.screens
+
+import dev.taskbundler.fakes.Script
+import org.junit.Assert.assertEquals
+import org.junit.Test
+import org.junit.runner.RunWith
+import org.robolectric.ParameterizedRobolectricTestRunner
+import org.robolectric.ParameterizedRobolectricTestRunner.Parameters
+import org.robolectric.RuntimeEnvironment
+
+/** Every screen in every language, light, size and font, examined. */
+@RunWith(ParameterizedRobolectricTestRunner::class)
+class MatrixTest(private val screen: String) {
+    @Test
+    fun nothingIsWrongWithIt() {
+        Script.reset()
+        val screen = SCREENS.first { it.name == screen }
+        RuntimeEnvironment.setQualifiers(CONFIGURATIONS.first().qualifiers)
+        screen.prepare()
+        val findings = LinkedHashMap<String, ArrayList<String>>()
+        for (configuration in CONFIGURATIONS) {
+            RuntimeEnvironment.setQualifiers(configuration.qualifiers)
+            RuntimeEnvironment.setFontScale(configuration.font)
+            val opened = screen.open()
+            for (finding in Examination(screen.window(opened.get())).findings()) {
+                findings.getOrPut(finding) { ArrayList() } +=
+                    configuration.toString()
+            }
+            opened.close()
+        }
+        assertEquals(emptyList<String>(), findings.map { (finding, where) -> "$finding (${where.size} of ${CONFIGURATIONS.size}, first $where)" })
+    }
+
+    companion object {
+        @JvmStatic
+        @Parameters(name = "{0}")
+        fun screens() = SCREENS.map { arrayOf(it.name) }
+    }
+}
+
+/** How a phone is set up; [size] in density-independent pixels. */
+data class Configuration(val language: String, val isNight: Boolean, val size: Pair<Int, Int>, val font: Float) {
+    val qualifiers get() = "$language-w${size.first}dp-h${size.second}dp-${if (isNight) "night" else "notnight"}-xhdpi"
+
+    override fun toString() = "$language ${size.first}x${size.second} ${if (isNight) "night" else "day"} ${(font * 100).toInt()} %"
+}
+
+private val SIZES = listOf(320 to 533, 360 to 640, 411 to 891, 800 to 1280)
+private val FONTS = listOf(1f, 1.3f, 2f)
+
+/** Both languages in all that matters for the room there is, and a language from right to left, whose texts are English here. */
+val CONFIGURATIONS = listOf("en", "pt-rBR").flatMap { language ->
+    SIZES.flatMap { size -> FONTS.flatMap { font -> listOf(false, true).map { Configuration(language, it, size, font) } } }
+} + SIZES.flatMap { size -> FONTS.map { Configuration("ar-ldrtl", false, size, it) } }

@@ -1,0 +1,102 @@
+package dev.taskbundler.screens
+
+import android.app.Activity
+import android.os.Looper
+import android.view.View
+import android.view.ViewGroup
+import android.widget.TextView
+import dev.taskbundler.app.WriterApplication
+import dev.taskbundler.core.adapter.AdapterBuilder
+import dev.taskbundler.core.catalogue.ImportSource
+import dev.taskbundler.core.catalogue.Stored
+import dev.taskbundler.core.formats.CancelSignal
+import dev.taskbundler.core.formats.Progress
+import dev.taskbundler.core.litertlm.LitertLmBuilder
+import dev.taskbundler.core.task.BundleBuilder
+import org.robolectric.Robolectric
+import org.robolectric.RuntimeEnvironment
+import org.robolectric.Shadows.shadowOf
+import org.robolectric.android.controller.ActivityController
+import org.robolectric.shadows.ShadowLooper
+import java.io.InputStream
+
+/** The app in a process of its own, as Robolectric has begun it. */
+val phone: WriterApplication get() = RuntimeEnvironment.getApplication() as WriterApplication
+
+/** Let the app's threads work until [isSo]. */
+fun until(what: String, isSo: () -> Boolean) {
+    val end = System.nanoTime() + PATIENCE_NANOS
+    do {
+        ShadowLooper.idleMainLooper()
+        if (isSo()) return
+        Thread.sleep(1)
+    } while (System.nanoTime() < end)
+    throw AssertionError("waited in vain for: $what")
+}
+
+/** Let the thread for files and the screen's do what they have been given. */
+fun settle() = repeat(ROUNDS) {
+    var isThrough = false
+    phone.container.files.post { isThrough = true }
+    until("the thread for files") { isThrough }
+    shadowOf(Looper.getMainLooper()).idle()
+}
+
+inline fun <reified T : Activity> open(): ActivityController<T> = Robolectric.buildActivity(T::class.java).setup().also { settle() }
+
+fun <T : Activity> ActivityController<T>.close() {
+    pause().stop().destroy()
+    ShadowLooper.idleMainLooper()
+}
+
+fun Activity.text(id: Int): String = findViewById<TextView>(id).text.toString()
+
+fun Activity.isShown(id: Int): Boolean = findViewById<View>(id).isShown
+
+fun Activity.tap(id: Int) {
+    val view = findViewById<View>(id)
+    check(view.isShown && view.isEnabled) {
+        "${resources.getResourceEntryName(id)} cannot be tapped: shown ${view.isShown}, enabled ${view.isEnabled}"
+    }
+    view.performClick()
+    shadowOf(Looper.getMainLooper()).idle()
+}
+
+/** The view with this text or this description, wherever it is. */
+fun View.labelled(text: String): View = checkNotNull(
+    everything().find {
+        (it is TextView && it.text.toString() == text) ||
+            it.contentDescription == text
+    },
+) {
+    "no view says “$text”, only ${everything().filterIsInstance<TextView>().map { it.text }}"
+}
+
+/** This view and all below it. */
+fun View.everything(): List<View> =
+    listOf(this) + if (this is ViewGroup) (0 until childCount).flatMap { getChildAt(it).everything() } else emptyList()
+
+/** A file that a picker offers. */
+class Offered(override val name: String, private val bytes: ByteArray) : ImportSource {
+    override val size get() = bytes.size.toLong()
+
+    override fun open(): InputStream = bytes.inputStream()
+}
+
+fun import(source: ImportSource): Stored = phone.container.repository.import(source, null, Progress.NONE, CancelSignal())
+
+// Small files with all that the app reads in them, and no model.
+val TASK = Offered("sample-124M-int8.task", BundleBuilder().build())
+val LITERTLM = Offered("sample-124M-int8.litertlm", LitertLmBuilder().build())
+val PIRATE = Offered("pirate.tflite", AdapterBuilder().build())
+val SHOUTING = Offered("shouting.tflite", AdapterBuilder(value = { _, index -> index / 9f }).build())
+
+/** Import a bundle of each kind and two adapters. */
+fun fillLibrary() {
+    listOf(TASK, LITERTLM, PIRATE, SHOUTING).forEach(::import)
+    phone.writing.reload()
+    settle()
+}
+
+private const val PATIENCE_NANOS = 20_000_000_000
+private const val ROUNDS = 3

@@ -1,0 +1,17 @@
+package dev.taskbundler.screens
+
+import org.junit.internal.TextListener
+import org.junit.runner.JUnitCore
+import org.junit.runner.Request
+import kotlin.system.exitProcess
+
+/** `Run CLASS[#TEST]…`: like JUnit's own program, which runs whole classes only. Exit code 1 if a test fails. */
+fun main(arguments: Array<String>) {
+    val runner = JUnitCore().apply { addListener(TextListener(System.out)) }
+    val results = arguments.map { argument ->
+        val type = Class.forName(argument.substringBefore('#'))
+        runner.run(if ('#' in argument) Request.method(type, argument.substringAfter('#')) else Request.aClass(type))
+    }
+    // Threads of the app's, such as one that copies a file without an end, would keep the process alive.
+    exitProcess(if (results.all { it.wasSuccessful() }) 0 else 1)
+}
