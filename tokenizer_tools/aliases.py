@@ -28,12 +28,15 @@ class LockedTokens:
 
     The symbols merge with nothing, so neither the pre-token nor its neighbors can be cut differently. A last
     token of one byte stays plain where no piece begins with that byte: its left neighbor is locked already.
+    `apostrophe`: the symbol of one that begins a contraction, where the letters behind it are not locked.
     """
 
     def __init__(self, vocabulary: BytePairVocabulary, spellings: Spellings, forms: dict[bytes, set[str]]) -> None:
         symbols = spellings.symbols
+        # With a space before the text, a contraction's letters may be those of a word.
+        contractions = () if vocabulary.prefix_space else CONTRACTIONS
         openings = {form[0] for token, spelled in forms.items() if _continues_after_one_byte(token) for form in spelled}
-        pre_tokens = [*CONTRACTIONS, *(chr(code).encode() for code in sorted(spellings.final))]
+        pre_tokens = [*contractions, *(chr(code).encode() for code in sorted(spellings.final))]
         parts: dict[bytes, list[str | int]] = {}
         for word in pre_tokens:
             ids: list[str | int] = [vocabulary.ids[part] for part in vocabulary.apply_merges(word).parts]
@@ -48,10 +51,11 @@ class LockedTokens:
             parts[word] = ids
         numbers = sorted({index for ids in parts.values() for index in ids if isinstance(index, int)})
         self.symbols = {index: symbols.locked(number) for number, index in enumerate(numbers)}
+        self.apostrophe = symbols.locked(len(numbers))
         self._written = {
             word: "".join(part if isinstance(part, str) else self.symbols[part] for part in ids)
             for word, ids in parts.items()
-        }
+        } | {word: self.apostrophe + word[1:].decode() for word in CONTRACTIONS if word not in parts}
 
     def write(self, pre_token: bytes) -> str:
         return self._written[pre_token]

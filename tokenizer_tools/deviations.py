@@ -45,6 +45,12 @@ def deviations(document: dict[str, Any], typed: list[dict[str, Any]]) -> list[st
     ]
 
 
+def puts_prefix_space(document: dict[str, Any]) -> bool:
+    """Does the pre-tokenizer put a space before a text that begins with none?"""
+    flat = steps(document.get("pre_tokenizer"), "pre_tokenizer")
+    return any(step["type"] == "ByteLevel" and bool(step.get("add_prefix_space")) for step in flat)
+
+
 def leftovers(document: dict[str, Any], path: Path) -> Iterator[str]:
     """One sentence for each setting of an earlier call that transformers saved with the tokenizer, and ignores in the
     next.
@@ -141,8 +147,6 @@ def _pre_tokenizer(flat: list[dict[str, Any]], absent: bool) -> Iterator[str]:
     cut = False
     for step in flat:
         if step["type"] == "ByteLevel":
-            if step.get("add_prefix_space"):
-                yield "the pre-tokenizer puts a space before the text (add_prefix_space)"
             cut = cut or step.get("use_regex", True)
         elif step["type"] == "Split":
             if _regex(step) != GPT2_PATTERN or step.get("behavior") != "Isolated" or step.get("invert"):

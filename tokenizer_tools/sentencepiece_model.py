@@ -7,7 +7,7 @@ a cut of the pre-tokenizer, and the normalizer's keys choose the spelling. docs/
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Mapping
 
 from tokenizer_tools.added_tokens import cut_out
@@ -16,6 +16,7 @@ from tokenizer_tools.boundaries import remove_crossings
 from tokenizer_tools.charsmap import compile_charsmap
 from tokenizer_tools.errors import TokenizerError
 from tokenizer_tools.keys import normalizer_keys
+from tokenizer_tools.prefix_space import after_prefix, lacking_tokens, prefix_pieces, with_spaces
 from tokenizer_tools.spellings import Spellings, whole_characters
 from tokenizer_tools.symbols import BYTE_MAPPED, MODE_LETTERS, MODES, RAW_BYTES, added_symbols, choose_symbols
 from tokenizer_tools.vocabulary import BYTE_SYMBOLS, BytePairVocabulary, bytes_to_symbols
@@ -60,10 +61,19 @@ def build_sentencepiece(vocabulary: BytePairVocabulary, mode: str = RAW_BYTES) -
     mode = MODE_LETTERS.get(mode, mode)
     if mode not in MODES:
         raise TokenizerError(f"tokenizer mode {mode!r}; expected {' or '.join(MODES)}")
+    # What cannot be rebuilt is among the deviations, and built as if the text had no space before it.
+    prefix = vocabulary.prefix_space and lacking_tokens(vocabulary) is None
+    if vocabulary.prefix_space != prefix:
+        vocabulary = replace(vocabulary, prefix_space=False)
+    if prefix and mode == BYTE_MAPPED:
+        raise TokenizerError(
+            f"mode {mode} with a tokenizer that puts a space before the text (add_prefix_space): SentencePiece's own "
+            f"space is none of GPT-2's byte alphabet. Take mode {RAW_BYTES}"
+        )
     data = {index: vocabulary.token_bytes(index) for index in vocabulary.ordinary}
     tokens = list(data.values())
     whole = whole_characters(vocabulary) if mode == RAW_BYTES else frozenset()
-    spellings = Spellings(choose_symbols(mode, tokens), whole)
+    spellings = Spellings(choose_symbols(mode, tokens), whole, inner_space=prefix)
     settled = remove_crossings(spellings, tokens)
     # A token that the merges make of an added token's bytes: no text becomes it, and its piece must be another.
     hidden = [
@@ -78,6 +88,8 @@ def build_sentencepiece(vocabulary: BytePairVocabulary, mode: str = RAW_BYTES) -
     pieces = _own_pieces(vocabulary, mode, {index: private[index] for index in hidden})
     aliases = alias_table(vocabulary, spellings, settled.forms, locked, reachable, pieces)
     producible = spellings.whole if mode == RAW_BYTES else None
+    inner = spellings.symbols.inner_space
+    prefixed = {alias.piece.encode(): alias for alias in after_prefix(aliases, inner)} if prefix else {}
     rows = []
     for index, piece in enumerate(pieces):
         if index not in data:
@@ -87,28 +99,40 @@ def build_sentencepiece(vocabulary: BytePairVocabulary, mode: str = RAW_BYTES) -
         elif data[index] == b"\0":
             # The unknown piece must be some id; a NUL byte is the only one that cannot be a piece anyway.
             rows.append(_piece(piece, 0.0, _UNKNOWN))
-        elif index in reachable and piece in {form.encode() for form in settled.forms[data[index]]}:
+        elif index in reachable and piece in {*prefixed, *(form.encode() for form in settled.forms[data[index]])}:
             rows.append(_piece(piece, -1.0 - reachable[index], _NORMAL))
         elif _can_be_met(piece, producible) or index not in reachable:
             rows.append(_piece(piece, _NEVER, _UNUSED))
         else:
             rows.append(_piece(piece, -1.0 - reachable[index], _NORMAL))
-    rows += [_piece(alias.piece.encode(), -1.0 - reachable[alias.original], _NORMAL) for alias in aliases]
+    known = {*pieces, *(alias.piece.encode() for alias in aliases)}
+    aliases += [alias for piece, alias in prefixed.items() if piece not in known]
+    spelled = [with_spaces(alias.piece, inner) if prefix else alias.piece for alias in aliases]
+    rows += [
+        _piece(piece.encode(), -1.0 - reachable[alias.original], _NORMAL) for piece, alias in zip(spelled, aliases)
+    ]
     typed = added_aliases(vocabulary, private)
     rows += [_piece(alias.piece.encode(), 0.0, _NORMAL) for alias in typed]
+    extra = [*prefix_pieces(vocabulary, locked.apostrophe, private)] if prefix else []
+    rows += [_piece(alias.piece.encode(), score, kind) for alias, score, kind in extra]
 
     in_mode = bytes_to_symbols if mode == BYTE_MAPPED else bytes.decode
     keys = cut_out(
         normalizer_keys(spellings, locked.write),
-        {in_mode(alias.data).encode(): alias.piece.encode() for alias in typed},
+        {in_mode(alias.data).encode(): alias.piece.encode() + b" " * prefix for alias in typed},
     )
+    if prefix:
+        keys = {key: with_spaces(written.decode(), inner).encode() for key, written in keys.items()}
     charsmap = compile_charsmap(keys)
     meaning = (
         symbol_bytes(aliases, locked, spellings.symbols)
         | {alias.piece: alias.data for alias in typed}
         | {private[index]: data[index] for index in hidden}
     )
-    aliases += typed
+    if prefix:
+        meaning |= {f" {inner}": meaning.pop(inner), locked.apostrophe: b"'"}
+        meaning |= {f" {alias.piece}": alias.data for alias in typed}
+    aliases += [*typed, *(piece.alias for piece in extra)]
     specs = _specs(vocabulary, pieces, len(rows), charsmap, _denormalizer_keys(meaning, mode))
     return SentencePieceModel(
         b"".join(rows) + specs,
@@ -218,4 +242,6 @@ def _specs(
     model.denormalizer_spec.precompiled_charsmap = compile_charsmap(denormalizer)
     for spec in (model.normalizer_spec, model.denormalizer_spec):
         spec.add_dummy_prefix = spec.remove_extra_whitespaces = spec.escape_whitespaces = False
+    if vocabulary.prefix_space:
+        model.normalizer_spec.add_dummy_prefix = model.normalizer_spec.remove_extra_whitespaces = True
     return model.SerializeToString(deterministic=True)

@@ -48,7 +48,8 @@ class BytePairVocabulary:
     text becomes. With `parse_special` off, the text of a special token is text like any other.
 
     `bos` and `eos` are the ids of the tokens that the tokenizer calls so, `starts_with` the one that it puts before a
-    text. `deviations` says in what the files ask for something else than GPT-2's rules, `notes` what in them counts for
+    text. With `prefix_space` it puts a space before a text, and behind an added token, where there is none.
+    `deviations` says in what the files ask for something else than GPT-2's rules, `notes` what in them counts for
     nothing. `tokenizer_json` is the tokenizer as Hugging Face writes it, if it came so.
     """
 
@@ -63,6 +64,7 @@ class BytePairVocabulary:
     bos: int | None = field(default=None, compare=False)
     eos: int | None = field(default=None, compare=False)
     starts_with: int | None = None
+    prefix_space: bool = False
     notes: tuple[str, ...] = ()
 
     def __len__(self) -> int:

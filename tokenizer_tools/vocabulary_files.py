@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any, Iterable
 
 from tokenizer_tools.auto_tokenizer import TOKENIZER_FILES, AutoTokenizer, load_auto_tokenizer
-from tokenizer_tools.deviations import deviations, leftovers, start_of_text
+from tokenizer_tools.deviations import deviations, leftovers, puts_prefix_space, start_of_text
 from tokenizer_tools.errors import TokenizerError, brief
+from tokenizer_tools.prefix_space import lacking_tokens
 from tokenizer_tools.vocabulary import (
     BYTE_SYMBOLS,
     SYMBOL_BYTES,
@@ -136,7 +137,7 @@ def _from_document(made: AutoTokenizer, vocab: Path, merges: Path, parse_special
         "padding": None,
         "post_processor": None if start is not None else document.get("post_processor"),
     }
-    return BytePairVocabulary(
+    vocabulary = BytePairVocabulary(
         tokens,
         tuple(pairs),
         in_order(special),
@@ -148,8 +149,11 @@ def _from_document(made: AutoTokenizer, vocab: Path, merges: Path, parse_special
         bos=made.bos,
         eos=made.eos,
         starts_with=start,
+        prefix_space=puts_prefix_space(document),
         notes=notes,
     )
+    lacking = lacking_tokens(vocabulary) if vocabulary.prefix_space else None
+    return replace(vocabulary, deviations=(*deviating, lacking)) if lacking else vocabulary
 
 
 def _deviations(document: dict[str, Any], typed: list[dict[str, Any]], path: Path) -> list[str]:

@@ -18,7 +18,7 @@ from tokenizer_tools.errors import TokenizerError
 from tokenizer_tools.generators import GENERATORS, generate
 from tokenizer_tools.report import compare
 from tokenizer_tools.sentencepiece_model import build_sentencepiece
-from tokenizer_tools.symbols import MODES
+from tokenizer_tools.symbols import BYTE_MAPPED, MODES
 from tokenizer_tools.vocabulary_files import read_vocabulary, reference_tokenizer, tokenizer_json
 
 SIZE = 600  # tokens of the vocabulary; <|endoftext|> is the last
@@ -39,15 +39,15 @@ def folder(saved, tmp_path):
     it.
     """
 
-    def make(*names, **changes):
+    def make(*names, source=saved, **changes):
         made = tmp_path / "tokenizer"
         made.mkdir(exist_ok=True)
         for name in names:
-            shutil.copy(saved / name, made)
+            shutil.copy(source / name, made)
         for key, value in changes.items():
             path = made / f"{key}.json"
             if callable(value):
-                document = json.loads((saved / path.name).read_text(encoding="utf-8"))
+                document = json.loads((source / path.name).read_text(encoding="utf-8"))
                 value(document)
                 value = document
             path.write_text(json.dumps(value), encoding="utf-8")
@@ -212,6 +212,58 @@ def test_ids_are_those_of_transformers(folder, name):
         assert report.total("round_trip_failures") == 0
 
 
+@pytest.fixture(scope="session")
+def contracted(tmp_path_factory):
+    """The same with a vocabulary in which contractions are tokens, as in GPT-2's."""
+    folder = tmp_path_factory.mktemp("contracted")
+    contractions = "it's don't we're I've I'm we'll he'd 's 't 're 've 'm 'll 'd\n\n \n\t x" * 30
+    save_vocabulary(train_vocabulary([*code_text(60_000), *[contractions] * 40], SIZE), folder)
+    (folder / "config.json").write_text('{"model_type": "gpt2"}')
+    return folder
+
+
+PREFIX = {"add_prefix_space": True}
+PREFIXED = {
+    "slow": (SLOW, {"tokenizer_config": PREFIX}),
+    "whatever tokenizer.json says": (BOTH, {"tokenizer_config": PREFIX}),
+    "in tokenizer.json": (
+        FAST,
+        {"tokenizer": changed("pre_tokenizer", add_prefix_space=True), "tokenizer_config": GENERIC},
+    ),
+    "with a start token": (SLOW, {"tokenizer_config": {**PREFIX, "add_bos_token": True}}),
+    "with special tokens": (SLOW, {"added_tokens": CHAT, "tokenizer_config": PREFIX}),
+    "with words": (FAST, {"tokenizer": added(*AWKWARD), "tokenizer_config": PREFIX}),
+    "with runs of spaces": (FAST, {"tokenizer": added(*SPACES), "tokenizer_config": PREFIX}),
+    "with special tokens that stay text": (
+        SLOW,
+        {"added_tokens": CHAT, "tokenizer_config": {**PREFIX, "split_special_tokens": True}},
+    ),
+}
+# Where the space comes or not: beginnings, and what stands behind an added token.
+BEGINNINGS = [
+    before + text + after
+    for text in ("x", "'s", "'tis", "''s", "'", "\n", "\n\nx", "\tx", "é", "日本", "\u3000x", "1", "…", "re", "")
+    for before in ("", " ", "  ", "\n", "<|endoftext|>", "<|endoftext|> ", "x<|endoftext|>", "<|endoftext|>" * 2)
+    for after in ("", " ", "<|endoftext|>", " <|endoftext|>")
+]
+
+
+@pytest.mark.parametrize("name", PREFIXED)
+def test_a_space_before_the_text(contracted, folder, name):
+    files, changes = PREFIXED[name]
+    path = folder(*files, source=contracted, **changes)
+    vocabulary = read_vocabulary(path)
+    assert vocabulary.prefix_space and vocabulary.deviations == ()
+    assert_as_transformers(path, vocabulary)
+    model, reference = build_sentencepiece(vocabulary), reference_tokenizer(vocabulary)
+    processor = SentencePieceProcessor(model_proto=model.proto)
+    original = [*range(len(vocabulary)), *model.alias_of]
+    for text in BEGINNINGS:
+        assert [original[id_] for id_ in processor.encode(text)] == reference.encode(text).ids, text
+    report = compare(vocabulary, model, generated=60, built_in=True)
+    assert (report.mismatched_tokens, report.total("round_trip_failures")) == (0, 0)
+
+
 def test_what_transformers_5_saves_itself(folder, tmp_path):
     tokenizer = automatic(folder(*SLOW))
     tokenizer.add_tokens(["def", "return "])
@@ -243,6 +295,12 @@ def test_special_tokens_are_parsed_or_stay_text(folder, parse_special):
     assert [index for index in range(len(vocabulary)) if reference.id_to_token(index) is None] == []
 
 
+def test_a_space_before_the_text_is_none_of_the_byte_alphabet(contracted, folder):
+    vocabulary = read_vocabulary(folder(*SLOW, source=contracted, tokenizer_config=PREFIX))
+    with pytest.raises(TokenizerError, match="none of GPT-2's byte alphabet. Take mode raw-bytes"):
+        build_sentencepiece(vocabulary, BYTE_MAPPED)
+
+
 def test_leftovers_of_a_call_are_named_and_left_out(folder):
     vocabulary = read_vocabulary(folder(*FAST, tokenizer=changed(**LEFTOVERS)))
     assert [word for note in vocabulary.notes for word in ("truncation", "padding") if word in note] == [
@@ -253,7 +311,7 @@ def test_leftovers_of_a_call_are_named_and_left_out(folder):
     assert document["truncation"] is None and document["padding"] is None
 
 
-DEVIATING = {
+DEVIATING = {  # this vocabulary has no token for some contractions
     "add_prefix_space": (SLOW, {"tokenizer_config": {"add_prefix_space": True}}),
     "add_prefix_space, whatever tokenizer.json says": (BOTH, {"tokenizer_config": {"add_prefix_space": True}}),
     "add_prefix_space of tokenizer.json": (

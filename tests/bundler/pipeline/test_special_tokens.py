@@ -13,7 +13,9 @@ from bundler.engines.litertlm import open_engine
 from bundler.errors import BundleError
 from bundler.pipeline.build import build
 from bundler.pipeline.plan import BuildOptions, plan_build
+from bundler.verification.text import verification_text
 from bundler.verification.verify import VerifyOptions, verify_bundle
+from gpt2_training.vocabulary import save_vocabulary, train_vocabulary
 
 END = VOCABULARY - 1  # <|endoftext|>
 START, WORD, STOP = range(VOCABULARY, VOCABULARY + 3)
@@ -76,6 +78,29 @@ def test_both_containers_read_and_write_it_as_transformers_does(chat, tmp_path, 
     assert "<|endoftext|>" in written or "word" in written
     sentence = verify_bundle(output / "out.litertlm", str(chat), VerifyOptions(engines=()))[0].found
     assert ("are text" in sentence) is (parse_special is False)
+
+
+def test_a_space_before_the_text_in_both_containers(tmp_path):
+    """The gates of the build hold the engine's ids and text against PyTorch's; here they are transformers' own."""
+    folder = write_tiny_checkpoint(tmp_path / "model", vocab_size=408)
+    contractions = "it's don't we're I've I'm we'll he'd 's 't 're 've 'm 'll 'd\n\n x" * 30
+    save_vocabulary(train_vocabulary([verification_text(), *[contractions] * 9], VOCABULARY), folder)
+    (folder / "tokenizer.json").unlink(missing_ok=True)
+    write(
+        folder,
+        added_tokens={"<|im_start|>": START, "word": WORD},
+        tokenizer_config={"tokenizer_class": "GPT2Tokenizer", "add_prefix_space": True},
+    )
+    manifest = build(BuildOptions(str(folder), tmp_path / "out", recipe="fp32"))
+    tokenizer, alias_of = AutoTokenizer.from_pretrained(folder), manifest["tokenizer"]["alias_of"]
+    prompts = ("'tis <|im_start|>user\n\nit's<|im_start|> a word's", " one", "\n\none", "<|im_start|><|im_start|>x")
+    for name in ("out.task", "out.litertlm"):
+        with open_engine(tmp_path / "out" / name, max_tokens=96) as engine:
+            for prompt in prompts:
+                ids = [id_ if id_ < 402 else alias_of[id_ - 402] for id_ in engine.tokenize(prompt)]
+                assert ids == tokenizer(prompt).input_ids, prompt
+        gate = next(gate for gate in manifest["verification"] if gate["name"] == f"LiteRT-LM, .{name[4:]}: greedy text")
+        assert gate["figures"]["equal"] == gate["figures"]["prompts"] == 3
 
 
 def named(tmp_path, vocabulary=VOCABULARY, generation=None, **fields):
