@@ -239,6 +239,7 @@ def test_the_report_says_of_the_bytes_what_the_doctor_says(tiny_bundle):
     folder, manifest = tiny_bundle
     sizes = json.loads((folder / "report.json").read_text())["weight_bytes"]
     weights = examine(folder / "tiny.task").facts["model"]["weights"]
+    assert sizes.pop("tokenizer file") == (folder / "tokenizer.model").stat().st_size
     assert sum(sizes.values()) == manifest["bytes"]["tflite"]
     assert {name: size for name, size in sizes.items() if name != "graph"} == {
         f"{kind}, {scheme}": size for kind, row in weights.items() for scheme, size in row["types"].items()

@@ -6,7 +6,7 @@ import pytest
 from tiny_gpt2 import VOCABULARY
 
 from bundler.containers.tokenizer import BundleTokenizer
-from bundler.errors import BundleError, OptionError
+from bundler.errors import OptionError
 from bundler.tflite.runner import TFLiteGPT2
 from bundler.verification.divergence import compare_rows, divergence
 from bundler.verification.references import Reference
@@ -70,7 +70,7 @@ def test_a_given_text_becomes_a_gate(tiny_bundle, tiny_checkpoint, tmp_path):
     )[-1]
     assert gate.name == "distributions on the given text" and gate.passed and gate.figures["tokens"] > 100
     (tmp_path / "empty.txt").write_text("")
-    with pytest.raises(BundleError, match="empty, or not UTF-8"):
+    with pytest.raises(OptionError, match="no text in it"):
         verify_bundle(
             tiny_bundle[0] / "tiny.task",
             str(tiny_checkpoint),
