@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -10,6 +10,8 @@ from lora_weights.errors import LoraError
 
 # The matrices that the runtimes' contract can carry, in the order of the adapter file.
 PROJECTIONS = ("q", "k", "v", "o")
+# Those of the MLP, which only a merge can take; their names in a bundle are the checkpoint's.
+MLP = ("c_fc", "c_proj")
 # LiteRT-LM 0.18.1 takes an adapter of one of these ranks only; a smaller one is padded with zeros, which is exact.
 LITERTLM_RANKS = (16, 32)
 
@@ -29,7 +31,9 @@ class Base:
 
 @dataclass(frozen=True)
 class LowRank:
-    """delta = x @ a @ b, float32: a [width, rank] with alpha / rank folded in, b [rank, width]."""
+    """delta = x @ a @ b, float32: a [in, rank] with alpha / rank folded in, b [rank, out]. For attention both are the
+    width.
+    """
 
     a: np.ndarray
     b: np.ndarray
@@ -41,7 +45,8 @@ class LowRank:
 
 @dataclass(frozen=True)
 class Adapter:
-    """The pairs of the projections it changes, by (layer, projection), in the terms of the checkpoint.
+    """The pairs of the projections it changes, by (layer, projection), in the terms of the checkpoint; of those of the
+    MLP too, if it was read for merging.
 
     `layers` is how many the base has to have. `alpha` and `licence` are what its source says, for the record.
     """
@@ -57,6 +62,10 @@ class Adapter:
     @property
     def rank(self) -> int:
         return max(pair.rank for pair in self.pairs.values())
+
+    def part(self, projections: tuple[str, ...]) -> Adapter:
+        """The adapter of these projections alone."""
+        return replace(self, pairs={place: pair for place, pair in self.pairs.items() if place[1] in projections})
 
 
 def tensor_name(projection: str, factor: str, layer: int) -> str:

@@ -33,6 +33,8 @@ def combine(adapters: Sequence[Adapter], scales: Sequence[float], rank: int | No
     Raises LoraError if they are not of one model, or if a scaled value is not finite.
     """
     first = adapters[0]
+    if len(adapters) == 1 and scales[0] == 1 and (rank is None or first.rank <= rank):
+        return Combined(first)
     for adapter in adapters[1:]:
         _check_same_model(first, adapter)
     pairs = {}

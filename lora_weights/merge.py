@@ -29,14 +29,20 @@ def merge_patches(
     """
     for tensor in tensors:
         a, b = (adapter.tensors[tensor_name(tensor.projection, factor, tensor.layer)] for factor in "ab")
-        if not (a.any() and b.any()):
-            continue
-        data = read(tensor.data, tensor.data_bytes)
-        scales = b"" if tensor.scales is None else read(tensor.scales, tensor.scales_bytes)
-        merged, merged_scales = merge_tensor(tensor, data, scales, a, b)
-        yield tensor.data, merged
-        if tensor.scales is not None:
-            yield tensor.scales, merged_scales
+        if a.any() and b.any():
+            yield from tensor_patches(tensor, read, a, b)
+
+
+def tensor_patches(
+    tensor: MappedTensor, read: Callable[[int, int], bytes], a: np.ndarray, b: np.ndarray
+) -> Iterator[tuple[int, bytes]]:
+    """What x @ a @ b changes in the file, as `merge_patches` yields it."""
+    data = read(tensor.data, tensor.data_bytes)
+    scales = b"" if tensor.scales is None else read(tensor.scales, tensor.scales_bytes)
+    merged, merged_scales = merge_tensor(tensor, data, scales, a, b)
+    yield tensor.data, merged
+    if tensor.scales is not None:
+        yield tensor.scales, merged_scales
 
 
 def merge_tensor(tensor: MappedTensor, data: bytes, scales: bytes, a: np.ndarray, b: np.ndarray) -> tuple[bytes, bytes]:

@@ -16,8 +16,10 @@ from lora_weights.adapter import Adapter, LowRank, check_finite
 from lora_weights.card import licence_of
 from lora_weights.errors import LoraError
 from lora_weights.peft_config import (
+    ATTENTION,
     CONFIG,
     KEEP,
+    OTHER_LINEAR,
     Module,
     read_config,
     read_json,
@@ -31,17 +33,26 @@ SAFETENSORS, BIN = "adapter_model.safetensors", "adapter_model.bin"
 # Beside PEFT's own files, written by `task-bundler lora train`: how the adapter was made, and on which base.
 RECORD = "training.json"
 
+# A module's last two names -> what its rows of B are for.
+_PROJECTIONS = {
+    ("attn", "c_attn"): ("q", "k", "v"),
+    ("attn", "c_proj"): ("o",),
+    ("mlp", "c_fc"): ("c_fc",),
+    ("mlp", "c_proj"): ("c_proj",),
+}
+
 # An adapter of rank 256 for every linear layer of GPT-2 XL has 340 MB.
 LARGEST_WEIGHTS = 512 << 20
 # GPT-2 XL has 48. The number comes from a tensor's name, and so many layers are then looked at.
 MOST_LAYERS = 1000
 
 
-def read_peft(folder: Path, layers: int | None = None) -> Adapter:
+def read_peft(folder: Path, layers: int | None = None, mlp: bool = False) -> Adapter:
     """Read a PEFT folder. `layers`: how many the base has; without it, the adapter's last layer is taken for the last.
+    `mlp`: take pairs of the MLP too.
 
-    Raises LoraError for what is no LoRA adapter of GPT-2's attention, is incomplete, holds more than its config says,
-    or has NaN or infinite values.
+    Raises LoraError for what is no LoRA adapter of GPT-2's attention (or MLP), is incomplete, holds more than its
+    config says, or has NaN or infinite values.
     """
     config = read_config(folder)
     refuse_more_than_pairs(config, folder / CONFIG)
@@ -61,9 +72,12 @@ def read_peft(folder: Path, layers: int | None = None) -> Adapter:
         )
     layers = layers if layers is not None else max(in_layers, default=-1) + 1
     prefix = "transformer." if any(module.startswith("transformer.") for module, _ in matrices) else ""
-    modules = targeted_modules(config, layers, prefix, folder / CONFIG)
+    allowed = (*ATTENTION, *OTHER_LINEAR) if mlp else ATTENTION
+    modules = targeted_modules(config, layers, prefix, folder / CONFIG, allowed)
     _check_complete(modules, matrices, file)
-    width = (matrices[modules[0].name, "A"].shape or (0,))[-1]
+    first = modules[0].name
+    narrow = matrices[first, "B"].shape[:1] if first.endswith("mlp.c_proj") else matrices[first, "A"].shape[-1:]
+    width = (narrow or (0,))[0]
     pairs = {}
     for module in modules:
         pairs.update(_pairs(module, matrices[module.name, "A"], matrices[module.name, "B"], width, file))
@@ -219,8 +233,11 @@ def _pairs(module: Module, a: np.ndarray, b: np.ndarray, width: int, file: Path)
             f"{file}: {module.name}.lora_A.weight has the shape {list(a.shape)}; rank and width were expected to be "
             "positive"
         )
-    projections = "qkv" if module.name.endswith("c_attn") else "o"
-    for factor, tensor, shape in (("A", a, (module.rank, width)), ("B", b, (len(projections) * width, module.rank))):
+    projections = _PROJECTIONS[tuple(module.name.split(".")[-2:])]
+    # How wide the MLP is inside, only the adapter's own matrices say here; the base is held against them later.
+    inputs = (a.shape or (0,))[-1] if projections == ("c_proj",) else width
+    outputs = (b.shape or (0,))[0] if projections == ("c_fc",) else len(projections) * width
+    for factor, tensor, shape in (("A", a, (module.rank, inputs)), ("B", b, (outputs, module.rank))):
         if tensor.shape != shape:
             raise LoraError(
                 f"{file}: {module.name}.lora_{factor}.weight has the shape {list(tensor.shape)}, but rank "

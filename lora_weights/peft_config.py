@@ -180,8 +180,10 @@ def read_json(path: Path, advice: str) -> Any:
         raise LoraError(f"{path} cannot be read ({str(error)[:200]}); expected JSON; {advice}") from None
 
 
-def targeted_modules(config: dict[str, Any], layers: int, prefix: str, path: Path) -> list[Module]:
-    """The attention modules a config targets. Raises LoraError if it targets others; `path` names the config."""
+def targeted_modules(
+    config: dict[str, Any], layers: int, prefix: str, path: Path, allowed: tuple[str, ...] = ATTENTION
+) -> list[Module]:
+    """The modules a config targets. Raises LoraError if some are not `allowed`; `path` names the config."""
     names = [f"{prefix}h.{layer}.{part}" for layer in range(layers) for part in (*ATTENTION, *OTHER_LINEAR)]
     names += [f"{prefix}{part}" if part != "lm_head" else part for part in OUTSIDE_LAYERS]
     matched = check_patterns(config, names, path)
@@ -189,7 +191,7 @@ def targeted_modules(config: dict[str, Any], layers: int, prefix: str, path: Pat
     targeted = [name for name in names if name in selected]
     targets = brief(config.get("target_modules"))
     for name in targeted:
-        if not name.endswith(ATTENTION):
+        if not name.endswith(allowed):
             raise LoraError(
                 f"the adapter's target_modules {targets} include {name}, but an adapter file can carry "
                 f"{' and '.join(ATTENTION)} only. Train with these two as target_modules; or, {KEEP}"

@@ -171,8 +171,8 @@ def merge(
 ) -> None:
     """Add ADAPTER, or several, to the weights of BASE: a finished .task, or a checkpoint (folder or hub id).
 
-    Into a .task go PEFT folders, hub ids and adapter files; no engine needs to know of LoRA to run the result. Into a
-    checkpoint goes whatever PEFT can save, also what an adapter file cannot carry (DoRA, MLP, biases).
+    Into a .task go PEFT folders, hub ids and adapter files, of attention and MLP; no engine needs to know of LoRA to
+    run the result. Into a checkpoint goes whatever PEFT can save, also what a .task cannot take (DoRA, biases).
 
     Example: task-bundler lora merge out/sample/sample.task lora_weights/samples/pirate -o pirate.task
     """
@@ -189,8 +189,8 @@ def merge(
         check_output_file(output, force, paths(base, *adapters))
         folders = [adapter_path(adapter, hub) for adapter in adapters]
         with terminal.stage(f"Merging {names} into {Path(base).name}"):
-            file = sum_for_merging(folders, scales, base_of_bundle(open_bundle(Path(base))))
-            result = merge_into_bundle(Path(base), file, output)
+            file, mlp = sum_for_merging(folders, scales, base_of_bundle(open_bundle(Path(base))))
+            result = merge_into_bundle(Path(base), file, output, mlp)
         terminal.show(f"{output}: {file.header.name} in {result['matrices']} matrices")
         terminal.result({"file": str(output), "name": file.header.name, **result})
         return

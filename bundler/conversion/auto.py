@@ -11,8 +11,9 @@ from typing import Callable, Mapping, Sequence
 
 from bundler.checkpoints.architecture import GPT2Architecture
 from bundler.conversion.calibration import Inputs, read_tokens
+from bundler.conversion.constant_names import matrix_name
 from bundler.conversion.convert import Export, model_size
-from bundler.conversion.exported_weights import ExportedWeight, matrix_name
+from bundler.conversion.exported_weights import ExportedWeight
 from bundler.conversion.gptq import gptq
 from bundler.conversion.mix import Option, closest_mix, smallest_mix
 from bundler.conversion.recipes import AUTO, INT8, MIXED, RECIPES, Recipe, Storage

@@ -16,10 +16,10 @@ import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 from ai_edge_litert.schema_py_generated import BuiltinOperator, TensorType
 
+from bundler.conversion.constant_names import constant_name
 from bundler.conversion.recipes import Storage
 
 # Between a constant's name and the number of the graph that uses it, as the converter has it in other names.
-_SEPARATOR = ";"
 # Signatures' inputs of this prefix are weights.
 PREFIX = "weights_"
 _TYPES = {32: TensorType.FLOAT32, 16: TensorType.FLOAT16, 8: TensorType.INT8, 4: TensorType.INT4}
@@ -70,11 +70,6 @@ class Constants:
         return len(self._model.buffers) - 1
 
 
-def parameter_of(tensor: str) -> str:
-    """The parameter that a constant of this name holds."""
-    return tensor.partition(_SEPARATOR)[0]
-
-
 def place_constants(model: schema.ModelT, storage: Mapping[str, Storage]) -> list[Constant]:
     """Change `model` in place; returns the constants in the order of `storage`, which names every weight."""
     constants = Constants(model)
@@ -93,7 +88,7 @@ def place_constants(model: schema.ModelT, storage: Mapping[str, Storage]) -> lis
             if index in used:
                 tensor = graph.tensors[index]
                 # ai-edge-quantizer wants all names of a model to differ.
-                tensor.name = f"{name}{_SEPARATOR}{signature.subgraphIndex}".encode()
+                tensor.name = constant_name(name, signature.subgraphIndex).encode()
                 _store(graph, tensor, constants.constant(name, tensor.shape, storage[name]))
                 if storage[name].dequantized:
                     _dequantize(model, graph, index)

@@ -102,11 +102,6 @@ def exported_weights(checkpoint: Checkpoint, context: int, rows: TokenRows) -> d
     return weights
 
 
-def matrix_name(layer: int, matrix: str) -> str:
-    """What ExportableGPT2, and with it the file, calls a matrix of a layer: q, k, v, o, c_fc or c_proj."""
-    return f"blocks.{layer}.{matrix}.weight"
-
-
 def query_scale(architecture: GPT2Architecture, layer: int) -> float:
     """What q's weights and bias are multiplied by: the factor that attention scores have in the checkpoint.
 

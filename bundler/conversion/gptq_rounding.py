@@ -10,7 +10,7 @@ from torch import Tensor
 
 from bundler.checkpoints.checkpoint import Checkpoint
 from bundler.conversion.calibration import Inputs, layer_hessians
-from bundler.conversion.constants import parameter_of
+from bundler.conversion.constant_names import parameter_of
 from bundler.conversion.gptq import gptq
 from bundler.conversion.recipes import Storage
 from bundler.conversion.rounding import Rounded, nearest

@@ -6,8 +6,9 @@ them does what it should is a gate of its own.
 
 from __future__ import annotations
 
-from bundler.conversion.constants import parameter_of
-from bundler.conversion.exported_weights import matrix_name
+from typing import Iterable
+
+from bundler.conversion.constant_names import matrix_name, parameter_of
 from bundler.tflite.model import Graph, Model, Tensor
 from lora_weights.adapter import PROJECTIONS
 from lora_weights.tensor_map import MappedTensor
@@ -15,6 +16,11 @@ from lora_weights.tensor_map import MappedTensor
 
 def find_tensors(model: Model, layers: int) -> list[MappedTensor]:
     """Find each layer's q, k, v and o in a `model` that this package converted; KeyError where one is missing."""
+    return find_matrices(model, [(layer, projection) for layer in range(layers) for projection in PROJECTIONS])
+
+
+def find_matrices(model: Model, places: Iterable[tuple[int, str]]) -> list[MappedTensor]:
+    """Find these matrices of layers, by the names of exported_weights.matrix_name; KeyError where one is missing."""
     constants = {
         parameter_of(tensor.name): (graph, tensor)
         for graph in model.graphs
@@ -22,9 +28,7 @@ def find_tensors(model: Model, layers: int) -> list[MappedTensor]:
         if model.buffers[tensor.buffer].size
     }
     return [
-        _mapped(model, *constants[matrix_name(layer, projection)], layer, projection)
-        for layer in range(layers)
-        for projection in PROJECTIONS
+        _mapped(model, *constants[matrix_name(layer, projection)], layer, projection) for layer, projection in places
     ]
 
 

@@ -3,7 +3,12 @@ one.
 """
 
 import json
+import re
+import shutil
+import subprocess
+import sys
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -136,6 +141,17 @@ def test_adapters_in_the_output(built):
         file = read_adapter_file(output / adapter["file"])
         assert (file.header.rank, file.header.base_fingerprint) == (RANK, manifest["lora"]["base_fingerprint"])
         assert (output / "SHA256SUMS").read_text().count(adapter["file"]) == 1
+
+
+@pytest.mark.parametrize("language", ["python", "sh"])
+def test_the_cards_snippets_run(built, tmp_path, language):
+    """Where a session needs an adapter, the card's Python gives the one of zeros; its shell takes the .task."""
+    folder = shutil.copytree(built[0], tmp_path / "tiny")
+    (snippet,) = re.findall(rf"```{language}\n(.*?)```", (folder / "README.md").read_text(), re.DOTALL)
+    shell = ["sh", "-c", snippet.replace("litert-lm ", f"{Path(sys.executable).parent / 'litert-lm'} ", 1)]
+    command = shell if language == "sh" else [sys.executable, "-c", snippet]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0 and len(done.stdout.strip()) > 10, done.stderr[-2000:]
 
 
 # --- export for a finished bundle
