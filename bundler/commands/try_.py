@@ -129,7 +129,8 @@ def _repacked(terminal: Terminal, path: Path, output: Path) -> Path:
     from bundler.pipeline.repack import repack
 
     terminal.say(
-        f"{path} is a .litertlm, which MediaPipe's engine for the web does not open: it is repacked as a .task"
+        f"{path} is a .litertlm, which MediaPipe's engine for the web does not open: it is repacked as a .task",
+        soft_wrap=True,
     )
     try:
         return repack(path, output, stage=terminal.stage).output
