@@ -65,7 +65,7 @@ def memory_above_now() -> Callable[[], int | None]:
         Path("/proc/self/clear_refs").write_text("5")
     except OSError:
         return lambda: None
-    return lambda: peak_memory() - before
+    return lambda: max(0, peak_memory() - before)
 
 
 def read_bandwidth(threads: int) -> float:

@@ -31,7 +31,7 @@ def tuned(checkpoint, folder, watch=Watch(), config=CONFIG, state=None):
 
 def test_it_learns_and_writes_a_checkpoint_like_any_other(tiny_checkpoint, tmp_path):
     record = tuned(tiny_checkpoint, tmp_path / "out")
-    assert record["held_out_perplexity"] < 0.5 * record["held_out_perplexity_before"]
+    assert record["held_out_perplexity"] < 0.8 * record["held_out_perplexity_before"]
     assert len(record["base_fingerprint"]) == 64 and record["base"] == str(tiny_checkpoint)
     base, made = open_checkpoint(tiny_checkpoint), open_checkpoint(tmp_path / "out")
     assert made.architecture == base.architecture and made.special == base.special
