@@ -35,6 +35,7 @@ _NOT_CODE_FILES = {"entities.py", "__phello__.foo.py"}
 # Characters. A start token every few thousand of them is learned in any training, and costs it nothing.
 _PIECE = 2000
 _LONG_LINE, _PROMPT_WORDS = 40, 4  # characters; words
+_MOSTLY = 0.8
 _NOT_CODE_PREFIXES = ("config-", "_sysconfigdata")
 
 
@@ -56,9 +57,9 @@ class Corpus:
 
     @property
     def prompt(self) -> str:
-        """The first words of the first long line that was held out: something to go on from."""
+        """The first words of the first long line of words that was held out: something to go on from."""
         lines = [line.strip() for text in self.held_out for line in text.splitlines()[1:] or [text]]
-        line = next((line for line in lines if len(line) >= _LONG_LINE), max(lines, key=len, default=""))
+        line = next((line for line in lines if _is_prose(line)), max(lines, key=len, default=""))
         return " ".join(line.split()[:_PROMPT_WORDS])[:_LONG_LINE]
 
 
@@ -108,6 +109,12 @@ def read_corpus(source: str, held_out_share: float = 0.03) -> Corpus:
     for name, text in documents.items():
         digest.update(f"{name}\0{text}\0".encode(errors="surrogateescape"))  # names are bytes
     return Corpus(train, held_out, digest.hexdigest(), source, passed_over)
+
+
+def _is_prose(line: str) -> bool:
+    """Whether a line is long, and neither a table's nor a rule."""
+    letters = sum(character.isalpha() or character == " " for character in line)
+    return len(line) >= _LONG_LINE and letters >= _MOSTLY * len(line)
 
 
 def _pieces(text: str) -> Iterator[str]:

@@ -20,8 +20,9 @@ from gpt2_training.interrupts import signals_between_steps
 from gpt2_training.perplexity import Perplexity, held_out_perplexity
 from gpt2_training.training_state import read_state, restoring, write_state
 
-# Of a training, what may change when it goes on: none of these touches what was learned before.
-_MAY_CHANGE = ("steps", "evaluate_every", "patience", "threads")
+# Of a training, what may change when it goes on. `_RECORDED` of it changes what is learned from there.
+_RECORDED = ("steps", "split_spaces")
+_MAY_CHANGE = (*_RECORDED, "evaluate_every", "patience", "threads")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -155,6 +156,8 @@ def train(
     _note_schedule(done, config)
 
     def save() -> None:
+        if not all(bool(parameter.isfinite().all()) for parameter in parameters):
+            _check_loss(math.nan, done.step, "training", saved_step, state)
         if state.path:
             values = {
                 "parameters": [parameter.detach() for parameter in parameters],
@@ -183,7 +186,7 @@ def train(
                 save()
                 saved_step = done.step
             on_step(done.steps[-1])
-            if signal_came() and done.step < config.steps:
+            if signal_came():
                 save()
                 raise TrainingInterrupted(
                     f"step {done.step} of {config.steps} is saved in {state.path}"
@@ -286,13 +289,16 @@ def _note_evaluation(done: _Progress, perplexity: Perplexity, parameters: list[t
 
 
 def _early_end(done: _Progress, config: TrainConfig) -> bool:
-    evaluated = [step.step for step in done.steps if step.held_out is not None]
-    return bool(config.patience and done.best) and sum(at > done.best["step"] for at in evaluated) >= config.patience
+    if not config.patience or not done.best:
+        return False
+    worse = sum(step.held_out is not None and step.step > done.best["step"] for step in done.steps)
+    return worse >= config.patience
 
 
 def _note_schedule(done: _Progress, config: TrainConfig) -> None:
-    if not done.schedules or done.schedules[-1]["steps"] != config.steps:
-        done.schedules.append({"from_step": done.step, "steps": config.steps})
+    schedule = {name: getattr(config, name) for name in _RECORDED}
+    if not done.schedules or done.schedules[-1] != {**done.schedules[-1], **schedule}:
+        done.schedules.append({"from_step": done.step, **schedule})
 
 
 def _restored(

@@ -3,28 +3,41 @@
 from __future__ import annotations
 
 import copy
+import gc
+import math
 from dataclasses import asdict, dataclass, replace
+from html import escape
 from pathlib import Path
 from typing import Callable, Sequence
 
 import torch
+from safetensors.torch import save
 
-from gpt2_training.base_model import BaseModel
+from gpt2_training.base_model import BaseModel, EncodedText
 from gpt2_training.corpus import Corpus
 from gpt2_training.generate import Sampler, sample
-from gpt2_training.loop import Step
+from gpt2_training.loop import StateFile, Step
+from gpt2_training.perplexity import Perplexity
 from lora_weights.fine_tune import FineTuneConfig, fine_tune
 from lora_weights.train import with_adapter
+from tokenizer_tools.printable import printable
 
 
 @dataclass(frozen=True)
 class Compared:
-    """One way of fine-tuning. `rank` 0 is the whole model; `curve` is (step, held-out cross-entropy in nats)."""
+    """One kind of fine-tuning. `rank` 0 is the whole model; `curve` is (step, held-out cross-entropy in nats).
+
+    `disk_bytes` has what is saved of it: a checkpoint's weights in float16, an adapter's in float32. `memory_bytes` is
+    the most that training took above the opened model; None where it was not measured, or a part was trained before.
+    """
 
     name: str
     rank: int
     trainable_parameters: int
+    trainable_share: float
+    disk_bytes: int
     optimizer_bytes: int
+    memory_bytes: int | None
     seconds: float
     perplexity: float
     perplexity_standard_error: float
@@ -46,6 +59,11 @@ class ComparisonPlan:
     prompts: Sequence[str]
     sample_tokens: int = 48
 
+    @property
+    def names(self) -> dict[int, str]:
+        """What each kind is called, by its rank, in the order of training."""
+        return {0: "full fine-tuning"} | {rank: f"LoRA, rank {rank}" for rank in self.ranks}
+
 
 @dataclass(frozen=True)
 class Comparison:
@@ -55,41 +73,72 @@ class Comparison:
     results: list[Compared]
 
 
+@dataclass(frozen=True)
+class ComparisonWatch:
+    """Who looks on, and what is kept meanwhile. `on_step` is told the name of the kind and its step; `state` gives the
+    file of a rank's training; `memory` begins to measure, see `bundler.system.machine.memory_above_now`.
+    """
+
+    on_step: Callable[[str, Step], None] = lambda name, step: None
+    state: Callable[[int], StateFile] = lambda rank: StateFile()
+    memory: Callable[[], Callable[[], int | None]] = lambda: lambda: None
+
+
 def compare(
-    base: BaseModel,
-    corpus: Corpus,
-    plan: ComparisonPlan,
-    on_step: Callable[[str, Step], None] = lambda name, step: None,
+    base: BaseModel, corpus: Corpus, plan: ComparisonPlan, watch: ComparisonWatch = ComparisonWatch()
 ) -> Comparison:
     """Fine-tune copies of `base`, whole and with an adapter of each rank."""
-    text, untouched, results = base.encode(corpus, plan.config), None, []
-    for rank in (0, *plan.ranks):
-        name = f"LoRA, rank {rank}" if rank else "full fine-tuning"
-        chosen = replace(plan.config, rank=rank, **({} if rank else {"learning_rate": plan.full_learning_rate}))
-        tuned = copy.deepcopy(base.model).requires_grad_(True)
-        tuned = with_adapter(tuned, chosen) if rank else tuned
+    text = base.encode(corpus, plan.config)
+    samples, untouched, results = _samples(base.model, base, plan), None, []
+    for rank in plan.names:
+        kind = _trained(base, text, rank, plan, watch)
         if untouched is None:
-            samples = _samples(tuned, base, plan)
-        result = fine_tune(tuned, text, chosen, lambda step: on_step(name, step))
-        if untouched is None:
-            untouched = Compared(
-                "the model as it was", 0, 0, 0, 0.0, result.before.value, result.before.standard_error, samples, []
-            )
-        curve = [(step.step, step.held_out) for step in result.steps if step.held_out is not None]
-        results.append(
-            Compared(
-                name,
-                rank,
-                result.trainable,
-                result.optimizer_bytes,
-                result.seconds,
-                result.after.value,
-                result.after.standard_error,
-                _samples(tuned, base, plan),
-                curve,
-            )
-        )
+            before, error = kind.before.value, kind.before.standard_error
+            untouched = Compared("the model as it was", 0, 0, 0.0, 0, 0, None, 0.0, before, error, samples, [])
+        results.append(kind.compared)
     return Comparison(untouched, results)
+
+
+@dataclass(frozen=True)
+class _Kind:
+    before: Perplexity
+    compared: Compared
+
+
+def _trained(base: BaseModel, text: EncodedText, rank: int, plan: ComparisonPlan, watch: ComparisonWatch) -> _Kind:
+    name, seen = plan.names[rank], []
+    config = replace(plan.config, rank=rank, **({} if rank else {"learning_rate": plan.full_learning_rate}))
+
+    def on_step(step: Step) -> None:
+        seen.append(step.step)
+        watch.on_step(name, step)
+
+    gc.collect()
+    memory = watch.memory()
+    tuned = copy.deepcopy(base.model).requires_grad_(True)
+    tuned = with_adapter(tuned, config) if rank else tuned
+    result = fine_tune(tuned, text, config, on_step, watch.state(rank), base.fingerprint)
+    peak = memory() if seen[:1] == [1] else None
+    compared = Compared(
+        name,
+        rank,
+        result.trainable,
+        result.trainable / base.model.num_parameters(),
+        _disk_bytes(tuned, rank),
+        result.optimizer_bytes,
+        peak,
+        result.seconds,
+        result.after.value,
+        result.after.standard_error,
+        _samples(tuned, base, plan),
+        [(step.step, step.held_out) for step in result.steps if step.held_out is not None],
+    )
+    return _Kind(result.before, compared)
+
+
+def _disk_bytes(model: torch.nn.Module, rank: int) -> int:
+    tensors = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
+    return len(save({name: (value if rank else value.half()).detach().cpu() for name, value in tensors.items()}))
 
 
 def _samples(model: torch.nn.Module, base: BaseModel, plan: ComparisonPlan) -> dict[str, str]:
@@ -105,12 +154,8 @@ def comparison_record(comparison: Comparison) -> dict:
 
 def comparison_table(comparison: Comparison) -> str:
     """The same as Markdown: a table, then what each one writes."""
-    lines = ["| | trainable parameters | optimizer state | seconds | held-out perplexity |", "|---|---|---|---|---|"]
-    for result in (comparison.base, *comparison.results):
-        lines.append(
-            f"| {result.name} | {result.trainable_parameters:,} | {result.optimizer_bytes / 1e6:,.2f} MB | "
-            f"{result.seconds:.0f} | {result.perplexity:.2f} ± {result.perplexity_standard_error:.2f} |"
-        )
+    lines = [f"| {' | '.join(_COLUMNS)} |", "|---" * len(_COLUMNS) + "|"]
+    lines += [f"| {' | '.join(_cells(result))} |" for result in (comparison.base, *comparison.results)]
     for prompt in comparison.base.samples:
         lines += ["", f"After `{prompt!r}`, greedily:"]
         for result in (comparison.base, *comparison.results):
@@ -118,41 +163,145 @@ def comparison_table(comparison: Comparison) -> str:
     return "\n".join(lines) + "\n"
 
 
-def write_comparison_plot(comparison: Comparison, output: Path) -> None:
-    """Held-out loss over the steps, and over the number of trainable parameters, as SVG."""
-    import math
+def comparison_page(comparison: Comparison, title: str, plot: str) -> str:
+    """The same as an HTML page that needs nothing beside it; `plot` is the SVG of `write_comparison_plot`."""
+    head = "".join(f"<th>{name}</th>" for name in _COLUMNS)
+    kinds = (comparison.base, *comparison.results)
+    rows = "".join(
+        f"<tr><th>{escape(name)}</th>{''.join(f'<td>{escape(cell)}</td>' for cell in cells)}</tr>"
+        for name, *cells in map(_cells, kinds)
+    )
+    samples = "".join(
+        f"<h3>After <code>{escape(printable(prompt))}</code></h3>"
+        + "".join(
+            f"<h4>{escape(kind.name)}</h4><pre><b>{escape(prompt)}</b>{escape(kind.samples[prompt])}</pre>"
+            for kind in kinds
+        )
+        for prompt in comparison.base.samples
+    )
+    svg = plot[plot.index("<svg") :]
+    return _PAGE.format(
+        title=escape(printable(title)),
+        verdict=escape(_verdict(comparison)),
+        head=head,
+        rows=rows,
+        samples=samples,
+        svg=svg,
+    )
 
+
+_COLUMNS = ("", "trained parameters", "on disk", "optimizer state", "memory", "time", "held-out perplexity")
+
+
+def _cells(kind: Compared) -> list[str]:
+    perplexity = f"{kind.perplexity:.2f} ± {kind.perplexity_standard_error:.2f}"
+    if not kind.trainable_parameters:
+        return [kind.name, "0", "", "", "", "", perplexity]
+    memory = "not measured" if kind.memory_bytes is None else f"{kind.memory_bytes / 1e6:,.0f} MB"
+    return [
+        kind.name,
+        f"{kind.trainable_parameters:,} ({kind.trainable_share:.2%})",
+        f"{kind.disk_bytes / 1e6:,.2f} MB",
+        f"{kind.optimizer_bytes / 1e6:,.2f} MB",
+        memory,
+        f"{kind.seconds:,.0f} s",
+        perplexity,
+    ]
+
+
+def _verdict(comparison: Comparison) -> str:
+    best = min(comparison.results, key=lambda kind: kind.perplexity)
+    small = min(comparison.results, key=lambda kind: kind.trainable_parameters)
+    return (
+        f"Held-out perplexity {comparison.base.perplexity:.2f} before; {best.perplexity:.2f} after {best.name}, and "
+        f"{small.perplexity:.2f} after {small.name}, which trains {small.trainable_share:.2%} of the parameters."
+    )
+
+
+_PAGE = """<!doctype html>
+<html lang="en">
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>{title}</title>
+<style>
+:root {{ color-scheme: light dark; --ink: #1a1a1a; --paper: #fff; --line: #767676; --box: #f2f2f2 }}
+@media (prefers-color-scheme: dark) {{ :root {{ --ink: #e8e8e8; --paper: #16181c; --line: #8c8c8c; --box: #23262c }} }}
+body {{ font: 16px/1.5 system-ui, sans-serif; color: var(--ink); background: var(--paper); max-width: 60rem;
+  margin: 0 auto; padding: 1rem }}
+.wide {{ overflow-x: auto }}
+table {{ border-collapse: collapse; white-space: nowrap }}
+th, td {{ border-bottom: 1px solid var(--line); padding: .3rem .6rem; text-align: right }}
+tr > :first-child {{ text-align: left }}
+pre {{ background: var(--box); padding: .6rem; white-space: pre-wrap; overflow-wrap: anywhere }}
+svg {{ background: #fff; max-width: 100%; height: auto }}
+</style>
+<h1>{title}</h1>
+<p>{verdict}</p>
+<div class="wide"><table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div>
+<h2>While training</h2>
+{svg}
+<h2>What they write, greedily</h2>
+{samples}
+</html>
+"""
+
+
+def write_comparison_plot(comparison: Comparison, output: Path) -> None:
+    """Held-out perplexity over the steps, each curve named where it ends, and over the number of trained parameters, as
+    SVG.
+    """
     import matplotlib
 
     matplotlib.use("svg")
     matplotlib.rcParams["svg.hashsalt"] = "comparison"  # else ids in the file are random
     from matplotlib import pyplot
+    from matplotlib.ticker import FuncFormatter, NullFormatter
 
-    figure, (over_steps, over_size) = pyplot.subplots(1, 2, figsize=(10, 4), sharey=True)
-    for result in comparison.results:
-        points = [(0, math.log(comparison.base.perplexity)), *result.curve]
-        over_steps.plot(*zip(*points), marker="o", markersize=3, label=result.name)
+    figure, (over_steps, over_size) = pyplot.subplots(1, 2, figsize=(10, 4.5), sharey=True)
+    last = max((step for kind in comparison.results for step, _ in kind.curve), default=1)
+    ends = _apart([math.log10(math.exp(kind.curve[-1][1])) for kind in comparison.results])
+    for kind, end in zip(comparison.results, ends):
+        points = [(0, comparison.base.perplexity), *((step, math.exp(loss)) for step, loss in kind.curve)]
+        (line,) = over_steps.plot(*zip(*points), marker="o", markersize=3)
+        color = line.get_color()
+        over_steps.annotate(
+            kind.name,
+            (points[-1][0], points[-1][1]),
+            xytext=(last * 1.04, 10**end),
+            fontsize=8,
+            va="center",
+            color=color,
+            arrowprops={"arrowstyle": "-", "color": color, "linewidth": 0.6},
+        )
         over_size.errorbar(
-            result.trainable_parameters,
-            math.log(result.perplexity),
-            yerr=result.perplexity_standard_error / result.perplexity,
+            kind.trainable_parameters,
+            kind.perplexity,
+            yerr=kind.perplexity_standard_error,
             marker="o",
             capsize=3,
+            color=color,
         )
-        over_size.annotate(
-            result.name,
-            (result.trainable_parameters, math.log(result.perplexity)),
-            textcoords="offset points",
-            xytext=(4, 6),
-            fontsize=8,
-        )
-    over_steps.set_xlabel("step")
-    over_steps.set_ylabel("held-out cross-entropy, nats per token")
-    over_size.set_xlabel("trainable parameters")
-    over_size.set_xscale("log")
-    over_steps.legend()
     for axes in (over_steps, over_size):
-        axes.grid(alpha=0.3)
+        axes.set_yscale("log")
+        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        axes.yaxis.set_minor_formatter(NullFormatter())
+        axes.grid(alpha=0.3, which="both")
+    over_steps.set_xlim(0, last * 1.45)  # the names stand right of the last step
+    over_steps.set_xticks([step for step in over_steps.get_xticks() if 0 <= step <= last])
+    over_steps.set_xlabel("step")
+    over_steps.set_ylabel("held-out perplexity")
+    over_size.set_xlabel("trained parameters")
+    over_size.set_xscale("log")
     figure.tight_layout()
     figure.savefig(output, metadata={"Date": None})
     pyplot.close(figure)
+
+
+def _apart(heights: list[float]) -> list[float]:
+    """The heights, moved up as far as labels need to stand clear of each other: a twentieth of their range."""
+    gap = max(0.05 * (max(heights) - min(heights)), 0.02)
+    moved: dict[int, float] = {}
+    below = -math.inf
+    for index in sorted(range(len(heights)), key=heights.__getitem__):
+        below = moved[index] = max(heights[index], below + gap)
+    return [moved[index] for index in range(len(heights))]

@@ -42,6 +42,7 @@ COMMANDS = {
     "tokenizer": "bundler.commands.tokenizer",
     "lora": "bundler.commands.lora",
     "pretrain": "bundler.commands.pretrain",
+    "finetune": "bundler.commands.finetune",
     "sample": "bundler.commands.sample",
 }
 

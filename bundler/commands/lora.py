@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -19,13 +19,13 @@ from bundler.commands.console import (
     scales_for,
     terminal_options,
 )
-from bundler.commands.pretrain import read_text
 from bundler.commands.training import (
     RESTART,
     command_line,
     given,
     open_base,
     paths,
+    read_text,
     say_how_to_go_on,
     training_options,
     training_progress,
@@ -34,6 +34,9 @@ from bundler.errors import OptionError
 from bundler.system.output_folder import check_output, check_output_file, staged_folder
 from bundler.system.temporary_folder import temporary_folder
 from gpt2_training.corpus import STANDARD_LIBRARY
+
+if TYPE_CHECKING:
+    from gpt2_training.loop import Step
 
 PATH = click.Path(path_type=Path)
 TEXT = InputPath(STANDARD_LIBRARY, path_type=None)
@@ -302,8 +305,8 @@ def train(
 @command.command("compare")
 @click.argument("model")
 @click.argument("text", type=TEXT)
-@click.option("-o", "--output", required=True, type=PATH, help="Folder for comparison.md, .json and .svg.")
-@click.option("--ranks", default="1,4,16", show_default=True, callback=_numbers, metavar="R,...")
+@click.option("-o", "--output", required=True, type=PATH, help="Folder for comparison.html, .md, .json, .svg.")
+@click.option("--ranks", default="4,8,16", show_default=True, callback=_numbers, metavar="R,...")
 @click.option(
     "--full-learning-rate", default=3e-4, show_default=True, type=click.FloatRange(0), help="Of full fine-tuning."
 )
@@ -316,6 +319,7 @@ def train(
 )
 @_TOKENIZER
 @_TRAINING
+@RESTART
 @terminal_options
 @hub_options
 def compare(
@@ -324,6 +328,7 @@ def compare(
     text: str,
     output: Path,
     tokenizer: Path | None,
+    restart: bool,
     force: bool,
     ranks: tuple[int, ...],
     full_learning_rate: float,
@@ -333,6 +338,8 @@ def compare(
 ) -> None:
     """Fine-tune MODEL on TEXT fully and with LoRA at several ranks, and show what each costs and gives.
 
+    Ctrl-C saves the step it comes in, and the same command goes on from there.
+
     Example: task-bundler lora compare gpt2_training/sample out/texts/pirate.txt -o out/comparison
     """
     import json
@@ -341,42 +348,45 @@ def compare(
 
     with staged_folder(output, force, paths(model, tokenizer), paths(text)) as folder:
         with terminal.stage("Loading PyTorch"), quiet():
-            from lora_weights.compare import (
-                ComparisonPlan,
-                compare,
-                comparison_record,
-                comparison_table,
-                write_comparison_plot,
-            )
+            from bundler.system.machine import memory_above_now
+            from gpt2_training.loop import StateFile
+            from gpt2_training.training_state import state_path
+            from lora_weights import compare as comparing
             from lora_weights.fine_tune import FineTuneConfig
 
         config = FineTuneConfig(**given(recipe))
         with terminal.stage("Opening the model"), quiet():
             base = open_base(model, tokenizer, hub)
         corpus = read_text(terminal, text)
-        order = ["full fine-tuning", *(f"LoRA, rank {rank}" for rank in ranks)]
-        with terminal.bar("training", total=config.steps * len(order)) as advance:
-            plan = ComparisonPlan(ranks, config, full_learning_rate, prompts or (corpus.prompt,))
-            comparison = compare(
-                base,
-                corpus,
-                plan,
-                on_step=lambda name, step: advance(
-                    completed=order.index(name) * config.steps + step.step, description=f"{name}, loss {step.loss:.3f}"
-                ),
-            )
+        plan = comparing.ComparisonPlan(ranks, config, full_learning_rate, prompts or (corpus.prompt,))
+        states = {rank: state_path(output.with_name(f"{output.name}.rank-{rank or 'full'}")) for rank in plan.names}
+        order = list(plan.names.values())
+        with training_progress(terminal, config.steps * len(order)) as show:
+
+            def on_step(name: str, step: Step) -> None:
+                show(replace(step, step=order.index(name) * config.steps + step.step), name)
+
+            watch = comparing.ComparisonWatch(on_step, lambda rank: StateFile(states[rank], restart), memory_above_now)
+            comparison = comparing.compare(base, corpus, plan, watch)
         record = {
+            "command": command_line(),
             "model": model,
             "text": text,
             "config": asdict(replace(config, rank=0)),
             "full_learning_rate": full_learning_rate,
-            **comparison_record(comparison),
+            **comparing.comparison_record(comparison),
         }
         (folder / "comparison.json").write_text(json.dumps(record, indent=1) + "\n")
-        table = comparison_table(comparison)
+        table, picture = comparing.comparison_table(comparison), folder / "comparison.svg"
         (folder / "comparison.md").write_text(table, encoding="utf-8")
-        write_comparison_plot(comparison, folder / "comparison.svg")
+        comparing.write_comparison_plot(comparison, picture)
+        title = f"{model} on {text}: full fine-tuning and LoRA"
+        page = comparing.comparison_page(comparison, title, picture.read_text(encoding="utf-8"))
+        (folder / "comparison.html").write_text(page, encoding="utf-8")
+    for state in states.values():
+        state.unlink(missing_ok=True)
     terminal.show(table.rstrip("\n"))
+    terminal.say(f"{output / 'comparison.html'} shows it as a page", soft_wrap=True)
     terminal.result(record)
 
 

@@ -16,16 +16,18 @@ from bundler.commands.training import (
     given,
     open_base,
     paths,
+    read_text,
     say_how_to_go_on,
+    say_result,
     training_options,
     training_progress,
+    write_pictures,
 )
 from bundler.errors import OptionError
 from bundler.system.output_folder import staged_folder
 from gpt2_training.corpus import STANDARD_LIBRARY
 
 if TYPE_CHECKING:
-    from gpt2_training.corpus import Corpus
     from gpt2_training.loop import TrainConfig
 
 _OF_A_NEW_MODEL = ("tokenizer", "vocabulary", "layers", "heads", "width")
@@ -127,42 +129,6 @@ def command(
         write_pictures(record, folder)
     say_result(terminal, output, record)
     say_how_to_go_on(terminal, state)
-
-
-def read_text(terminal: Terminal, text: str) -> Corpus:
-    """The corpus; files that were passed over are told."""
-    from gpt2_training.corpus import read_corpus
-
-    with terminal.stage("Reading the text"):
-        corpus = read_corpus(text)
-    if corpus.passed_over:
-        terminal.say(f"{text}: {corpus.passed_over} files are no UTF-8 text and were passed over")
-    return corpus
-
-
-def write_pictures(record: dict, folder: Path) -> None:
-    """The loss curve, beside the checkpoint."""
-    from gpt2_training.curve import write_curve
-
-    write_curve(record, folder / "training.svg")
-
-
-def say_result(terminal: Terminal, output: Path, record: dict) -> None:
-    """What came of a training of all weights."""
-    before = f"held-out perplexity {record['held_out_perplexity_before']:.3f} before, " if "base" in record else ""
-    early = "" if record["best_step"] == record["config"]["steps"] else f" (weights of step {record['best_step']:,})"
-    terminal.show(
-        f"{output}: {record['parameters']:,} parameters, {before}held-out perplexity "
-        f"{record['held_out_perplexity']:.3f} ± {record['held_out_perplexity_standard_error']:.3f}, "
-        f"{record['held_out_bits_per_byte']:.3f} bits a byte{early}"
-    )
-    if outside := record.get("held_out_outside_alphabet"):
-        terminal.say(
-            f"{len(outside)} characters of the held-out text are not in the alphabet of {len(record['alphabet'])}, and "
-            f"are spelled in bytes: {outside[:40]}",
-            soft_wrap=True,
-        )
-    terminal.result({key: value for key, value in record.items() if key != "curve"})
 
 
 def _without_shape(config: TrainConfig, recipe: dict[str, Any], positions: int) -> TrainConfig:

@@ -17,6 +17,7 @@ from bundler.commands.console import COUNT, Terminal
 
 if TYPE_CHECKING:
     from gpt2_training.base_model import BaseModel
+    from gpt2_training.corpus import Corpus
     from gpt2_training.loop import Step
 
 RESTART = click.option("--restart", is_flag=True, help="Begin anew, whatever state an earlier training left.")
@@ -112,27 +113,63 @@ def open_base(model: str, tokenizer: Path | None, hub: HubAccess) -> BaseModel:
     )
 
 
+def read_text(terminal: Terminal, text: str) -> Corpus:
+    """The corpus; files that were passed over are told."""
+    from gpt2_training.corpus import read_corpus
+
+    with terminal.stage("Reading the text"):
+        corpus = read_corpus(text)
+    if corpus.passed_over:
+        terminal.say(f"{text}: {corpus.passed_over} files are no UTF-8 text and were passed over")
+    return corpus
+
+
+def write_pictures(record: dict, folder: Path) -> None:
+    """The loss curve, beside the checkpoint."""
+    from gpt2_training.curve import write_curve
+
+    write_curve(record, folder / "training.svg")
+
+
+def say_result(terminal: Terminal, output: Path, record: dict) -> None:
+    """What came of a training of all weights."""
+    before = f"held-out perplexity {record['held_out_perplexity_before']:.3f} before, " if "base" in record else ""
+    early = "" if record["best_step"] == record["config"]["steps"] else f" (weights of step {record['best_step']:,})"
+    terminal.show(
+        f"{output}: {record['parameters']:,} parameters, {before}held-out perplexity "
+        f"{record['held_out_perplexity']:.3f} ± {record['held_out_perplexity_standard_error']:.3f}, "
+        f"{record['held_out_bits_per_byte']:.3f} bits a byte{early}"
+    )
+    if outside := record.get("held_out_outside_alphabet"):
+        terminal.say(
+            f"{len(outside)} characters of the held-out text are not in the alphabet of {len(record['alphabet'])}, and "
+            f"are spelled in bytes: {outside[:40]}",
+            soft_wrap=True,
+        )
+    terminal.result({key: value for key, value in record.items() if key != "curve"})
+
+
 @contextmanager
-def training_progress(terminal: Terminal, steps: int, state: Path | None = None) -> Iterator[Callable[[Step], None]]:
-    """Yield a function to be told of each step: it keeps a bar, or writes a line every few seconds where there is no
-    terminal.
+def training_progress(terminal: Terminal, steps: int, state: Path | None = None) -> Iterator[Callable[..., None]]:
+    """Yield a function to be told of each step, and of the name of what is trained: it keeps a bar, or writes a line
+    every few seconds where there is no terminal.
     """
     text = _StepText(steps)
     if terminal.console.is_terminal:
         with terminal.bar("training", total=steps) as advance:
 
-            def show(step: Step) -> None:
+            def show(step: Step, name: str = "") -> None:
                 _say_where_it_goes_on(terminal, text, step, state)
-                advance(completed=step.step, description=text.after(step))
+                advance(completed=step.step, description=text.after(step, name))
 
             yield show
         return
     written = time.monotonic()
 
-    def write(step: Step) -> None:
+    def write(step: Step, name: str = "") -> None:
         nonlocal written
         _say_where_it_goes_on(terminal, text, step, state)
-        line = text.after(step)
+        line = text.after(step, name)
         if time.monotonic() - written >= _LINE_EVERY or step.step == steps:
             terminal.say(line, soft_wrap=True)
             written = time.monotonic()
@@ -151,7 +188,7 @@ class _StepText:
     def __init__(self, steps: int) -> None:
         self.steps, self.first, self._speed, self._held_out = steps, None, 0.0, ""
 
-    def after(self, step: Step) -> str:
+    def after(self, step: Step, name: str) -> str:
         import math
 
         now = time.monotonic()
@@ -162,7 +199,7 @@ class _StepText:
         self._speed = _SMOOTH * self._speed + (1 - _SMOOTH) * step.tokens_per_second
         since = step.step - self.first[0]
         left = f", {_duration((now - self.first[1]) / since * (self.steps - step.step))} left" if since else ""
-        what = f"step {step.step:,} of {self.steps:,}, loss {step.loss:.3f}{self._held_out}"
+        what = f"{name}{', ' if name else ''}step {step.step:,} of {self.steps:,}, loss {step.loss:.3f}{self._held_out}"
         return f"{what}, {self._speed:,.0f} tokens/s{left}"
 
 

@@ -12,6 +12,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Callable
 
 _READ_AT_ONCE = 256 << 20  # bytes; several times the last-level cache of any desktop or phone
 _TRIES = 5
@@ -65,6 +66,18 @@ def held_memory() -> int:
 def peak_memory() -> int:
     """The most bytes of memory that this process ever held."""
     return 1024 * _kilobytes("/proc/self/status", "VmHWM")
+
+
+def memory_above_now() -> Callable[[], int | None]:
+    """Begin to watch this process's memory. The function returned says by how many bytes the most held since then was
+    above what is held now; None where the system cannot forget a peak (Linux can, by clear_refs of proc(5)).
+    """
+    before = held_memory()
+    try:
+        Path("/proc/self/clear_refs").write_text("5")
+    except OSError:
+        return lambda: None
+    return lambda: max(0, peak_memory() - before)
 
 
 def read_bandwidth(threads: int) -> float:

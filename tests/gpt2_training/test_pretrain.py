@@ -14,7 +14,7 @@ from transformers import GPT2LMHeadModel
 from gpt2_training import loop
 from gpt2_training import pretrain as module
 from gpt2_training.base_model import encode, encode_split
-from gpt2_training.corpus import read_corpus
+from gpt2_training.corpus import Corpus, read_corpus
 from gpt2_training.errors import RecipeError, TrainingError, TrainingInterrupted
 from gpt2_training.generate import load_sampler, sample
 from gpt2_training.loop import StateFile, batch_at, learning_rate_at
@@ -106,7 +106,7 @@ def test_a_stopped_training_goes_on_to_the_same_weights(corpus, tmp_path, how, g
     assert seen[0].step == goes_on_at  # after the state of step 40, or of the step that Ctrl-C came in
     assert same_weights(tmp_path / "whole", tmp_path / "parts")
     assert [step["step"] for step in record["curve"]] == [20, 40, 50, 60]
-    assert record["schedules"] == [{"from_step": 0, "steps": 60}]
+    assert record["schedules"] == [{"from_step": 0, "steps": 60, "split_spaces": 0.02}]
 
 
 def test_ctrl_c_says_what_is_saved_and_a_second_one_acts_at_once(corpus, tmp_path):
@@ -133,9 +133,12 @@ def test_a_finished_training_goes_on_with_more_steps(corpus, tmp_path):
     first, seen = (tmp_path / "out" / "model.safetensors").read_bytes(), []
     pretrain(corpus, out, CONFIG, Watch(seen.append))
     assert not seen and (tmp_path / "out" / "model.safetensors").read_bytes() == first
-    record = pretrain(corpus, out, replace(CONFIG, steps=80), Watch(seen.append))
+    record = pretrain(corpus, out, replace(CONFIG, steps=80, split_spaces=0.1), Watch(seen.append))
     assert [step.step for step in seen] == list(range(61, 81)) and record["best_step"] == 80
-    assert record["schedules"] == [{"from_step": 0, "steps": 60}, {"from_step": 60, "steps": 80}]
+    assert record["schedules"] == [
+        {"from_step": 0, "steps": 60, "split_spaces": 0.02},
+        {"from_step": 60, "steps": 80, "split_spaces": 0.1},
+    ]
     with pytest.raises(TrainingError, match="is of step 80 already, and `steps` is 60.*`restart`"):
         pretrain(corpus, out, CONFIG)
     again = output(tmp_path / "again", state, restart=True)
@@ -308,7 +311,8 @@ def test_the_standard_library_is_a_corpus_and_its_split_holds():
     [
         (lambda path: None, "no file or folder"),
         (lambda path: path.write_text(""), "0 readable text"),
-        (lambda path: path.write_bytes(b"\xff\xfe\xff"), "0 readable text"),
+        (lambda path: path.write_bytes(b"\xff\xfe\xff"), "0 readable text.*1 passed over that are not UTF-8 text"),
+        (lambda path: path.write_bytes(bytes(5000)), "0 readable text.*1 passed over that are not UTF-8 text"),
         (lambda path: path.mkdir(), "0 readable text"),
     ],
 )
@@ -316,6 +320,34 @@ def test_texts_that_cannot_be_used(tmp_path, prepare, message):
     prepare(tmp_path / "text")
     with pytest.raises(TrainingError, match=message):
         read_corpus(str(tmp_path / "text"))
+
+
+def test_a_single_file_is_learned_in_pieces_that_end_with_a_line(corpus):
+    text = "".join(f"{i} green bottles hanging on the wall,\n" for i in range(400))
+    assert "".join([*corpus.train, *corpus.held_out]) == text and len(corpus.held_out) == 1
+    assert len(corpus.train) == 8 and all(piece.endswith("\n") for piece in corpus.train[:-1])
+    assert all(2000 < len(piece) < 2100 for piece in corpus.train[:-1])
+
+
+def test_what_is_no_text_in_a_folder_is_passed_over_and_counted(tmp_path):
+    for number in range(60):
+        (tmp_path / f"{number}.txt").write_text("a text\n" * 20)
+    (tmp_path / "picture.png").write_bytes(b"\x89PNG\0\xff")
+    (tmp_path / "zeros.bin").write_bytes(bytes(100))
+    corpus = read_corpus(str(tmp_path))
+    assert len(corpus.train) + len(corpus.held_out) == 60 and corpus.passed_over == 2
+
+
+def test_the_prompt_is_the_first_words_of_a_long_line_that_was_held_out():
+    lines = [
+        "half a line that is long enough to be taken for a whole one",
+        "short",
+        "one two three four five six seven",
+        "| 1 | 2 | 3 | a table's row | 4.5 | 6.7 | 8.9 |",
+    ]
+    corpus = Corpus(["x"], ["\n".join([*lines, "and the words that are wanted stand in here"])], "")
+    assert corpus.prompt == "and the words that"
+    assert Corpus(["x"], ["tiny"], "").prompt == "tiny" and Corpus(["x"], [""], "").prompt == ""
 
 
 def test_a_text_shorter_than_a_context_is_refused(tmp_path):

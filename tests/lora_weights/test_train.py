@@ -3,6 +3,8 @@ like.
 """
 
 import json
+import signal
+from dataclasses import replace
 
 import pytest
 import torch
@@ -10,12 +12,20 @@ from tiny_gpt2 import VOCABULARY
 
 from bundler.checkpoints.checkpoint import open_checkpoint
 from bundler.commands.cli import run
+from bundler.system.machine import memory_above_now
 from gpt2_training.base_model import BaseModel
 from gpt2_training.corpus import Corpus
 from gpt2_training.errors import RecipeError, TrainingError
 from gpt2_training.loop import StateFile
 from gpt2_training.vocabulary import train_vocabulary
-from lora_weights.compare import ComparisonPlan, compare, comparison_table, write_comparison_plot
+from lora_weights.compare import (
+    ComparisonPlan,
+    ComparisonWatch,
+    compare,
+    comparison_page,
+    comparison_table,
+    write_comparison_plot,
+)
 from lora_weights.fine_tune import FineTuneConfig
 from lora_weights.peft_adapter import read_peft
 from lora_weights.train import AdapterOutput, train_adapter
@@ -120,9 +130,28 @@ def test_texts_and_contexts_that_do_not_fit(model, tokenizer, tmp_path, config, 
     assert not list(tmp_path.iterdir())
 
 
+def stop_in(wanted, number):
+    """Something to look on that ends a comparison as Ctrl-C does."""
+
+    def stop(name, step):
+        if (name, step.step) == (wanted, number):
+            signal.raise_signal(signal.SIGINT)
+
+    return stop
+
+
 def test_the_comparison(model, tokenizer, tmp_path):
     plan = ComparisonPlan((1, 4), CONFIG, 2e-2, ["The "], sample_tokens=6)
-    comparison = compare(BaseModel(model, tokenizer), CORPUS, plan)
+    states = {rank: tmp_path / f"{rank}.pt" for rank in plan.names}
+    watch = ComparisonWatch(state=lambda rank: StateFile(states[rank]), memory=memory_above_now)
+    with pytest.raises(KeyboardInterrupt):
+        compare(BaseModel(model, tokenizer), CORPUS, plan, replace(watch, on_step=stop_in("LoRA, rank 1", 7)))
+    seen = []
+    compare(BaseModel(model, tokenizer), CORPUS, plan, replace(watch, on_step=lambda *step: seen.append(step)))
+    assert [(name, step.step) for name, step in seen][:2] == [("LoRA, rank 1", 8), ("LoRA, rank 1", 9)]
+    for path in states.values():
+        path.unlink()
+    comparison = compare(BaseModel(model, tokenizer), CORPUS, plan, watch)
     base, results = comparison.base, comparison.results
     assert [result.name for result in results] == ["full fine-tuning", "LoRA, rank 1", "LoRA, rank 4"]
     full, rank_1, rank_4 = results
@@ -134,6 +163,10 @@ def test_the_comparison(model, tokenizer, tmp_path):
         and rank_4.trainable_parameters == 4 * rank_1.trainable_parameters
     )
     assert rank_1.optimizer_bytes == 8 * rank_1.trainable_parameters + 4 * 8
+    assert rank_1.trainable_share == rank_1.trainable_parameters / full.trainable_parameters
+    assert 2 * full.trainable_parameters < full.disk_bytes < 2 * full.trainable_parameters + 8192
+    assert 4 * rank_1.trainable_parameters < rank_1.disk_bytes < 4 * rank_1.trainable_parameters + 8192
+    assert all(result.memory_bytes is not None and result.curve[-1][0] == 12 for result in results)
     assert all(result.perplexity < base.perplexity and result.samples.keys() == {"The "} for result in results)
     table = comparison_table(comparison)
     assert table.count("\n|") == 5 and "LoRA, rank 4" in table
@@ -141,6 +174,9 @@ def test_the_comparison(model, tokenizer, tmp_path):
     first = (tmp_path / "a.svg").read_bytes()
     write_comparison_plot(comparison, tmp_path / "a.svg")
     assert (tmp_path / "a.svg").read_bytes() == first
+    page = comparison_page(comparison, "<a title>", first.decode())
+    assert page.count("<tr>") == 5 and "&lt;a title&gt;" in page and "<svg" in page and "<?xml" not in page
+    assert all(f"{result.perplexity:.2f} ± " in page for result in (base, *results))
 
 
 def test_the_commands(tiny_checkpoint, tmp_path, capsys):
@@ -167,6 +203,7 @@ def test_the_commands(tiny_checkpoint, tmp_path, capsys):
     assert len(json.loads(capsys.readouterr().out)["results"]) == 2
     assert sorted(path.name for path in (tmp_path / "comparison").iterdir()) == [
         "SHA256SUMS",
+        "comparison.html",
         "comparison.json",
         "comparison.md",
         "comparison.svg",

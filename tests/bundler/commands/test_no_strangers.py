@@ -34,6 +34,8 @@ COMMANDS = {
     "repack": "repack out/out.task again.litertlm",
     "tokenizer build": "tokenizer build --tokenizer tiny -o tokenizer.model",
     "tokenizer report": "tokenizer report --tokenizer tiny text.txt",
+    "finetune": "finetune tiny text.txt -o finetuned" + TRAINING,
+    "pretrain, begun with a checkpoint": "pretrain text.txt --init-from nano/ckpt.pt -o trained-on" + TRAINING,
     "lora train": "lora train tiny text.txt -o trained" + TRAINING,
     "lora train, nanoGPT": "lora train nano/ckpt.pt text.txt -o trained-nano" + TRAINING,
     "lora compare": "lora compare nano/ckpt.pt text.txt -o compared --ranks 1" + TRAINING,

@@ -71,6 +71,7 @@ def snapshot(folder):
 COMMANDS = {
     "build": (["build", "../proj/base"], []),
     "pretrain": (["pretrain", "../texts"], PRETRAIN),
+    "finetune": (["finetune", "../proj/base", "../texts"], FINE_TUNE),
     "lora train": (["lora", "train", "../proj/base", "../texts"], FINE_TUNE),
     "lora compare": (["lora", "compare", "../proj/base", "../texts"], FINE_TUNE),
     "lora merge": (["lora", "merge", "../proj/base", "../proj/adapter"], []),
@@ -79,6 +80,8 @@ PLACES = ["..", ".", "", "../proj", "../thesis", "../extension", "../link", "../
 ALSO = [
     ("pretrain", "../texts"),
     ("pretrain", "../texts/out"),
+    ("finetune", "../texts"),
+    ("finetune", "../proj/base"),
     ("lora train", "../texts"),
     ("lora train", "../proj/base"),
     ("lora merge", "../proj/base"),
@@ -127,7 +130,7 @@ def test_only_what_was_written_ships_and_is_replaced(user, capsys, name, file):
         assert not [path.name for path in user.iterdir() if path.name.startswith(".")]
 
 
-@pytest.mark.parametrize("name", ["pretrain", "lora train"])
+@pytest.mark.parametrize("name", ["pretrain", "finetune", "lora train"])
 def test_a_stopped_training_keeps_its_state_and_goes_on(user, capfd, monkeypatch, name):
     """Ctrl-C after the first step: the message has the command that goes on, and it does, to the same weights."""
     import gpt2_training.loop as loop
