@@ -79,12 +79,8 @@ def fine_tune(
     if that is of the same `base` (what tells one model from another). Raises LoraError if the texts are too short,
     TrainingError if the state is of another config, text or base.
     """
-    if len(text.train) <= config.context + 1 or len(text.held_out) < config.context:
-        raise LoraError(
-            f"the text gives {len(text.train)} tokens to train on and {len(text.held_out)} to hold out; each has to "
-            f"fill a `context` of {config.context}; give more text or a smaller context"
-        )
-    recipe = _recipe(config, text, base)
+    check_length(text, config)
+    recipe = training_recipe(config, text, base)
     saved = read_state(state, recipe) if state else None
     if config.threads:
         torch.set_num_threads(config.threads)
@@ -116,7 +112,16 @@ def fine_tune(
     return FineTuned(before, after, trained.steps, seconds, sum(map(torch.Tensor.numel, parameters)), held)
 
 
-def _recipe(config: FineTuneConfig, text: EncodedText, base: str | None) -> dict:
+def check_length(text: EncodedText, config: FineTuneConfig) -> None:
+    """Raise LoraError if a text is shorter than the config's context."""
+    if len(text.train) <= config.context + 1 or len(text.held_out) < config.context:
+        raise LoraError(
+            f"the text gives {len(text.train)} tokens to train on and {len(text.held_out)} to hold out; each has to "
+            f"fill a `context` of {config.context}; give more text or a smaller context"
+        )
+
+
+def training_recipe(config: FineTuneConfig, text: EncodedText, base: str | None) -> dict:
     """What must be the same for training to go on: everything but the threads."""
     texts = {
         name: hashlib.sha256(ids.numpy().tobytes()).hexdigest()

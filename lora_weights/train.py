@@ -9,7 +9,7 @@ import platform
 import warnings
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Callable
+from typing import TYPE_CHECKING, Callable, Protocol
 
 import torch
 from tokenizers import Tokenizer
@@ -20,11 +20,18 @@ from gpt2_training.errors import RecipeError
 from gpt2_training.loop import Step
 from gpt2_training.pretrain import encode
 from lora_weights.card import adapter_card
-from lora_weights.fine_tune import EncodedText, FineTuneConfig, fine_tune
+from lora_weights.fine_tune import EncodedText, FineTuneConfig, FineTuned, fine_tune
 from lora_weights.peft_adapter import RECORD
 
 if TYPE_CHECKING:
     from peft import PeftModel
+
+
+class NamedModel(Protocol):
+    """What a record says of the model that an adapter is for."""
+
+    name: str
+    fingerprint: str | None
 
 
 @dataclass(frozen=True)
@@ -37,7 +44,12 @@ class BaseModel:
     fingerprint: str | None = None
 
     def encode(self, corpus: Corpus) -> EncodedText:
-        return EncodedText(encode(self.tokenizer, corpus.train), encode(self.tokenizer, corpus.held_out))
+        return encode_corpus(self.tokenizer, corpus)
+
+
+def encode_corpus(tokenizer: Tokenizer, corpus: Corpus) -> EncodedText:
+    """Both parts of a corpus as token ids."""
+    return EncodedText(encode(tokenizer, corpus.train), encode(tokenizer, corpus.held_out))
 
 
 @dataclass(frozen=True)
@@ -71,8 +83,19 @@ def train_adapter(
     check_context(base.model, config)
     adapted, text, folder = with_adapter(base.model, config), base.encode(corpus), output.folder
     result = fine_tune(adapted, text, config, on_step, state, base.fingerprint)
-    record = {
-        "command": output.command,
+    record = {"command": output.command, **training_record(base, corpus, config, text, result)}
+    adapted.peft_config["default"].base_model_name_or_path = base.name
+    # "auto" would ask the model hub whether the base's embedding was resized, even for a base on this machine.
+    adapted.save_pretrained(folder, save_embedding_layers=False)
+    write_record(output, record)
+    return record
+
+
+def training_record(
+    base: NamedModel, corpus: Corpus, config: FineTuneConfig, text: EncodedText, result: FineTuned
+) -> dict:
+    """What training.json says of a training, but for the command."""
+    return {
         "text": corpus.source,
         "text_sha256": corpus.fingerprint,
         "text_bytes": corpus.bytes,
@@ -94,15 +117,15 @@ def train_adapter(
             if step.held_out is not None or step.step % 10 == 0
         ],
     }
-    adapted.peft_config["default"].base_model_name_or_path = base.name
-    # "auto" would ask the model hub whether the base's embedding was resized, even for a base on this machine.
-    adapted.save_pretrained(folder, save_embedding_layers=False)
+
+
+def write_record(output: AdapterOutput, record: dict) -> None:
+    """Write the record, and the model card that tells it, to the output's folder."""
     # In place of PEFT's, which is a form to fill in.
-    (folder / "README.md").write_text(
-        adapter_card(output.name or folder.name, record, output.licence), encoding="utf-8"
+    (output.folder / "README.md").write_text(
+        adapter_card(output.name or output.folder.name, record, output.licence), encoding="utf-8"
     )
-    (folder / RECORD).write_text(json.dumps(record, indent=1) + "\n")
-    return record
+    (output.folder / RECORD).write_text(json.dumps(record, indent=1) + "\n")
 
 
 def check_context(model: GPT2LMHeadModel, config: FineTuneConfig) -> None:

@@ -92,6 +92,9 @@ def _say_notes(terminal: Terminal, notes: Sequence[str]) -> None:
     help="PEFT folder to export with the bundles, proven. May be given several times.",
 )
 @click.option(
+    "--trainer", is_flag=True, help="Add NAME-trainer.tflite, with which a phone trains adapters itself, proven."
+)
+@click.option(
     "--engine",
     "engines",
     multiple=True,
@@ -151,6 +154,8 @@ def command(terminal: Terminal, dry_run: bool, **options: Any) -> None:
     )
     for container in ("task", "litertlm"):
         terminal.say(f"{options.output}/{manifest['name']}.{container}, {manifest['bytes'][container]:,} bytes")
+    if options.trainer:
+        terminal.say(f"{options.output}/{manifest['name']}-trainer.tflite, {manifest['bytes']['trainer']:,} bytes")
     if options.app_assets:
         from bundler.pipeline.app_assets import adb_lines
 

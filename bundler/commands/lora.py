@@ -18,6 +18,8 @@ from bundler.system.output_folder import check_output, check_output_file, staged
 from gpt2_training.corpus import STANDARD_LIBRARY
 
 if TYPE_CHECKING:
+    from bundler.pipeline.train_adapter import DeviceModel
+    from lora_weights.fine_tune import FineTuneConfig
     from lora_weights.train import BaseModel
 
 PATH = click.Path(path_type=Path)
@@ -210,6 +212,25 @@ def _opened(model: str, tokenizer: Path | None, hub: HubAccess) -> BaseModel:
     return BaseModel(checkpoint.reference_model(), reference, model, weights_fingerprint(checkpoint))
 
 
+def _opened_for_device(
+    terminal: Terminal, model: str, tokenizer: Path | None, hub: HubAccess, config: FineTuneConfig, trainer: Path
+) -> DeviceModel:
+    """The model with its trainer file, which is made if it is not there."""
+    from bundler.checkpoints.checkpoint import open_checkpoint
+    from bundler.conversion.exported_weights import TokenRows
+    from bundler.conversion.trainer import TrainerShape
+    from bundler.pipeline.train_adapter import check_config, device_model
+    from bundler.pipeline.trainer_file import write_trainer
+    from bundler.verification.gate import Progress
+
+    checkpoint = open_checkpoint(model, tokenizer=tokenizer, hub=hub)
+    check_config(config, checkpoint.architecture)
+    if not trainer.exists():
+        rows, shape = TokenRows(checkpoint.architecture.vocabulary), TrainerShape(config.context, config.rank)
+        write_trainer(checkpoint, rows, shape, trainer, progress=Progress(terminal.stage, terminal.bar))
+    return device_model(checkpoint, model, trainer)
+
+
 @command.command("train")
 @click.argument("model")
 @click.argument("text", type=TEXT)
@@ -225,6 +246,18 @@ def _opened(model: str, tokenizer: Path | None, hub: HubAccess) -> BaseModel:
 @click.option("--licence", help="Of the adapter, for its model card: an SPDX name such as apache-2.0.")
 @click.option("--restart", is_flag=True, help="Begin anew, whatever state a stopped training left.")
 @click.option("--rslora", is_flag=True, help="Scale by alpha / sqrt(rank). Helpful for large ranks.")
+@click.option(
+    "--engine",
+    type=click.Choice(["torch", "tflite"]),
+    default="torch",
+    show_default=True,
+    help="tflite: LiteRT computes the steps, as it does on a phone.",
+)
+@click.option(
+    "--trainer",
+    type=InputPath(dir_okay=False),
+    help="NAME-trainer.tflite of a build with --trainer, for the engine tflite. [default: one in int8, made for this]",
+)
 @_training_options
 @terminal_options
 @hub_options
@@ -238,6 +271,8 @@ def train(
     targets: str,
     licence: str | None,
     restart: bool,
+    engine: str,
+    trainer: Path | None,
     hub: HubAccess,
     **recipe: Any,
 ) -> None:
@@ -252,7 +287,9 @@ def train(
 
     from bundler.system.native_output import quiet
 
-    with staged_folder(output, force, _paths(model, tokenizer), _paths(text)) as folder:
+    if trainer and engine != "tflite":
+        raise OptionError(f"`trainer` {trainer} is for the engine tflite, not {engine}; give --engine tflite")
+    with staged_folder(output, force, _paths(model, tokenizer, trainer), _paths(text)) as folder:
         with terminal.stage("Loading PyTorch"), quiet():
             from gpt2_training.corpus import read_corpus
             from gpt2_training.loop import Step
@@ -260,7 +297,7 @@ def train(
             from lora_weights.fine_tune import FineTuneConfig
             from lora_weights.train import AdapterOutput, train_adapter
 
-            base = _opened(model, tokenizer, hub)
+            base = _opened(model, tokenizer, hub) if engine == "torch" else None
         config, corpus, state = (
             FineTuneConfig(targets=tuple(targets.split(",")), **recipe),
             read_corpus(text),
@@ -268,6 +305,11 @@ def train(
         )
         if restart:
             state.unlink(missing_ok=True)
+        run = train_adapter
+        if engine == "tflite":
+            from bundler.pipeline.train_adapter import train_on_device as run
+
+            base = _opened_for_device(terminal, model, tokenizer, hub, config, trainer or folder / "trainer.tflite")
         with terminal.bar("training", total=config.steps) as advance:
             held_out = [""]
 
@@ -281,7 +323,8 @@ def train(
 
             asked = " ".join(map(shlex.quote, ["task-bundler", *sys.argv[1:]]))
             written = AdapterOutput(folder, output.name, licence, asked)
-            record = train_adapter(base, corpus, config, written, show, state)
+            record = run(base, corpus, config, written, show, state)
+        (folder / "trainer.tflite").unlink(missing_ok=True)
     state.unlink(missing_ok=True)
     terminal.say(
         f"{output}: {record['trainable_parameters']:,} trained parameters; held-out perplexity "

@@ -53,6 +53,7 @@ class BuildOptions:
     max_kl: float | None = None  # nats
     lora_ranks: tuple[int, ...] = ()
     adapters: tuple[Path, ...] = ()
+    trainer: bool = False  # a file beside the bundles that trains adapters on a device
     engines: tuple[str, ...] = ("litert-lm",)
     app_assets: bool = False
     verify: bool = True
