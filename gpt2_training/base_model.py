@@ -46,16 +46,21 @@ class BaseModel:
                 f"`context` {config.context}: the model has {self.model.config.n_positions} positions; give that many "
                 "or fewer"
             )
-        text = EncodedText(
-            encode_split(self.tokenizer, corpus.train, config.split_spaces, config.seed, self.start),
-            encode(self.tokenizer, corpus.held_out, self.start),
+        return encode_text(self.tokenizer, corpus, config, self.start)
+
+
+def encode_text(tokenizer: Tokenizer, corpus: Corpus, config: TrainConfig, start: int | None = None) -> EncodedText:
+    """Both parts of a corpus in tokens. Raises TrainingError where one of them does not fill a context."""
+    text = EncodedText(
+        encode_split(tokenizer, corpus.train, config.split_spaces, config.seed, start),
+        encode(tokenizer, corpus.held_out, start),
+    )
+    if len(text.train) <= config.context + 1 or len(text.held_out) < config.context:
+        raise TrainingError(
+            f"the text gives {len(text.train)} tokens to train on and {len(text.held_out)} to hold out; each has to "
+            f"fill a `context` of {config.context}; give more text or a smaller context"
         )
-        if len(text.train) <= config.context + 1 or len(text.held_out) < config.context:
-            raise TrainingError(
-                f"the text gives {len(text.train)} tokens to train on and {len(text.held_out)} to hold out; each has "
-                f"to fill a `context` of {config.context}; give more text or a smaller context"
-            )
-        return text
+    return text
 
 
 def encode(tokenizer: Tokenizer, documents: list[str], start: int | None = None) -> torch.Tensor:

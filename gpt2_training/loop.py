@@ -144,7 +144,7 @@ def train(
     """
     model, optimizer = training.model, training.optimizer
     parameters = trained_parameters(model)
-    recipe = {**{name: value for name, value in asdict(config).items() if name not in _MAY_CHANGE}, **recipe}
+    recipe = {**lasting(config), **recipe}
     saved = read_state(state.path, recipe) if state.path and not state.restart else None
     with restoring(state.path):
         done = _restored(saved, parameters, optimizer)
@@ -200,6 +200,11 @@ def train(
             for parameter, value in zip(parameters, done.best["parameters"], strict=True):
                 parameter.copy_(value)
     return Trained(done.steps, done.seconds, done.best["step"], Perplexity(**done.best["perplexity"]), done.schedules)
+
+
+def lasting(config: TrainConfig) -> dict[str, Any]:
+    """What of a config has to be the same for a training to go on."""
+    return {name: value for name, value in asdict(config).items() if name not in _MAY_CHANGE}
 
 
 def trained_parameters(model: torch.nn.Module) -> list[torch.nn.Parameter]:

@@ -86,7 +86,7 @@ def fine_tune(
     model.eval()
     before = held_out_perplexity(model, text.held_out, config.context)
     training = Training(model, optimizer, loss_at, text.held_out)
-    trained = train(training, config, {**_hashes(text), "base": base}, state, on_step)
+    trained = train(training, config, {**hashes_of(text), "base": base}, state, on_step)
     model.eval()
     held = sum(
         value.nbytes
@@ -105,7 +105,8 @@ def fine_tune(
     )
 
 
-def _hashes(text: EncodedText) -> dict[str, str]:
+def hashes_of(text: EncodedText) -> dict[str, str]:
+    """What tells a text from another, for the state of a training."""
     return {
         name: hashlib.sha256(ids.numpy().tobytes()).hexdigest()
         for name, ids in (("text", text.train), ("held_out_text", text.held_out))

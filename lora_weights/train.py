@@ -8,23 +8,33 @@ import json
 import platform
 import warnings
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Callable
+from typing import TYPE_CHECKING, Callable, Protocol
 
 import torch
 from transformers import GPT2LMHeadModel
 from transformers.pytorch_utils import Conv1D
 
-from gpt2_training.base_model import BaseModel
+from gpt2_training.base_model import BaseModel, EncodedText
 from gpt2_training.corpus import Corpus
 from gpt2_training.errors import RecipeError
 from gpt2_training.loop import Step
 from gpt2_training.pretrain import TrainingOutput
 from lora_weights.card import adapter_card
-from lora_weights.fine_tune import FineTuneConfig, fine_tune
+from lora_weights.fine_tune import FineTuneConfig, FineTuned, fine_tune
 from lora_weights.peft_adapter import RECORD
 
 if TYPE_CHECKING:
     from peft import PeftModel
+
+
+class NamedModel(Protocol):
+    """What a record says of the model that an adapter is for."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def fingerprint(self) -> str | None: ...
 
 
 @dataclass(frozen=True)
@@ -53,8 +63,19 @@ def train_adapter(
     text, folder = base.encode(corpus, config), output.folder
     adapted = with_adapter(base.model, config)
     result = fine_tune(adapted, text, config, on_step, output.state, base.fingerprint)
-    record = {
-        "command": output.command,
+    record = {"command": output.command, **training_record(base, corpus, config, text, result)}
+    adapted.peft_config["default"].base_model_name_or_path = base.name
+    # "auto" would ask the model hub whether the base's embedding was resized, even for a base on this machine.
+    adapted.save_pretrained(folder, save_embedding_layers=False)
+    write_record(output, record)
+    return record
+
+
+def training_record(
+    base: NamedModel, corpus: Corpus, config: FineTuneConfig, text: EncodedText, result: FineTuned
+) -> dict:
+    """What training.json says of a training, but for the command."""
+    return {
         "text": corpus.source,
         "text_sha256": corpus.fingerprint,
         "text_bytes": corpus.bytes,
@@ -77,15 +98,15 @@ def train_adapter(
             if step.held_out is not None or step.step % 10 == 0
         ],
     }
-    adapted.peft_config["default"].base_model_name_or_path = base.name
-    # "auto" would ask the model hub whether the base's embedding was resized, even for a base on this machine.
-    adapted.save_pretrained(folder, save_embedding_layers=False)
+
+
+def write_record(output: AdapterOutput, record: dict) -> None:
+    """Write the record, and the model card that tells it, to the output's folder."""
     # In place of PEFT's, which is a form to fill in.
-    (folder / "README.md").write_text(
-        adapter_card(output.name or folder.name, record, output.licence), encoding="utf-8"
+    (output.folder / "README.md").write_text(
+        adapter_card(output.name or output.folder.name, record, output.licence), encoding="utf-8"
     )
-    (folder / RECORD).write_text(json.dumps(record, indent=1) + "\n")
-    return record
+    (output.folder / RECORD).write_text(json.dumps(record, indent=1) + "\n")
 
 
 def with_adapter(model: GPT2LMHeadModel, config: FineTuneConfig) -> PeftModel:

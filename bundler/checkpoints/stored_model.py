@@ -18,6 +18,11 @@ class SpecialTokens:
     bos: int | None = None
     eos: tuple[int, ...] = ()
 
+    def document_start(self, vocabulary: int, end_of_text: int | None) -> int | None:
+        """The id that stands before each document of a text to train on."""
+        named = next((index for index in (self.bos, *self.eos) if index is not None), None)
+        return named if named is not None and named < vocabulary else end_of_text
+
 
 @dataclass(frozen=True)
 class StoredModel:

@@ -101,6 +101,9 @@ def _say_notes(terminal: Terminal, notes: Sequence[str]) -> None:
     help="PEFT folder or hub id to export with the bundles, proven. May be given several times.",
 )
 @click.option(
+    "--trainer", is_flag=True, help="Add NAME-trainer.tflite, with which a phone trains adapters itself, proven."
+)
+@click.option(
     "--engine",
     "engines",
     multiple=True,
@@ -175,6 +178,8 @@ def command(terminal: Terminal, dry_run: bool, **options: Any) -> None:
     terminal.show(verdict(gates) if options.verify else "not verified")
     for container in ("task", "litertlm"):
         terminal.show(f"{options.output}/{manifest['name']}.{container}, {manifest['bytes'][container]:,} bytes")
+    if options.trainer:
+        terminal.show(f"{options.output}/{manifest['name']}-trainer.tflite, {manifest['bytes']['trainer']:,} bytes")
     terminal.show(f"{options.output}/report.html")
     if options.app_assets:
         from bundler.pipeline.app_assets import adb_lines

@@ -36,7 +36,9 @@ from bundler.system.temporary_folder import temporary_folder
 from gpt2_training.corpus import STANDARD_LIBRARY
 
 if TYPE_CHECKING:
+    from bundler.pipeline.train_adapter import DeviceModel
     from gpt2_training.loop import Step
+    from lora_weights.fine_tune import FineTuneConfig
 
 PATH = click.Path(path_type=Path)
 TEXT = InputPath(STANDARD_LIBRARY, path_type=None)
@@ -231,6 +233,25 @@ _TRAINING = training_options(
 )
 
 
+def _open_for_device(
+    terminal: Terminal, model: str, tokenizer: Path | None, hub: HubAccess, config: FineTuneConfig, trainer: Path
+) -> DeviceModel:
+    """The model with its trainer file, which is made if it is not there."""
+    from bundler.checkpoints.checkpoint import open_checkpoint
+    from bundler.conversion.exported_weights import TokenRows
+    from bundler.conversion.trainer import TrainerShape
+    from bundler.pipeline.train_adapter import check_config, device_model
+    from bundler.pipeline.trainer_file import write_trainer
+    from bundler.verification.gate import Progress
+
+    checkpoint = open_checkpoint(model, tokenizer=tokenizer, hub=hub)
+    check_config(config, checkpoint.architecture)
+    if not trainer.exists():
+        rows, shape = TokenRows(checkpoint.architecture.vocabulary), TrainerShape(config.context, config.rank)
+        write_trainer(checkpoint, rows, shape, trainer, progress=Progress(terminal.stage, terminal.bar))
+    return device_model(checkpoint, model, trainer)
+
+
 @command.command("train")
 @click.argument("model")
 @click.argument("text", type=TEXT)
@@ -249,6 +270,18 @@ _TRAINING = training_options(
 )
 @click.option("--licence", help="Of the adapter, for its model card: an SPDX name such as apache-2.0.")
 @click.option("--rslora", is_flag=True, help="Scale by alpha / sqrt(rank). Helpful for large ranks.")
+@click.option(
+    "--engine",
+    type=click.Choice(["torch", "tflite"]),
+    default="torch",
+    show_default=True,
+    help="tflite: LiteRT computes the steps, as it does on a phone.",
+)
+@click.option(
+    "--trainer",
+    type=InputPath(dir_okay=False),
+    help="NAME-trainer.tflite of a build with --trainer, for the engine tflite. [default: one in int8, made for this]",
+)
 @_TOKENIZER
 @_TRAINING
 @RESTART
@@ -264,6 +297,8 @@ def train(
     targets: str,
     licence: str | None,
     restart: bool,
+    engine: str,
+    trainer: Path | None,
     hub: HubAccess,
     **recipe: Any,
 ) -> None:
@@ -277,7 +312,9 @@ def train(
     """
     from bundler.system.native_output import quiet
 
-    with staged_folder(output, force, paths(model, tokenizer), paths(text)) as folder:
+    if trainer and engine != "tflite":
+        raise OptionError(f"`trainer` {trainer} is for the engine tflite, not {engine}; give --engine tflite")
+    with staged_folder(output, force, paths(model, tokenizer, trainer), paths(text)) as folder:
         with terminal.stage("Loading PyTorch"), quiet():
             from gpt2_training.loop import StateFile
             from gpt2_training.training_state import state_path
@@ -287,12 +324,20 @@ def train(
         config = FineTuneConfig(
             targets=tuple(name.strip() for name in targets.split(",") if name.strip()), **given(recipe)
         )
-        with terminal.stage("Opening the model"), quiet():
-            base = open_base(model, tokenizer, hub)
+        run = train_adapter
+        if engine == "tflite":
+            from bundler.pipeline.train_adapter import train_on_device as run
+
+            made = trainer or folder / "trainer.tflite"
+            base = _open_for_device(terminal, model, tokenizer, hub, config, made)
+        else:
+            with terminal.stage("Opening the model"), quiet():
+                base = open_base(model, tokenizer, hub)
         corpus, state = read_text(terminal, text), state_path(output)
         written = AdapterOutput(folder, StateFile(state, restart), command_line(), output.name, licence)
         with training_progress(terminal, config.steps, state) as show:
-            record = train_adapter(base, corpus, config, written, show)
+            record = run(base, corpus, config, written, show)
+        (folder / "trainer.tflite").unlink(missing_ok=True)
     terminal.show(
         f"{output}: {record['trainable_parameters']:,} trained parameters; held-out perplexity "
         f"{record['held_out_perplexity_before']:.2f} before, {record['held_out_perplexity']:.2f} "

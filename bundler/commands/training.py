@@ -100,15 +100,14 @@ def open_base(model: str, tokenizer: Path | None, hub: HubAccess) -> BaseModel:
     from tokenizer_tools.vocabulary_files import read_vocabulary
 
     checkpoint = open_checkpoint(model, tokenizer=tokenizer, hub=hub)
-    vocabulary, special = read_vocabulary(checkpoint.folder), checkpoint.special
+    vocabulary = read_vocabulary(checkpoint.folder)
     checkpoint.check_vocabulary(len(vocabulary))
-    start = next((index for index in (special.bos, *special.eos) if index is not None), None)
     return BaseModel(
         checkpoint.reference_model(),
         reference_tokenizer(vocabulary),
         model,
         weights_fingerprint(checkpoint),
-        start if start is not None and start < len(vocabulary) else vocabulary.end_of_text,
+        checkpoint.special.document_start(len(vocabulary), vocabulary.end_of_text),
         tuple(path for name in TOKENIZER_FILES if (path := checkpoint.folder / name).is_file()),
     )
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import copy
 from collections import Counter
 from dataclasses import dataclass
-from typing import Mapping, Sequence
+from typing import Mapping, NamedTuple, Sequence
 
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
@@ -49,6 +49,7 @@ class Constants:
 
     def __init__(self, model: schema.ModelT) -> None:
         self._model, self.made = model, {}
+        self._row_numbers: dict[int, int] = {}
 
     def constant(self, name: str, shape: Sequence[int], storage: Storage) -> Constant:
         """The constant of that name; biases are vectors, and norms lie as the graph has them."""
@@ -64,6 +65,12 @@ class Constants:
             constant.scale_buffer = self._buffer(constant.scales)
         self.made[name] = constant
         return constant
+
+    def row_numbers(self, count: int) -> int:
+        """The buffer with the numbers from 0 to `count` - 1, int32."""
+        if count not in self._row_numbers:
+            self._row_numbers[count] = self._buffer(np.arange(count, dtype="<i4").view(np.uint8))
+        return self._row_numbers[count]
 
     def _buffer(self, data: np.ndarray) -> int:
         self._model.buffers.append(schema.BufferT(data=data))
@@ -92,6 +99,8 @@ def place_constants(model: schema.ModelT, storage: Mapping[str, Storage]) -> lis
                 _store(graph, tensor, constants.constant(name, tensor.shape, storage[name]))
                 if storage[name].dequantized:
                     _dequantize(model, graph, index)
+                elif storage[name].bits < 32:
+                    _look_up_rows(model, graph, index, constants)
         _drop_unused(signature, graph)
     return [constants.made[name] for name in storage if name in constants.made]
 
@@ -120,16 +129,50 @@ def _store(graph: schema.SubGraphT, tensor: schema.TensorT, constant: Constant) 
 
 def _dequantize(model: schema.ModelT, graph: schema.SubGraphT, index: int) -> None:
     """Put a DEQUANTIZE between the constant and the operators that use it."""
-    floats = copy.copy(graph.tensors[index])
-    floats.buffer, floats.type, floats.quantization = 0, TensorType.FLOAT32, None
-    floats.name += b"_dequant"
-    graph.tensors.append(floats)
     users = [number for number, operator in enumerate(graph.operators) if index in operator.inputs]
+    _put_before(model, graph, users, _Floats(index, BuiltinOperator.DEQUANTIZE, [index]))
+
+
+def _look_up_rows(model: schema.ModelT, graph: schema.SubGraphT, index: int, constants: Constants) -> None:
+    """Put an EMBEDDING_LOOKUP of all rows between the constant and the products of gradients with it.
+
+    Such a product sums along the dimension that the scales run along, so it needs floats. A DEQUANTIZE of a constant
+    would be computed once and kept, by XNNPACK even twice; rows that are looked up take memory while they are used.
+    """
+    product = _operator_code(model, BuiltinOperator.BATCH_MATMUL)
+    for number in reversed(range(len(graph.operators))):
+        operator = graph.operators[number]
+        if operator.opcodeIndex == product and index in operator.inputs:
+            rows = schema.TensorT(
+                shape=graph.tensors[index].shape[:1],
+                type=TensorType.INT32,
+                buffer=constants.row_numbers(int(graph.tensors[index].shape[0])),
+                name=b"%s_rows_%d" % (graph.tensors[index].name, number),  # all names of a model differ
+            )
+            graph.tensors.append(rows)
+            inputs = [len(graph.tensors) - 1, index]
+            _put_before(model, graph, [number], _Floats(index, BuiltinOperator.EMBEDDING_LOOKUP, inputs))
+
+
+class _Floats(NamedTuple):
+    """How the constant `index` becomes floats: an operator of this kind with these inputs."""
+
+    index: int
+    kind: int
+    inputs: list[int]
+
+
+def _put_before(model: schema.ModelT, graph: schema.SubGraphT, users: Sequence[int], made: _Floats) -> None:
+    """Let the operators at the places `users` use floats in the place of the constant."""
+    floats = copy.copy(graph.tensors[made.index])
+    floats.buffer, floats.type, floats.quantization = 0, TensorType.FLOAT32, None
+    floats.name += b"_dequant" if made.kind == BuiltinOperator.DEQUANTIZE else b"_floats_%d" % users[0]
+    graph.tensors.append(floats)
     for number in users:
         operator = graph.operators[number]
-        operator.inputs = [len(graph.tensors) - 1 if int(i) == index else int(i) for i in operator.inputs]
+        operator.inputs = [len(graph.tensors) - 1 if int(i) == made.index else int(i) for i in operator.inputs]
     operator = schema.OperatorT(
-        opcodeIndex=_operator_code(model, BuiltinOperator.DEQUANTIZE), inputs=[index], outputs=[len(graph.tensors) - 1]
+        opcodeIndex=_operator_code(model, made.kind), inputs=made.inputs, outputs=[len(graph.tensors) - 1]
     )
     graph.operators.insert(users[0], operator)
 

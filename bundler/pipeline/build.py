@@ -19,6 +19,7 @@ from bundler.conversion.convert import Calibration, Export, Signatures, at_place
 from bundler.conversion.exported_weights import TokenRows, exported_weights
 from bundler.conversion.quantize import quantize
 from bundler.conversion.recipes import AUTO, RECIPES, REFERENCE, Recipe
+from bundler.conversion.trainer import TrainerShape
 from bundler.conversion.unpacked_decode import unpack_decode
 from bundler.errors import VerificationError
 from bundler.lora.facts import base_of, lora_facts
@@ -29,11 +30,12 @@ from bundler.pipeline.manifest import bundle_manifest, folder_manifest, write_do
 from bundler.pipeline.plan import STATIC, BuildOptions, Plan, plan_build
 from bundler.pipeline.report import weight_bytes, write_report
 from bundler.pipeline.showcase import Shown, show_bundle
+from bundler.pipeline.trainer_file import trainer_recipe, write_trainer
 from bundler.system.isolated import run_isolated
 from bundler.system.output_folder import staged_folder
 from bundler.tflite.placeholder_context import set_context
 from bundler.verification.gate import Progress
-from bundler.verification.subject import Lora, Subject
+from bundler.verification.subject import Lora, Subject, Trainer
 from bundler.verification.text import verification_text
 from bundler.verification.verify import FILE_GATES, GATES, verify
 from lora_weights.adapter import Base
@@ -44,6 +46,8 @@ from tokenizer_tools.symbols import BYTE_MAPPED
 from tokenizer_tools.vocabulary import reference_tokenizer, tokenizer_json
 
 TOKENIZER_FILE = "tokenizer.model"
+# Of a trainer: what a phone has time for, and a rank that LiteRT-LM takes.
+TRAINER_LENGTH, TRAINER_RANK = 128, 16
 GENERATED_STRINGS = 300  # of each of the tokenizer's named generators, in every build
 
 
@@ -76,6 +80,7 @@ def build(options: BuildOptions, progress: Progress = Progress()) -> dict:
             }
             bundles = _pack(plan, pieces, facts, models)
             adapters = export_adapters(plan.lora, base, folder / "adapters") if plan.lora else []
+        trainer = _trainer(plan, options, _rows(tokenizer), folder, progress) if options.trainer else None
         subject = Subject(
             plan.checkpoint,
             models.task.path,
@@ -85,14 +90,21 @@ def build(options: BuildOptions, progress: Progress = Progress()) -> dict:
             options.engines,
             options.texts,
             comparison=comparison,
-            files=(*bundles, folder / TOKENIZER_FILE, *(folder / facts["file"] for facts in adapters)),
+            files=(
+                *bundles,
+                folder / TOKENIZER_FILE,
+                *(folder / facts["file"] for facts in adapters),
+                *([trainer.path] if trainer else []),
+            ),
             lora=_lora(plan.lora, base, models, bundles) if plan.lora else None,
+            trainer=trainer,
         )
         gates = verify(subject, progress, GATES if options.verify else FILE_GATES)
         sizes = {
             "tflite": models.task.path.stat().st_size,
             "task": bundles.task.stat().st_size,
             "litertlm": bundles.litertlm.stat().st_size,
+            **({"trainer": trainer.path.stat().st_size} if trainer else {}),
         }
         weights = weight_bytes(models.task.path) | {"tokenizer file": (folder / TOKENIZER_FILE).stat().st_size}
         if failed := [gate for gate in gates if not gate.passed]:
@@ -307,6 +319,14 @@ def _pack(plan: Plan, pieces: SentencePieceModel, facts: dict, models: Models) -
         model_metadata={BASE_FINGERPRINT: facts["lora"]["base_fingerprint"]},
     )
     return bundles
+
+
+def _trainer(plan: Plan, options: BuildOptions, rows: TokenRows, folder: Path, progress: Progress) -> Trainer:
+    """Write NAME-trainer.tflite: for adapters of the bundles' rank, if they take any."""
+    shape = TrainerShape(min(TRAINER_LENGTH, plan.signatures.context), plan.lora.rank if plan.lora else TRAINER_RANK)
+    trainer = Trainer(folder / f"{plan.name}-trainer.tflite", trainer_recipe(options.recipe))
+    write_trainer(plan.checkpoint, rows, shape, trainer.path, trainer.recipe, progress)
+    return trainer
 
 
 def _lora(plan: LoraPlan, base: Base, models: Models, bundles: Bundles) -> Lora:

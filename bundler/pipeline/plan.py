@@ -56,6 +56,7 @@ class BuildOptions:
     max_kl: float | None = None  # nats
     lora_ranks: tuple[int, ...] = ()
     adapters: tuple[str | Path, ...] = ()  # PEFT folders and hub ids
+    trainer: bool = False  # a file beside the bundles that trains adapters on a device
     engines: tuple[str, ...] = ("litert-lm",)
     app_assets: bool = False
     prompts: tuple[str, ...] = ()  # that the report shows continued; none: those of the checkpoint's README.md, or ours

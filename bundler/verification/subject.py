@@ -51,6 +51,14 @@ class Lora:
 
 
 @dataclass(frozen=True)
+class Trainer:
+    """A trainer file, and the recipe that its weights are stored in."""
+
+    path: Path
+    recipe: str
+
+
+@dataclass(frozen=True)
 class Subject:
     """A TFLite model, the tokenizer and the bundles that go with it, and the checkpoint they are held against.
 
@@ -68,3 +76,4 @@ class Subject:
     comparison: MismatchReport | None = None
     files: tuple[Path, ...] = ()
     lora: Lora | None = None
+    trainer: Trainer | None = None

@@ -31,6 +31,7 @@ from bundler.verification.near_greedy import common_prefix
 from bundler.verification.subject import LITERTLM, MEDIAPIPE, Subject
 from bundler.verification.text import verification_text
 from bundler.verification.text_divergence import text_blocks, text_divergence
+from bundler.verification.trainer_gates import trainer_gates
 from tokenizer_tools.texts import text_files
 from tokenizer_tools.vocabulary_files import read_vocabulary
 
@@ -235,4 +236,5 @@ GATES: Gates = (
     model_gates,
     text_gates,
     lora_gates,
+    trainer_gates,
 )

@@ -1,0 +1,53 @@
+"""A checkpoint -> NAME-trainer.tflite: the graph converted, and the weights written into it."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+
+from bundler.checkpoints.checkpoint import Checkpoint
+from bundler.conversion.convert import Export, Signatures, export_model
+from bundler.conversion.exported_weights import TokenRows, exported_weights
+from bundler.conversion.recipes import DEFAULT, RECIPES, REFERENCE
+from bundler.conversion.trainer import TrainerShape, export_trainer
+from bundler.lora.facts import base_of
+from bundler.system.isolated import run_isolated
+from bundler.verification.gate import Progress
+
+
+def trainer_recipe(recipe: str) -> str:
+    """What a trainer's weights are stored in beside a bundle of `recipe`: int8, unless the bundle is exact. Nothing
+    dequantizes int4 outside of a product.
+    """
+    return REFERENCE if RECIPES[recipe].exact else DEFAULT
+
+
+def write_trainer(
+    checkpoint: Checkpoint,
+    rows: TokenRows,
+    shape: TrainerShape,
+    output: Path,
+    recipe: str = DEFAULT,
+    progress: Progress = Progress(),
+) -> None:
+    """Write a trainer file of the checkpoint to `output`, in a recipe of `trainer_recipe`."""
+    graph = output.with_suffix(".graph")
+    export = Export(checkpoint.source.path, checkpoint.folder, rows, Signatures(shape.length, ()))
+    try:
+        with progress.stage(f"Converting the training step to TFLite ({output.stem})"):
+            run_isolated("converting", export_trainer, export, shape, asdict(base_of(checkpoint)), graph)
+        weights = exported_weights(checkpoint, shape.length, rows)
+        total = sum(RECIPES[recipe].storage(name).bytes(weight.shape) for name, weight in weights.items())
+        with progress.bar(f"Writing {total / 1e6:,.0f} MB of weights ({output.stem})", total) as done:
+            run_isolated(
+                "writing the weights",
+                export_model,
+                export,
+                graph,
+                RECIPES[recipe],
+                output,
+                None,
+                report=lambda n: done(completed=n),
+            )
+    finally:
+        graph.unlink(missing_ok=True)
