@@ -44,3 +44,23 @@ internal fun decodeAdapterHeader(bytes: ByteArray, where: String): AdapterHeader
         baseFingerprint = document["base_fingerprint"]?.text,
     )
 }
+
+/** The header as it stands in a file, in the form that the project's Python gives it. */
+internal fun encodeAdapterHeader(header: AdapterHeader): String {
+    fun text(value: String?) = value?.let(::jsonText) ?: "null"
+    return "{\"format\": $FORMAT, \"name\": ${text(header.name)}, \"layers\": ${header.layers}, \"width\": ${header.width}, " +
+        "\"rank\": ${header.rank}, \"query_scale\": [${header.queryScale.joinToString()}], \"alpha\": ${header.alpha}, " +
+        "\"licence\": ${text(header.licence)}, \"base_fingerprint\": ${text(header.baseFingerprint)}}"
+}
+
+private fun jsonText(value: String): String = buildString {
+    append('"')
+    for (char in value) {
+        when {
+            char == '"' || char == '\\' -> append('\\').append(char)
+            char < ' ' -> append("\\u%04x".format(char.code))
+            else -> append(char)
+        }
+    }
+    append('"')
+}

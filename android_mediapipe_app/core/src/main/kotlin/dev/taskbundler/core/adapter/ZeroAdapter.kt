@@ -1,6 +1,7 @@
 package dev.taskbundler.core.adapter
 
 import dev.taskbundler.core.formats.BackwardsWriter
+import dev.taskbundler.core.formats.putF32
 import dev.taskbundler.core.tflite.BufferField
 import dev.taskbundler.core.tflite.MetadataField
 import dev.taskbundler.core.tflite.ModelField
@@ -24,22 +25,35 @@ private const val DATA_ALIGNMENT = 16
  * brought to the disk; it takes some memory for each tensor, but none for its zeros.
  */
 fun writeZeroAdapter(file: File, layers: Int, width: Int, rank: Int, baseFingerprint: String?) {
-    val header = "{\"format\": 1, \"name\": \"zero\", \"layers\": $layers, \"width\": $width, \"rank\": $rank, " +
-        "\"query_scale\": [${List(layers) { "1.0" }.joinToString()}], \"alpha\": null, \"licence\": null, " +
-        "\"base_fingerprint\": ${baseFingerprint?.let { "\"$it\"" }}}"
-    val content = layOut(tensorShapes(layers, width, rank), rank, header)
+    writeAdapter(file, AdapterHeader("zero", layers, width, rank, List(layers) { 1.0 }, null, null, baseFingerprint)) { null }
+}
+
+/**
+ * Write an adapter file. [values] gives a tensor's numbers by its name, row after row, or null for zeros; it is asked for each tensor once,
+ * in the order of the file. The file is brought to the disk.
+ */
+fun writeAdapter(file: File, header: AdapterHeader, values: (String) -> FloatArray?) {
+    val shapes = tensorShapes(header.layers, header.width, header.rank)
+    val content = layOut(shapes, header.rank, encodeAdapterHeader(header))
     RandomAccessFile(file, "rw").use { access ->
         // Emptied first: what is not written is zeros.
         access.setLength(0)
-        access.setLength((content.size + PAGE - 1) / PAGE * PAGE)
-        content.write(access)
+        access.setLength((content.writer.size + PAGE - 1) / PAGE * PAGE)
+        content.writer.write(access)
+        for ((name, tensor) in shapes.keys.zip(content.tensors)) {
+            val numbers = values(name) ?: continue
+            access.seek(content.writer.size - tensor.values)
+            access.write(ByteArray(4 * numbers.size).also { bytes -> numbers.forEachIndexed { i, number -> bytes.putF32(4 * i, number) } })
+        }
         access.fd.sync()
     }
 }
 
-private fun layOut(shapes: Map<String, Pair<Int, Int>>, rank: Int, header: String): BackwardsWriter {
+private class Content(val writer: BackwardsWriter, val tensors: List<TensorData>)
+
+private fun layOut(shapes: Map<String, Pair<Int, Int>>, rank: Int, header: String): Content {
     val writer = BackwardsWriter()
-    val data = ArrayList<ZeroData>()
+    val data = ArrayList<TensorData>()
     // Buffer 0 is the empty one by convention; then one for each tensor; then the header.
     val buffers = ArrayList<Long>()
     buffers += writer.table(BufferField.COUNT) {}
@@ -49,7 +63,7 @@ private fun layOut(shapes: Map<String, Pair<Int, Int>>, rank: Int, header: Strin
         buffers += writer.table(BufferField.COUNT) {
             reference(BufferField.DATA, vector)
             // Where the data lies is known when everything is there.
-            data += ZeroData(i64(BufferField.OFFSET, 0), vector)
+            data += TensorData(i64(BufferField.OFFSET, 0), vector)
             i64(BufferField.SIZE, size)
         }
     }
@@ -70,11 +84,11 @@ private fun layOut(shapes: Map<String, Pair<Int, Int>>, rank: Int, header: Strin
     }
     writer.finish(model, IDENTIFIER)
     for (tensor in data) writer.point(tensor.offsetField, tensor.values)
-    return writer
+    return Content(writer, data)
 }
 
 /** [vector] begins with its length, in four bytes. */
-private class ZeroData(val offsetField: Long, vector: Long) {
+private class TensorData(val offsetField: Long, vector: Long) {
     val values = vector - 4
 }
 
