@@ -81,6 +81,8 @@ def run_screens(classes: AppClasses, tests: Path, names: Sequence[str], folder: 
         *names,
         jvm=(
             "-Xmx2g",
+            "-XX:+UseSerialGC",
+            "-XX:TieredStopAtLevel=1",
             "-Drobolectric.offline=true",
             "-Drobolectric.usePreinstrumentedJars=false",
             f"-Drobolectric.dependency.dir={classes.framework.folder}",

@@ -75,8 +75,8 @@ PLANTED = (
         _LIBRARY,
         "        presenter.detach(this)\n",
         "",
-        "LifeTest#theLibraryIsFreeWhenItWasLeft",
-        "LibraryActivity to be free",
+        "LifeTest#nothingHoldsAScreenThatWasLeft",
+        "LibraryPresenter holds a screen that was left",
     ),
     Planted(
         "the intent filter's scheme is misspelled",

@@ -37,7 +37,7 @@ fun picture(window: View): Bitmap {
 class Examination(private val window: View) {
     private val drawn = picture(window)
     private val density = window.resources.displayMetrics.density
-    private val shown = window.everything().filter { it.isShown && it.width > 1 && it.height > 1 }
+    private val shown = window.everything().filter { it.isShown && it.width > density && it.height > density }
 
     fun findings(): List<String> = shown.flatMap { view ->
         listOfNotNull(cutOff(view), offScreen(view), tooSmall(view), unlabelled(view), tooFaint(view), unreachable(view), cramped(view))
@@ -54,7 +54,7 @@ class Examination(private val window: View) {
 
             layout.height > height + 1 -> "${name(view)} is cut off: ${layout.height} pixels of text in a height of $height"
 
-            view.id != R.id.prompt && (0 until layout.lineCount).any { layout.getLineWidth(it) > width + 1 } ->
+            view.id != R.id.prompt && (0 until layout.lineCount).any { layout.getLineMax(it) > width + 1 } ->
                 "${name(view)} is cut off: a line is wider than $width pixels"
 
             isBroken(layout) -> "${name(view)} is broken in the middle of a word"

@@ -16,11 +16,9 @@ import android.view.View.MeasureSpec.EXACTLY
 import android.view.View.MeasureSpec.makeMeasureSpec
 import android.view.WindowInsets
 import android.widget.EditText
-import androidx.test.platform.app.InstrumentationRegistry
 import dev.taskbundler.app.R
 import dev.taskbundler.app.compare.CompareActivity
 import dev.taskbundler.app.library.LibraryActivity
-import dev.taskbundler.app.settings.SettingsActivity
 import dev.taskbundler.app.write.WriteActivity
 import dev.taskbundler.core.engine.Backend
 import dev.taskbundler.core.engine.EngineKind
@@ -41,7 +39,6 @@ import org.robolectric.Shadows.shadowOf
 import org.robolectric.shadows.ShadowActivity
 import org.robolectric.shadows.ShadowActivityManager.ApplicationExitInfoBuilder
 import java.io.File
-import java.lang.ref.WeakReference
 import java.util.concurrent.Semaphore
 
 /** What Android does to a screen, and the screen keeps. */
@@ -247,43 +244,16 @@ class LifeTest {
     }
 
     @Test
-    fun theWritingScreenIsFreeWhenItWasLeft() = assertFree<WriteActivity>()
-
-    @Test
-    fun theLibraryIsFreeWhenItWasLeft() = assertFree<LibraryActivity>()
-
-    @Test
-    fun theSettingsAreFreeWhenTheyWereLeft() = assertFree<SettingsActivity>()
-
-    @Test
-    fun theComparisonIsFreeWhenItWasLeft() = assertFree<CompareActivity>()
-
-    private inline fun <reified T : Activity> assertFree() {
+    fun nothingHoldsAScreenThatWasLeft() {
         fillLibrary()
         ready()
-        val left = left(T::class.java)
-        // Robolectric and the framework let go of their last with the next.
-        left(SettingsActivity::class.java)
-        until("${T::class.java.simpleName} to be free: something holds a screen that was left") {
-            System.gc()
-            left.get() == null
+        val screens = listOf(open<WriteActivity>() to phone.writing, open<LibraryActivity>() to phone.library, open<CompareActivity>() to phone.comparing)
+        for ((screen, presenter) in screens) {
+            val held = presenter.javaClass.getDeclaredField("screen").apply { isAccessible = true }
+            assertEquals(screen.get(), held.get(presenter))
+            screen.pause().stop()
+            assertNull("${presenter.javaClass.simpleName} holds a screen that was left", held.get(presenter))
         }
-    }
-
-    /** In a function of its own: a variable would hold the screen as long as the test runs. */
-    private fun <T : Activity> left(type: Class<T>): WeakReference<T> {
-        val screen = Robolectric.buildActivity(type).setup()
-        settle()
-        screen.close()
-        forgetCreated()
-        return WeakReference(screen.get())
-    }
-
-    /** Robolectric keeps a list of all screens, to destroy those that a test has left open. */
-    private fun forgetCreated() {
-        val instrumentation = InstrumentationRegistry.getInstrumentation()
-        val created = instrumentation.javaClass.getDeclaredField("createdActivities").apply { isAccessible = true }
-        (created.get(instrumentation) as MutableList<*>).clear()
     }
 
     private fun answer(screen: Activity, asked: ShadowActivity.IntentForResult, data: Intent) =

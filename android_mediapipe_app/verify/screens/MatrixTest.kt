@@ -48,7 +48,10 @@ data class Configuration(val language: String, val isNight: Boolean, val size: P
 private val SIZES = listOf(320 to 533, 360 to 640, 411 to 891, 800 to 1280)
 private val FONTS = listOf(1f, 1.3f, 2f)
 
-/** Both languages in all that matters for the room there is, and a language from right to left, whose texts are English here. */
-val CONFIGURATIONS = listOf("en", "pt-rBR").flatMap { language ->
-    SIZES.flatMap { size -> FONTS.flatMap { font -> listOf(false, true).map { Configuration(language, it, size, font) } } }
-} + SIZES.flatMap { size -> FONTS.map { Configuration("ar-ldrtl", false, size, it) } }
+/**
+ * All sizes with all fonts, in each language, and from right to left, where the texts are English. The dark has other colors and no
+ * other sizes: once for each size.
+ */
+val CONFIGURATIONS = listOf("en", "pt-rBR", "ar-ldrtl").flatMap { language ->
+    SIZES.flatMap { size -> FONTS.map { Configuration(language, false, size, it) } + Configuration(language, true, size, FONTS[0]) }
+}

@@ -93,6 +93,8 @@ val SHOUTING = Offered("shouting.tflite", AdapterBuilder(value = { _, index -> i
 
 /** Import a bundle of each kind and two adapters. */
 fun fillLibrary() {
+    // The app clears leftovers when it begins, and would take the files for some.
+    settle()
     listOf(TASK, LITERTLM, PIRATE, SHOUTING).forEach(::import)
     phone.writing.reload()
     settle()

@@ -3,11 +3,19 @@ package dev.taskbundler.screens
 import org.junit.internal.TextListener
 import org.junit.runner.JUnitCore
 import org.junit.runner.Request
+import org.junit.runner.notification.Failure
+import org.junit.runner.notification.RunListener
 import kotlin.system.exitProcess
 
 /** `Run CLASS[#TEST]…`: like JUnit's own program, which runs whole classes only. Exit code 1 if a test fails. */
 fun main(arguments: Array<String>) {
     val runner = JUnitCore().apply { addListener(TextListener(System.out)) }
+    // JUnit tells them at the end, which may be minutes away.
+    runner.addListener(
+        object : RunListener() {
+            override fun testFailure(failure: Failure) = println("\n${failure.description}: ${failure.message}")
+        },
+    )
     val results = arguments.map { argument ->
         val type = Class.forName(argument.substringBefore('#'))
         runner.run(if ('#' in argument) Request.method(type, argument.substringAfter('#')) else Request.aClass(type))

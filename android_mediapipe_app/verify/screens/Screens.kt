@@ -51,6 +51,7 @@ private fun write() {
 private fun writeWith(adapter: String) {
     fillLibrary()
     until("a bundle to be open") { phone.container.events.state == CompletionState.READY }
+    phone.writing.chooseBundle(phone.writing.contents.bundles.first { it.name == TASK.name }.id)
     phone.writing.choose(phone.writing.contents.adapters.first { it.name.startsWith(adapter) }.id)
     until("the merge to be done") {
         phone.writing.contents.merged.isNotEmpty() || File(phone.filesDir, "models/merged").list().orEmpty().isNotEmpty()
@@ -70,6 +71,8 @@ private fun compareWith(adapter: String, isDone: Boolean) {
     writeWith(adapter)
     Script.pieces = CONTINUED
     if (!isDone) Script.gate = Semaphore(CONTINUED.size / 2)
+    // It hears of the texts since its screen was opened first.
+    open<CompareActivity>().close()
     phone.comparing.compare(BEGUN, phone.writing.choice!!, phone.writing.contents)
     if (isDone) {
         until("both texts") { phone.comparing.model.adapted.stats != null }

@@ -52,8 +52,9 @@ class CompareActivity :
         if (notice.text.toString() != told) notice.text = told
         showSide(model.base, R.id.base_name, R.id.base_text, R.id.base_figures, R.id.base_use)
         showSide(model.adapted, R.id.adapted_name, R.id.adapted_text, R.id.adapted_figures, R.id.adapted_use)
-        findViewById<View>(R.id.run).isEnabled = model.running == null
-        findViewById<View>(R.id.stop).isEnabled = model.running != null
+        // One at a time: at large fonts both have no room beside each other.
+        findViewById<View>(R.id.run).visibility = if (model.running == null) View.VISIBLE else View.GONE
+        findViewById<View>(R.id.stop).visibility = if (model.running == null) View.GONE else View.VISIBLE
     }
 
     private fun showSide(side: Side, name: Int, text: Int, figures: Int, use: Int) {

@@ -57,7 +57,7 @@ class LibraryActivity :
         notice.visibility = if (model.notice == null) View.GONE else View.VISIBLE
         val told = model.notice?.let { sentence(this, it) }.orEmpty()
         if (notice.text.toString() != told) notice.text = told
-        findViewById<View>(R.id.pick).isEnabled = !model.isImporting
+        findViewById<View>(R.id.pick).visibility = if (model.isImporting) View.GONE else View.VISIBLE
         findViewById<View>(R.id.cancel).visibility = if (model.isImporting) View.VISIBLE else View.GONE
         findViewById<TextView>(R.id.free).text = getString(R.string.library_free, Formatter.formatFileSize(this, model.contents.freeBytes))
         findViewById<LinearLayout>(R.id.items).let { list ->
