@@ -125,7 +125,7 @@ def shape_of(path: Path) -> tuple[int, int]:
     found = next(filter(None, map(_TRAIN.fullmatch, names)), None)
     if not found:
         raise BundleError(
-            f"{path}: signatures {names}; expected `train_T_rR`; give a file that `task-bundler build --trainer` wrote"
+            f"{path}: signatures {names}; expected `train_T_rR`; give one of a build with `trainer`"
         )
     return int(found[1]), int(found[2])
 
