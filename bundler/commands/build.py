@@ -169,7 +169,7 @@ def command(terminal: Terminal, dry_run: bool, **options: Any) -> None:
             }
         )
         return
-    manifest = build(options, Progress(terminal.stage, terminal.bar))
+    manifest = build(options, Progress(terminal.stage, terminal.bar, terminal.say))
     _say_notes(terminal, manifest["notes"])
     if "mix" in manifest:
         terminal.show(mix_table(manifest["mix"]))

@@ -27,6 +27,7 @@ from bundler.pipeline.adapters import ZERO, LoraPlan, export_adapters, lora_vari
 from bundler.pipeline.app_assets import write_app_assets
 from bundler.pipeline.calibrate import given_text, limit_of, measure_mix, write_calibration
 from bundler.pipeline.manifest import bundle_manifest, folder_manifest, write_documents
+from bundler.pipeline.memory_needs import memory_remark
 from bundler.pipeline.plan import STATIC, BuildOptions, Plan, plan_build
 from bundler.pipeline.report import weight_bytes, write_report
 from bundler.pipeline.showcase import Shown, show_bundle
@@ -61,6 +62,8 @@ def build(options: BuildOptions, progress: Progress = Progress()) -> dict:
     with stage("Reading the checkpoint"):
         plan = plan_build(options)
         plan.checkpoint.check_finite()
+    if remark := memory_remark(plan.checkpoint.architecture, options.verify):
+        progress.say(remark)
     with staged_folder(options.output, options.force, options.inputs()) as folder:
         with stage("Rebuilding the tokenizer"):
             pieces = build_sentencepiece(plan.vocabulary, mode=options.tokenizer_mode)

@@ -124,9 +124,7 @@ def shape_of(path: Path) -> tuple[int, int]:
     names = sorted(signature.key for signature in open_model(FileSection.whole(path)).signatures)
     found = next(filter(None, map(_TRAIN.fullmatch, names)), None)
     if not found:
-        raise BundleError(
-            f"{path}: signatures {names}; expected `train_T_rR`; give one of a build with `trainer`"
-        )
+        raise BundleError(f"{path}: signatures {names}; expected `train_T_rR`; give one of a build with `trainer`")
     return int(found[1]), int(found[2])
 
 

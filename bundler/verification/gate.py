@@ -25,10 +25,11 @@ def silent_bar(text: str, total: float) -> ContextManager[Callable[..., None]]:
 
 @dataclass(frozen=True)
 class Progress:
-    """Where long work shows how far it is; nowhere, if nothing is given."""
+    """Where long work shows how far it is, and `say`s what one should know before it; nowhere, if nothing is given."""
 
     stage: Stage = silent
     bar: Bar = silent_bar
+    say: Callable[[str], None] = lambda text: None
 
     @contextlib.contextmanager
     def steps(self, text: str, total: int) -> Iterator[Callable[[], None]]:

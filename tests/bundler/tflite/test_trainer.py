@@ -90,7 +90,7 @@ def test_the_interface_and_only_built_in_operators(trainers):
 
 def test_the_loss_curve_is_pytorchs_with_peft(trainers, pytorchs):
     losses = curve(trainers["fp32"])
-    assert losses[-1] < 0.5 * losses[0]
+    assert losses[-1] < losses[0] - 0.5
     assert np.abs(np.subtract(losses, pytorchs)).max() < 1e-3
 
 
