@@ -26,4 +26,4 @@ def test_no_less_is_said_than_was_measured(architecture, layers, width, verify, 
 def test_it_is_said_where_the_machine_has_less(architecture, monkeypatch):
     assert memory_remark(architecture, True) == ""
     monkeypatch.setattr(memory_needs, "available_memory", lambda: 10**9)
-    assert "up to 1.8 GB of memory, and 1.0 GB are free" in memory_remark(architecture, True)
+    assert "up to 1.9 GB of memory, and 1.0 GB are free" in memory_remark(architecture, True)
