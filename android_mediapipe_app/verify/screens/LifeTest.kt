@@ -247,7 +247,12 @@ class LifeTest {
     fun nothingHoldsAScreenThatWasLeft() {
         fillLibrary()
         ready()
-        val screens = listOf(open<WriteActivity>() to phone.writing, open<LibraryActivity>() to phone.library, open<CompareActivity>() to phone.comparing)
+        val screens =
+            listOf(
+                open<WriteActivity>() to phone.writing,
+                open<LibraryActivity>() to phone.library,
+                open<CompareActivity>() to phone.comparing,
+            )
         for ((screen, presenter) in screens) {
             val held = presenter.javaClass.getDeclaredField("screen").apply { isAccessible = true }
             assertEquals(screen.get(), held.get(presenter))
