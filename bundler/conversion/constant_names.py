@@ -16,5 +16,6 @@ def constant_name(parameter: str, graph: int) -> str:
 
 
 def parameter_of(tensor: str) -> str:
-    """The parameter that a constant of this name holds."""
-    return tensor.partition(_SEPARATOR)[0]
+    """The parameter that a constant of this name holds. Scales of blocks have names of their own."""
+    parameter, _, graph = tensor.partition(_SEPARATOR)
+    return parameter if graph.isdecimal() else tensor
