@@ -61,7 +61,7 @@ def test_the_kotlin_compiles(kotlin, compiled, tmp_path):
         kotlin,
         kotlin_files(source),
         tmp_path / "classes",
-        [compiled.platform, compiled.engines, *compiled.guava],
+        [compiled.framework.android, *compiled.engines, *compiled.framework.libraries],
         "-jvm-target",
         "17",
     )

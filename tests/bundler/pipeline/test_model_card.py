@@ -24,6 +24,7 @@ MANIFEST = {
     "architecture": {"layers": 2, "width": 32},
     "start_token": "<|endoftext|>",
     "stop_tokens": ["<|endoftext|>"],
+    "sampler": {"temperature": 0.8, "top_k": 40, "top_p": 1.0},
     "bytes": {"task": 1, "litertlm": 1},
     "tokenizer": {"vocabulary": 4, "parse_special": True, "alias_of": []},
     "verification": [],
