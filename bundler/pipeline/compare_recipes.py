@@ -10,7 +10,7 @@ from typing import Any
 from bundler.checkpoints.checkpoint import open_checkpoint
 from bundler.containers.bundle import open_bundle
 from bundler.containers.tokenizer import bundle_tokenizer
-from bundler.conversion.quantize import check_recipe
+from bundler.conversion.quantize import check_known, check_recipe
 from bundler.conversion.recipes import AUTO
 from bundler.errors import OptionError
 from bundler.pipeline.bench import BenchOptions, litertlm_candidate, measure_rounds, summarize
@@ -52,6 +52,8 @@ def compare_recipes(options: CompareOptions, progress: Progress = Progress()) ->
         raise OptionError(
             f"`recipes` {','.join(options.recipes)}: expected recipes, each once, and none of them {AUTO}"
         )
+    for recipe in options.recipes:
+        check_known(recipe)
     checkpoint = open_checkpoint(given.model, tokenizer=given.tokenizer, revision=given.revision, hub=given.hub)
     for recipe in options.recipes:
         check_recipe(recipe, checkpoint.architecture)
@@ -98,6 +100,8 @@ def compare_recipes(options: CompareOptions, progress: Progress = Progress()) ->
 def _distance(task: Path, options: CompareOptions) -> Divergence:
     given = options.build
     bundle = open_bundle(task)
+    for recipe in options.recipes:
+        check_known(recipe)
     checkpoint = open_checkpoint(given.model, tokenizer=given.tokenizer, revision=given.revision, hub=given.hub)
     tokenizer = bundle_tokenizer(bundle, read_vocabulary(checkpoint.folder))
     with temporary_folder("verify") as folder:

@@ -20,11 +20,11 @@ def packages(tmp_path, monkeypatch):
     monkeypatch.setattr(runtime, "install_runtime", lambda: tmp_path / "packages")
 
 
-def test_the_page_is_exported_with_a_litertlm_repacked(packages, tiny_bundle, tmp_path, capsys):
+def test_the_page_is_exported_with_a_litertlm_repacked(packages, tiny_bundle, tmp_path, capfd):
     output = tmp_path / "page"
     arguments = ["try", str(tiny_bundle[0] / "tiny.litertlm"), "--export", str(output), "--prompt", "It is"]
-    assert run(arguments) == 0, capsys.readouterr().err
-    assert "repacked as a .task" in capsys.readouterr().err
+    assert run(arguments) == 0, capfd.readouterr().err
+    assert "repacked as a .task" in capfd.readouterr().err
     page = json.loads((output / "bundles.json").read_text())
     assert page["prompt"] == "It is" and page["bundles"][0]["context"] == 96
     assert open_bundle(output / page["bundles"][0]["url"]).sentencepiece == tiny_bundle_sentencepiece(tiny_bundle)
