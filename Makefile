@@ -113,7 +113,7 @@ bench: .venv-bench/.ready
 
 # Two processes, a file each: more take more memory than most machines have, because tests build models.
 test: .venv/.ready
-	$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 lint: .venv/.ready
 	$(BIN)/ruff format --check .

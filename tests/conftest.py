@@ -1,6 +1,8 @@
 """A tiny GPT-2 with random weights and a vocabulary of its own, and bundles made from it."""
 
+import hashlib
 import os
+import shutil
 import signal
 
 import pytest
@@ -38,6 +40,36 @@ def tiny_tflite(tiny_checkpoint, tmp_path_factory):
     path = tmp_path_factory.mktemp("tflite") / "fp32.tflite"
     convert(checkpoint, rows, Signatures(96, (8, 32)), "fp32", path)
     return path, load_exportable(checkpoint, 96, rows), checkpoint
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_conversion_for_all(tmp_path_factory):
+    """Builds in this process share the graphs that the converter makes of equal architectures: the greater part of a
+    tiny build's time. Commands in processes of their own convert, and so do the tests of the conversion.
+    """
+    from bundler.pipeline import build as module
+
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "graphs"  # of all of xdist's workers
+    folder.mkdir(exist_ok=True)
+    isolated = module.run_isolated
+
+    def shared(what, function, *arguments, report=None):
+        if function is not module.export_graph:
+            return isolated(what, function, *arguments, report=report)
+        export, output = arguments
+        facts = repr((export.open().architecture, export.rows, export.signatures))
+        kept = folder / hashlib.sha256(facts.encode()).hexdigest()
+        if not kept.exists():
+            isolated(what, function, *arguments, report=report)
+            shutil.copyfile(output, kept.with_suffix(f".{os.getpid()}"))
+            kept.with_suffix(f".{os.getpid()}").replace(kept)
+        shutil.copyfile(kept, output)
+        report(export.signatures.steps)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "run_isolated", shared)
+        yield
 
 
 @pytest.fixture(scope="session")

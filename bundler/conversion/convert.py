@@ -31,6 +31,7 @@ from bundler.conversion.rounding import Rounding, nearest
 from bundler.conversion.write_model import lay_out, write_model
 from bundler.errors import OptionError
 from bundler.system.native_output import quiet
+from bundler.tflite.lora_inputs import variant_suffix
 from bundler.tflite.placeholder_context import is_placeholder, placeholder_above
 
 # Prefill lengths: a line's worth of tokens, and a page's.
@@ -52,7 +53,7 @@ class LoraInputs:
         The plain ones come last: LiteRT-LM takes every signature whose name begins with "prefill", and of those of one
         length the last. It would run prefill_N_lora_rR with undefined memory for the adapter.
         """
-        return [*((f"_lora_r{rank}", rank) for rank in self.extra), ("", self.plain)]
+        return [*((variant_suffix(rank), rank) for rank in self.extra), ("", self.plain)]
 
 
 @dataclass(frozen=True)

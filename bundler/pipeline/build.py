@@ -17,6 +17,7 @@ from bundler.containers.tokenizer import BundleTokenizer, sentencepiece_encoder,
 from bundler.conversion.auto import Mix
 from bundler.conversion.convert import Calibration, Export, Signatures, at_placeholder, export_graph, export_model
 from bundler.conversion.exported_weights import TokenRows, exported_weights
+from bundler.conversion.lora_signatures import keep_lora_signatures
 from bundler.conversion.quantize import quantize
 from bundler.conversion.recipes import AUTO, RECIPES, REFERENCE, Recipe
 from bundler.conversion.trainer import TrainerShape
@@ -120,7 +121,7 @@ def build(options: BuildOptions, progress: Progress = Progress()) -> dict:
         if options.verify:
             shown = {facts["name"]: folder / facts["file"] for facts in adapters if facts["name"] != ZERO}
             showcase = show_bundle(Shown(subject, bundles.litertlm, shown, options.prompts, options.speed), progress)
-        for path in {path for model in models for path in (model.path, model.converted, model.growing)}:
+        for path in {path for model in models.distinct for path in (model.path, model.converted, model.growing)}:
             path.unlink(missing_ok=True)  # they are inside the containers, byte for byte, or were on the way
         manifest = {
             **folder_manifest(facts, sizes, gates, options.verify),
@@ -184,15 +185,16 @@ class Model:
 
 class Models(NamedTuple):
     """The .task's and the .litertlm's: two with LoRA, because the engines want its inputs in different places. Else
-    one, of which the .litertlm gets the growing form.
+    one, of which the .litertlm gets the growing form. `shared`: the signatures of the graph that both are made of.
     """
 
     task: Model
     litertlm: Model
+    shared: Signatures
 
     @property
     def distinct(self) -> list[Model]:
-        return [*dict.fromkeys(self)]
+        return [*dict.fromkeys((self.task, self.litertlm))]
 
 
 def _models(plan: Plan, options: BuildOptions, rows: TokenRows, folder: Path) -> Models:
@@ -205,11 +207,11 @@ def _models(plan: Plan, options: BuildOptions, rows: TokenRows, folder: Path) ->
         return signatures if fixed else at_placeholder(signatures, plan.checkpoint.architecture, rows)
 
     if not plan.lora:
-        return Models(*[model(growing(plan.signatures), plan.name)] * 2)
-    return Models(
-        model(plan.lora.task(plan.signatures), plan.name),
-        model(growing(plan.lora.litertlm(plan.signatures)), f"{plan.name}.lora"),
-    )
+        signatures = growing(plan.signatures)
+        return Models(*[model(signatures, plan.name)] * 2, signatures)
+    signatures = plan.lora.task(plan.signatures)
+    shared = growing(signatures)
+    return Models(model(signatures, plan.name), model(plan.lora.litertlm(shared), f"{plan.name}.lora"), shared)
 
 
 def _convert(
@@ -217,13 +219,15 @@ def _convert(
 ) -> Mix | None:
     """Write the files of the models. Returns what was chosen, where the recipe is a mix."""
     recipe, calibration, mix = RECIPES[options.recipe], None, None
+    export = Export(plan.checkpoint.source.path, plan.checkpoint.folder, _rows(tokenizer), models.shared)
+    shared = models.task.path.with_suffix(".shared")
+    with progress.bar("Converting the graph to TFLite", models.shared.steps) as done:
+        run_isolated("converting", export_graph, export, shared, report=lambda n: done(completed=n))
     for model in models.distinct:
-        export = Export(plan.checkpoint.source.path, plan.checkpoint.folder, _rows(tokenizer), model.signatures)
+        export = replace(export, signatures=model.signatures)
         graph = model.path.with_suffix(".graph")
-        title = f"Converting the graph to TFLite ({model.path.stem})"
-        with progress.bar(title, model.signatures.steps) as done:
-            run_isolated("converting", export_graph, export, graph, report=lambda n: done(completed=n))
-            growing = _growing_graph(model.signatures, graph)
+        _take_signatures(shared, models.shared, model.signatures, graph)
+        growing = _growing_graph(model.signatures, graph)
         if recipe.compensated and calibration is None:
             calibration = Calibration(write_calibration(plan, options, export, model.path.parent, progress))
         if options.recipe == AUTO and mix is None:
@@ -243,9 +247,20 @@ def _convert(
             with progress.stage(f"Quantizing to {options.recipe}"):
                 ranges = _calibration(options, tokenizer, plan)
                 run_isolated("quantizing", quantize, model.converted, recipe, model.path, ranges)
+    shared.unlink()
     if calibration:
         calibration.text.unlink()
     return mix
+
+
+def _take_signatures(source: Path, contained: Signatures, wanted: Signatures, graph: Path) -> None:
+    """Write to `graph` what is `wanted` of those that the graph `source` contains."""
+    if wanted.lora.plain:
+        keep_lora_signatures(source, wanted.lora.plain, graph)
+    elif wanted.placeholder != contained.placeholder:
+        set_context(source, wanted.context, graph, contained.placeholder)
+    else:
+        shutil.copyfile(source, graph)
 
 
 def _growing_graph(signatures: Signatures, graph: Path) -> Path | None:

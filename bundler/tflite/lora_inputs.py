@@ -50,6 +50,11 @@ def lora_layout(model: Model) -> LoraLayout:
     return LoraLayout(layers, max(widths, default=0), plain, tuple(sorted(extra)))
 
 
+def variant_suffix(rank: int) -> str:
+    """What MediaPipe's layout puts after the plain name of a signature that takes an adapter of `rank`."""
+    return f"_lora_r{rank}"
+
+
 def takes_lora(signature: Signature) -> bool:
     return any(INPUT.fullmatch(name) for name in signature.inputs)
 

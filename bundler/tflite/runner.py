@@ -15,6 +15,7 @@ from bundler.errors import BundleError
 from bundler.system.file_section import FileSection
 from bundler.system.native_output import quiet
 from bundler.system.temporary_folder import temporary_folder
+from bundler.tflite.lora_inputs import variant_suffix
 from bundler.tflite.signatures import read_context
 
 if TYPE_CHECKING:
@@ -70,7 +71,7 @@ class TFLiteGPT2:
     ) -> None:
         self._model = _compile(path, threads)
         names = self._model.get_signature_list()
-        suffix = "" if rank is None else f"_lora_r{rank}"
+        suffix = "" if rank is None else variant_suffix(rank)
         if f"decode{suffix}" not in names:
             raise BundleError(
                 f"{path}: signatures {sorted(names)}; expected `decode{suffix}` and `prefill_N{suffix}`. "

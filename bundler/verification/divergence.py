@@ -11,6 +11,9 @@ from typing import Iterable, Sequence
 
 import numpy as np
 
+# Positions compared at once: the several arrays in between, float64, have a row of the vocabulary for each.
+_SLAB = 32
+
 
 @dataclass(frozen=True)
 class Rows:
@@ -65,6 +68,13 @@ def compare_rows(expected: np.ndarray, found: np.ndarray, following: Sequence[in
     """Compare logits [n, vocabulary] of the same positions; `following[i]` is the token after position i, as far as
     known.
     """
+    starts = range(0, len(expected), _SLAB)
+    return _joined(
+        _compare_slab(*(rows[start : start + _SLAB] for rows in (expected, found, following))) for start in starts
+    )
+
+
+def _compare_slab(expected: np.ndarray, found: np.ndarray, following: Sequence[int]) -> Rows:
     p, q = _log_softmax(expected), _log_softmax(found)
     loss_reference, loss, moved = np.full((3, len(p)), np.nan)
     known = np.arange(len(following))
@@ -80,11 +90,15 @@ def compare_rows(expected: np.ndarray, found: np.ndarray, following: Sequence[in
     )
 
 
+def _joined(parts: Iterable[Rows]) -> Rows:
+    parts = list(parts)
+    return Rows(*(np.concatenate([getattr(part, field.name) for part in parts]) for field in fields(Rows)))
+
+
 def divergence(parts: Iterable[Rows]) -> Divergence:
     """Summarise. Perplexity and RMS Δp are functions of a mean; their errors follow by the delta method, and that of
     the difference of two perplexities from the differences at each token, because the two rise and fall together."""
-    parts = list(parts)
-    rows = Rows(*(np.concatenate([getattr(part, field.name) for part in parts]) for field in fields(Rows)))
+    rows = _joined(parts)
     followed = ~np.isnan(rows.loss_reference)
     reference, model, moved = rows.loss_reference[followed], rows.loss[followed], rows.moved[followed]
     perplexity_reference, perplexity = (
