@@ -116,6 +116,7 @@ def _trained(base: BaseModel, text: EncodedText, rank: int, plan: ComparisonPlan
     gc.collect()
     memory = watch.memory()
     tuned = copy.deepcopy(base.model).requires_grad_(True)
+    tuned.set_attn_implementation("sdpa")
     tuned = with_adapter(tuned, config) if rank else tuned
     result = fine_tune(tuned, text, config, on_step, watch.state(rank), base.fingerprint)
     peak = memory() if seen[:1] == [1] else None

@@ -116,6 +116,7 @@ def with_adapter(model: GPT2LMHeadModel, config: FineTuneConfig) -> PeftModel:
     from peft import LoraConfig, get_peft_model
 
     _check_targets(model, config.targets)
+    model.set_attn_implementation("sdpa")  # checkpoints are opened with the slower kind, as the reference
     torch.manual_seed(config.seed)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # that fan_in_fan_out is set for Conv1D, which is right

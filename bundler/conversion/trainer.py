@@ -91,7 +91,8 @@ class _Train(nn.Module):
             "adapter": torch.where(last, updated.adapter, adapter),
             "first_moment": torch.where(last, updated.moments.first, moments.first),
             "second_moment": torch.where(last, updated.moments.second, moments.second),
-            "gradient": torch.where(last, torch.zeros(1), gradient),
+            # A choice of zeros would put as many of them as an adapter has numbers into the file.
+            "gradient": gradient * torch.logical_not(last),
         }
 
 

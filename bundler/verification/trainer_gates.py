@@ -19,7 +19,7 @@ from lora_weights.train import with_adapter
 
 STEPS, LEARNING_RATE, SCALING = 20, 2e-3, 2.0
 # Largest relative error of the gradient, and largest difference of a step's loss in nats: for float32 weights, and for
-# rounded ones. A sound int8 trainer of the sample has 0.02 and 0.01; a wrong gradient has 1.
+# rounded ones. Measured on the sample: 1.5e-6 and 1.3e-4 in fp32, 0.029 and 0.051 in int8. A wrong gradient has 1.
 EXACT, ROUNDED = (1e-3, 1e-3), (0.25, 0.1)
 
 

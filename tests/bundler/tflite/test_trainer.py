@@ -105,6 +105,11 @@ def test_weights_are_stored_once(trainers, tiny_checkpoint):
         assert trainers[recipe].stat().st_size < parameters * each + 120_000  # the graphs themselves
 
 
+def test_nothing_as_large_as_an_adapter_is_stored(trainers):
+    model = schema.ModelT.InitFromPackedBuf(trainers["int8"].read_bytes())
+    assert 4 * LAYOUT.count not in {len(buffer.data) for buffer in model.buffers if buffer.data is not None}
+
+
 def test_other_files_are_refused(tiny_tflite, tmp_path):
     with pytest.raises(BundleError, match="expected `train_T_rR`"):
         TFLiteTrainer(tiny_tflite[0])
