@@ -82,7 +82,9 @@ def read_vocabulary_files(vocab: str | Path, merges: str | Path) -> BytePairVoca
 def _from_folder(folder: Path, parse_special: bool | None) -> BytePairVocabulary:
     names = [name for name in (*TOKENIZER_FILES, "config.json") if name.endswith(".json") and (folder / name).is_file()]
     vocab, merges, fast = folder / "vocab.json", folder / "merges.txt", folder / _TOKENIZER_JSON
-    if pieces := next((name for name in (PIECES_FILE, *OTHER_PIECES_FILES) if (folder / name).is_file()), None):
+    # Without a config the folder is no checkpoint: a build's own tokenizer.model lies in its output.
+    candidates = (PIECES_FILE, *(OTHER_PIECES_FILES if names else ()))
+    if pieces := next((name for name in candidates if (folder / name).is_file()), None):
         files = {name: _parse_object(folder / name) for name in names if name != "vocab.json"}
         alone = not fast.is_file() and not (vocab.is_file() and merges.is_file())
         if alone or files.get("tokenizer_config.json", {}).get("tokenizer_class") in CLASSES:
