@@ -232,15 +232,17 @@ body {{ font: 16px/1.5 system-ui, sans-serif; color: var(--ink); background: var
 .wide {{ overflow-x: auto }}
 table {{ border-collapse: collapse; white-space: nowrap }}
 th, td {{ border-bottom: 1px solid var(--line); padding: .3rem .6rem; text-align: right }}
-tr > :first-child {{ text-align: left }}
+tr > :first-child {{ text-align: left; padding-left: 0 }}
+th {{ white-space: normal; min-width: 5.5rem }}
 pre {{ background: var(--box); padding: .6rem; white-space: pre-wrap; overflow-wrap: anywhere }}
-svg {{ background: #fff; max-width: 100%; height: auto }}
+svg {{ background: #fff; width: 100%; min-width: 36rem; max-width: 60rem; height: auto }}
 </style>
 <h1>{title}</h1>
 <p>{verdict}</p>
-<div class="wide"><table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div>
+<div class="wide" tabindex="0" role="region" aria-label="Figures">
+<table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div>
 <h2>While training</h2>
-{svg}
+<div class="wide" tabindex="0" role="region" aria-label="Curves">{svg}</div>
 <h2>What they write, greedily</h2>
 {samples}
 </html>

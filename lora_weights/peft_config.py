@@ -20,6 +20,11 @@ CONFIG = "adapter_config.json"
 
 KEEP = "`task-bundler lora merge MODEL ADAPTER -o DIR` merges it into a checkpoint, which keeps it"
 
+# No engine swaps adapters of the MLP, but its matrices can be changed.
+MERGE_MLP = (
+    "`task-bundler lora merge NAME.task ADAPTER -o NEW.task` merges it into a bundle, or with MODEL into a checkpoint"
+)
+
 # Fields that make the adapter more, or something else, than two matrices beside a linear layer: the values that
 # change nothing, and what the others do.
 REFUSED_FIELDS = {
@@ -192,9 +197,10 @@ def targeted_modules(
     targets = brief(config.get("target_modules"))
     for name in targeted:
         if not name.endswith(allowed):
+            merge = MERGE_MLP if name.endswith(OTHER_LINEAR) else KEEP
             raise LoraError(
                 f"the adapter's target_modules {targets} include {name}, but an adapter file can carry "
-                f"{' and '.join(ATTENTION)} only. Train with these two as target_modules; or, {KEEP}"
+                f"{' and '.join(ATTENTION)} only. Train with these two as target_modules; or, {merge}"
             )
     if not targeted:
         raise LoraError(

@@ -16,6 +16,9 @@ from typing import Any, Iterator, Mapping
 
 from tokenizer_tools.errors import TokenizerError, brief
 
+PIECES_FILE = "spiece.model"  # T5Tokenizer's SentencePiece model; see piece_vocabulary.py
+# What the models of transformers' other classes are called.
+OTHER_PIECES_FILES = ("tokenizer.model", "sentencepiece.bpe.model", "spm.model")
 # Every file that has a say in the ids, beside config.json.
 TOKENIZER_FILES = (
     "vocab.json",
@@ -24,6 +27,7 @@ TOKENIZER_FILES = (
     "added_tokens.json",
     "special_tokens_map.json",
     "tokenizer_config.json",
+    PIECES_FILE,
 )
 
 # The classes that are GPT-2's tokenizer, or take tokenizer.json as it is. Any other would run other code of
@@ -57,14 +61,16 @@ class AutoTokenizer:
     parse_special: bool
 
 
-def load_auto_tokenizer(folder: Path, files: Mapping[str, dict[str, Any]]) -> AutoTokenizer:
-    """transformers' AutoTokenizer of `folder`: no network, no code but transformers' own. `files`: the folder's JSON
-    files, by name.
+def load_auto_tokenizer(
+    folder: Path, files: Mapping[str, dict[str, Any]], classes: tuple[str, ...] = _CLASSES
+) -> AutoTokenizer:
+    """transformers' AutoTokenizer of `folder`: no network, no code but transformers' own, and that of `classes` alone.
+    `files`: the folder's JSON files, by name.
 
     Raises TokenizerError when it refuses the files, makes a tokenizer of another kind, or gives an added token another
     id than a file says.
     """
-    _check_settings(folder, files)
+    _check_settings(folder, files, classes)
     stated = [*_stated_ids(folder, files)]
     with _silence():
         from transformers import AutoTokenizer as Auto
@@ -87,9 +93,11 @@ def load_auto_tokenizer(folder: Path, files: Mapping[str, dict[str, Any]]) -> Au
                 f"{folder}: the tokenizers library breaks on its tokenizer: {_one_line(error)}. The files are damaged, "
                 "fetch them again"
             ) from error
-    if (kind := type(tokenizer).__name__) not in _CLASSES:
+    if (kind := type(tokenizer).__name__) not in classes:
         raise TokenizerError(f"{folder}: transformers makes a {kind} of it; expected GPT-2's tokenizer")
-    ids = document["model"]["vocab"] | {token["content"]: token["id"] for token in document["added_tokens"]}
+    own = document["model"]["vocab"]
+    ids = own if isinstance(own, dict) else {piece: index for index, (piece, _) in enumerate(own)}
+    ids |= {token["content"]: token["id"] for token in document["added_tokens"]}
     for file, content, number in stated:
         if ids.get(content) != number:
             made = f"gives it {ids[content]}" if content in ids else "leaves it out"
@@ -100,7 +108,7 @@ def load_auto_tokenizer(folder: Path, files: Mapping[str, dict[str, Any]]) -> Au
     return AutoTokenizer(document, tokenizer.bos_token_id, tokenizer.eos_token_id, not tokenizer.split_special_tokens)
 
 
-def _check_settings(folder: Path, files: Mapping[str, dict[str, Any]]) -> None:
+def _check_settings(folder: Path, files: Mapping[str, dict[str, Any]], classes: tuple[str, ...]) -> None:
     """Raise TokenizerError for settings that would make transformers run another tokenizer than GPT-2's, or read other
     files.
     """
@@ -112,9 +120,9 @@ def _check_settings(folder: Path, files: Mapping[str, dict[str, Any]]) -> None:
         )
     for file in ("tokenizer_config.json", "config.json"):
         name = files.get(file, {}).get("tokenizer_class")
-        if name is not None and name not in _CLASSES:
+        if name is not None and name not in classes:
             raise TokenizerError(
-                f"{folder / file}: tokenizer_class is {name!r}; expected one of {', '.join(_CLASSES)}, because only "
+                f"{folder / file}: tokenizer_class is {name!r}; expected one of {', '.join(classes)}, because only "
                 "GPT-2's byte-level BPE can be rebuilt. Give the tokenizer the model was trained with, if this is not "
                 "it"
             )

@@ -12,6 +12,7 @@ from typing import Iterable, Iterator
 
 from tokenizer_tools import texts
 from tokenizer_tools.generators import GENERATORS, generate
+from tokenizer_tools.piece_vocabulary import PieceVocabulary
 from tokenizer_tools.reach import beyond_reach
 from tokenizer_tools.sentencepiece_model import SentencePieceModel
 from tokenizer_tools.symbols import RAW_BYTES
@@ -213,7 +214,8 @@ def compare(
         )
     for path in texts.text_files(paths):
         comparison.add(pair for document in texts.read_documents(path) for pair in texts.cut_document(document))
-    for name in GENERATORS if generated else ():
+    # The generators look for what GPT-2's rules make hard. A model of the checkpoint's own has other rules.
+    for name in GENERATORS if generated and not isinstance(vocabulary, PieceVocabulary) else ():
         add_generated(comparison, name, generated, seed)
     return comparison.report()
 

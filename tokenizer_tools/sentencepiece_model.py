@@ -16,6 +16,7 @@ from tokenizer_tools.boundaries import remove_crossings
 from tokenizer_tools.charsmap import compile_charsmap
 from tokenizer_tools.errors import TokenizerError
 from tokenizer_tools.keys import normalizer_keys
+from tokenizer_tools.piece_vocabulary import PieceVocabulary
 from tokenizer_tools.prefix_space import after_prefix, lacking_tokens, prefix_pieces, with_spaces
 from tokenizer_tools.spellings import Spellings, whole_characters
 from tokenizer_tools.symbols import BYTE_MAPPED, MODE_LETTERS, MODES, RAW_BYTES, added_symbols, choose_symbols
@@ -61,6 +62,13 @@ def build_sentencepiece(vocabulary: BytePairVocabulary, mode: str = RAW_BYTES) -
     mode = MODE_LETTERS.get(mode, mode)
     if mode not in MODES:
         raise TokenizerError(f"tokenizer mode {mode!r}; expected {' or '.join(MODES)}")
+    if isinstance(vocabulary, PieceVocabulary):
+        if mode != RAW_BYTES:
+            raise TokenizerError(
+                f"mode {mode} with a SentencePiece model of the checkpoint's own, whose pieces are text and not in "
+                f"GPT-2's byte alphabet. Take mode {RAW_BYTES}"
+            )
+        return SentencePieceModel(vocabulary.model, len(vocabulary), (), mode, 0, 0, 0)
     # What cannot be rebuilt is among the deviations, and built as if the text had no space before it.
     prefix = vocabulary.prefix_space and lacking_tokens(vocabulary) is None
     if vocabulary.prefix_space != prefix:

@@ -185,7 +185,7 @@ def tokenizer_json(vocabulary: BytePairVocabulary) -> bytes:
     document = (
         json.loads(vocabulary.tokenizer_json) if vocabulary.tokenizer_json is not None else _gpt2_document(vocabulary)
     )
-    if not vocabulary.parse_special:
+    if not vocabulary.parse_special and document["added_tokens"]:
         # A token that is in the vocabulary and not among the added ones is never cut out of a text. The words are put
         # there too: the library gives an added token that is not there the next free number, whatever its "id" says.
         document["model"]["vocab"] |= {token["content"]: token["id"] for token in document["added_tokens"]}

@@ -10,9 +10,16 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Iterable
 
-from tokenizer_tools.auto_tokenizer import TOKENIZER_FILES, AutoTokenizer, load_auto_tokenizer
+from tokenizer_tools.auto_tokenizer import (
+    OTHER_PIECES_FILES,
+    PIECES_FILE,
+    TOKENIZER_FILES,
+    AutoTokenizer,
+    load_auto_tokenizer,
+)
 from tokenizer_tools.deviations import deviations, leftovers, puts_prefix_space, start_of_text
 from tokenizer_tools.errors import TokenizerError, brief
+from tokenizer_tools.piece_vocabulary import CLASSES, read_pieces
 from tokenizer_tools.prefix_space import lacking_tokens
 from tokenizer_tools.vocabulary import (
     BYTE_SYMBOLS,
@@ -75,6 +82,13 @@ def read_vocabulary_files(vocab: str | Path, merges: str | Path) -> BytePairVoca
 def _from_folder(folder: Path, parse_special: bool | None) -> BytePairVocabulary:
     names = [name for name in (*TOKENIZER_FILES, "config.json") if name.endswith(".json") and (folder / name).is_file()]
     vocab, merges, fast = folder / "vocab.json", folder / "merges.txt", folder / _TOKENIZER_JSON
+    # Without a config the folder is no checkpoint: a build's own tokenizer.model lies in its output.
+    candidates = (PIECES_FILE, *(OTHER_PIECES_FILES if names else ()))
+    if pieces := next((name for name in candidates if (folder / name).is_file()), None):
+        files = {name: _parse_object(folder / name) for name in names if name != "vocab.json"}
+        alone = not fast.is_file() and not (vocab.is_file() and merges.is_file())
+        if alone or files.get("tokenizer_config.json", {}).get("tokenizer_class") in CLASSES:
+            return _own_pieces(folder / pieces, files, parse_special)
     # What is wrong inside a file is said here, by line or key; transformers would say less.
     if fast.is_file():
         files = {
@@ -98,6 +112,14 @@ def _from_folder(folder: Path, parse_special: bool | None) -> BytePairVocabulary
             "vocab.bpe; give the folder of a GPT-2 checkpoint"
         )
     return _from_document(load_auto_tokenizer(folder, files), vocab, merges, parse_special)
+
+
+def _own_pieces(path: Path, files: dict[str, dict[str, Any]], parse_special: bool | None) -> BytePairVocabulary:
+    if parse_special:
+        raise TokenizerError(
+            f"{path}: a SentencePiece model cuts no special tokens out of a text; leave `parse_special` out"
+        )
+    return read_pieces(path, files)
 
 
 def _from_document(made: AutoTokenizer, vocab: Path, merges: Path, parse_special: bool | None) -> BytePairVocabulary:

@@ -16,7 +16,7 @@ from bundler.checkpoints.hub_id import BUNDLE_SUFFIXES, HubAccess, split_hub_id
 from bundler.checkpoints.stored_model import StoredModel
 from bundler.checkpoints.tensor_names import ROWS_AT_ONCE, canonical_tensors
 from bundler.errors import BundleError, OptionError
-from tokenizer_tools.auto_tokenizer import TOKENIZER_FILES
+from tokenizer_tools.auto_tokenizer import OTHER_PIECES_FILES, PIECES_FILE, TOKENIZER_FILES
 
 if TYPE_CHECKING:  # transformers takes seconds to import, and most commands do without the reference model
     from transformers import GPT2Config, GPT2LMHeadModel
@@ -27,9 +27,6 @@ FORMATS = tuple(import_module(f"bundler.checkpoints.{name}") for name in ("nanog
 
 # Tokenizers of other kinds, by the files transformers keeps them in.
 OTHER_TOKENIZERS = {
-    **dict.fromkeys(
-        ("spiece.model", "tokenizer.model", "sentencepiece.bpe.model", "spm.model"), "a SentencePiece model"
-    ),
     "vocab.txt": "a WordPiece or word vocabulary, as BERT's",
 }
 
@@ -244,15 +241,18 @@ _PICKLED_VOCABULARY = (
 
 def _with_vocabulary(folder: Path) -> Path:
     have = {path.name for path in _vocabulary_files(folder)}
-    if have >= {"vocab.json", "merges.txt"} or "tokenizer.json" in have:
+    if have >= {"vocab.json", "merges.txt"} or have & {"tokenizer.json", PIECES_FILE}:
         return folder
+    if any((folder / name).is_file() for name in OTHER_PIECES_FILES):
+        return folder  # which read_vocabulary refuses, saying why
     if (folder / "meta.pkl").is_file():
         raise BundleError(_PICKLED_VOCABULARY.format(folder / "meta.pkl"))
     lacks = f"{folder} has no vocabulary: vocab.json with merges.txt, or tokenizer.json, was expected"
     if file := next((name for name in OTHER_TOKENIZERS if (folder / name).is_file()), None):
         raise BundleError(
             f"{lacks}, and {file} is there, {OTHER_TOKENIZERS[file]}. If the model was trained with it, it cannot be "
-            "bundled: only byte-level BPE can be; else give the folder of its vocabulary as the tokenizer"
+            f"bundled: only byte-level BPE and T5Tokenizer's {PIECES_FILE} can be; else give the folder of its "
+            "vocabulary as the tokenizer"
         )
     if "vocab.json" in have:
         lacks += ", and merges.txt is missing: tokens alone do not say how text is cut"

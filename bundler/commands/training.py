@@ -93,6 +93,7 @@ def paths(*inputs: str | Path | None) -> list[Path]:
 def open_base(model: str, tokenizer: Path | None, hub: HubAccess) -> BaseModel:
     """The model in PyTorch, its tokenizer, its fingerprint, and the files of its vocabulary."""
     from bundler.checkpoints.checkpoint import open_checkpoint
+    from bundler.doctor.own_pieces import check_own_pieces
     from bundler.lora.facts import weights_fingerprint
     from gpt2_training.base_model import BaseModel
     from tokenizer_tools.auto_tokenizer import TOKENIZER_FILES
@@ -100,6 +101,7 @@ def open_base(model: str, tokenizer: Path | None, hub: HubAccess) -> BaseModel:
     from tokenizer_tools.vocabulary_files import read_vocabulary
 
     checkpoint = open_checkpoint(model, tokenizer=tokenizer, hub=hub)
+    check_own_pieces(checkpoint.folder)
     vocabulary = read_vocabulary(checkpoint.folder)
     checkpoint.check_vocabulary(len(vocabulary))
     return BaseModel(

@@ -88,10 +88,10 @@ def command(
         with serve(pages, port) as address:
             terminal.result({"address": address, "bundles": [str(path) for path in files]})
             sys.stdout.flush()  # it stays open
-            terminal.say(f"{address}  Ctrl-C ends it")
-            if not no_browser:
-                webbrowser.open(address)
             try:
+                terminal.say(f"{address}  Ctrl-C ends it")
+                if not no_browser:
+                    webbrowser.open(address)
                 # In steps: a signal that the system gave to another thread is seen when this one wakes.
                 while True:
                     time.sleep(_WAKES)

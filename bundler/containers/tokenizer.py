@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Callable, Sequence
 
 from bundler.containers.bundle import Bundle
 from bundler.errors import BundleError
+from tokenizer_tools.piece_vocabulary import PieceVocabulary
 from tokenizer_tools.vocabulary import BytePairVocabulary, bytes_to_symbols, reference_tokenizer
 
 if TYPE_CHECKING:
@@ -36,7 +37,8 @@ class BundleTokenizer:
 
     Id `vocabulary` + i is another name of the token alias_of[i]. `typed`: texts with special and added tokens typed in
     them. `start` stands before every prompt, and a token of `stop` ends what is written. `byte_mapped`: MediaPipe maps
-    text to GPT-2's byte alphabet before SentencePiece; LiteRT-LM does not, and would read unknown tokens.
+    text to GPT-2's byte alphabet before SentencePiece; LiteRT-LM does not, and would read unknown tokens. `text`: what
+    engines write for ids, where the reference would write it otherwise.
     """
 
     reference: Tokenizer
@@ -46,6 +48,7 @@ class BundleTokenizer:
     start: int | None = None
     stop: frozenset[int] = frozenset()
     byte_mapped: bool = False
+    text: Callable[[Sequence[int]], str] | None = None
 
     @property
     def vocabulary(self) -> int:
@@ -67,7 +70,14 @@ class BundleTokenizer:
         ]
 
     def decode(self, ids: Sequence[int]) -> str:
-        return self.reference.decode(list(ids), skip_special_tokens=False)
+        return self.text(ids) if self.text else self.reference.decode(list(ids), skip_special_tokens=False)
+
+
+def written_text(vocabulary: BytePairVocabulary) -> Callable[[Sequence[int]], str] | None:
+    """`text` of a BundleTokenizer: with a checkpoint's own pieces, engines keep the space before the first word."""
+    if not isinstance(vocabulary, PieceVocabulary):
+        return None
+    return lambda ids: vocabulary.decode(list(ids)).decode(errors="replace")
 
 
 def typed_texts(vocabulary: BytePairVocabulary) -> tuple[str, ...]:
@@ -117,7 +127,9 @@ def read_by_bundle(bundle: Bundle, vocabulary: BytePairVocabulary) -> ReadByBund
 
     def beside(vocabulary: BytePairVocabulary) -> ReadByBundle:
         reference, typed = reference_tokenizer(vocabulary), typed_texts(vocabulary)
-        tokenizer = BundleTokenizer(reference, pieces, bundle.alias_of, typed, byte_mapped=bundle.byte_mapped)
+        tokenizer = BundleTokenizer(
+            reference, pieces, bundle.alias_of, typed, byte_mapped=bundle.byte_mapped, text=written_text(vocabulary)
+        )
         return ReadByBundle(tokenizer, vocabulary)
 
     as_text = beside(replace(vocabulary, parse_special=False))

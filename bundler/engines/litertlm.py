@@ -15,6 +15,7 @@ from __future__ import annotations
 import ctypes
 import itertools
 import os
+import re
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -57,6 +58,7 @@ FIRST_LENGTH = 256
 # What XNNPACK's weight cache takes of the file's size at most: fp16 is unpacked to 1.91 of it, other recipes take 0.91
 # to 0.97.
 _CACHE_PART, _CACHE_ROOM = 2, 1 << 20
+_LOG_PREFIX = re.compile(r"^[IWEF]\d{4} [\d:.]+ +\d+ [\w.]+:\d+\] ")
 NO_CACHE = ":nocache"  # LiteRT-LM's word: every signature packs the weights for itself, in memory
 
 
@@ -222,7 +224,7 @@ class LiteRtLmEngine:
         except RuntimeError as error:
             raise BundleError(
                 f"{self._path}: LiteRT-LM refuses a prompt of {len(self.tokenize(prompt))} tokens: "
-                f"{error}{_tail(messages)}"
+                f"{_too_long(messages) or f'{error}{_tail(messages)}'}"
                 "\n  Give a shorter prompt, or a bundle with a longer context"
             ) from error
 
@@ -455,10 +457,20 @@ def _reads_again(session: litert_lm.Session, prompt: str) -> bool:
     return False
 
 
+def _too_long(messages: list[str]) -> str | None:
+    """What the engine's log line of a prompt that does not fit says, in words; None if there is no such line."""
+    for line in messages:
+        if found := re.search(r"maximum number of tokens allowed: (\d+) >= (\d+)", line):
+            return f"with the start token it takes {found[1]}; the context has {found[2]}, of which one is to write in"
+    return None
+
+
 def _tail(messages: list[str]) -> str:
-    """The last lines that say something; the engine adds places in its own source to every error."""
+    """The last lines that say something; the engine adds places in its own source to every error, and to every line
+    that it logs a time and a thread.
+    """
     lines = [
-        line
+        _LOG_PREFIX.sub("", line)
         for line in messages
         if line.strip() and not line.startswith(("third_party/", "=== Source", "WARNING: Logging before"))
     ]

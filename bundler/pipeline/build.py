@@ -13,7 +13,7 @@ from bundler.containers.litertlm import BASE_FINGERPRINT, write_litertlm
 from bundler.containers.llm_metadata import LlmMetadata, Sampler
 from bundler.containers.llm_parameters import LlmParameters
 from bundler.containers.task import METADATA_ENTRY, MODEL_ENTRY, TOKENIZER_ENTRY, write_task
-from bundler.containers.tokenizer import BundleTokenizer, sentencepiece_encoder, typed_texts
+from bundler.containers.tokenizer import BundleTokenizer, sentencepiece_encoder, typed_texts, written_text
 from bundler.conversion.auto import Mix
 from bundler.conversion.convert import Calibration, Export, Signatures, at_placeholder, export_graph, export_model
 from bundler.conversion.exported_weights import TokenRows, exported_weights
@@ -42,10 +42,11 @@ from bundler.verification.text import verification_text
 from bundler.verification.verify import FILE_GATES, GATES, verify
 from lora_weights.adapter import Base
 from lora_weights.card import licence_of
+from tokenizer_tools.piece_vocabulary import PieceVocabulary
 from tokenizer_tools.report import MismatchReport, compare
 from tokenizer_tools.sentencepiece_model import SentencePieceModel, build_sentencepiece
 from tokenizer_tools.symbols import BYTE_MAPPED
-from tokenizer_tools.vocabulary import reference_tokenizer, tokenizer_json
+from tokenizer_tools.vocabulary import BytePairVocabulary, reference_tokenizer, tokenizer_json
 
 TOKENIZER_FILE = "tokenizer.model"
 # Of a trainer: what a phone has time for, and a rank that LiteRT-LM takes.
@@ -159,6 +160,7 @@ def _bundle_tokenizer(plan: Plan, pieces: SentencePieceModel) -> BundleTokenizer
         plan.start_id,
         plan.stop_ids,
         byte_mapped,
+        written_text(plan.vocabulary),
     )
 
 
@@ -333,10 +335,16 @@ def _pack(plan: Plan, pieces: SentencePieceModel, facts: dict, models: Models) -
             max_num_tokens=plan.signatures.context,
             sampler=Sampler(),
         ),
-        tokenizer_json=tokenizer_json(plan.vocabulary),
+        **_litertlm_tokenizer(plan.vocabulary),
         model_metadata={BASE_FINGERPRINT: facts["lora"]["base_fingerprint"]},
     )
     return bundles
+
+
+def _litertlm_tokenizer(vocabulary: BytePairVocabulary) -> dict[str, bytes]:
+    if isinstance(vocabulary, PieceVocabulary):
+        return {"sentencepiece": vocabulary.model}
+    return {"tokenizer_json": tokenizer_json(vocabulary)}
 
 
 def _trainer(plan: Plan, options: BuildOptions, rows: TokenRows, folder: Path, progress: Progress) -> Trainer:

@@ -13,6 +13,7 @@ from bundler.checkpoints.stored_model import SpecialTokens
 from bundler.conversion.convert import Signatures, choose_signatures
 from bundler.conversion.quantize import check_known, check_recipe
 from bundler.conversion.recipes import AUTO, DEFAULT
+from bundler.doctor.own_pieces import check_own_pieces
 from bundler.errors import BundleError, OptionError
 from bundler.pipeline.adapters import LoraPlan, plan_lora
 from bundler.pipeline.showcase import check_prompts
@@ -110,6 +111,7 @@ def plan_build(options: BuildOptions) -> Plan:
     check_texts(options.texts)
     name = _bundle_name(options)
     checkpoint = open_checkpoint(options.model, tokenizer=options.tokenizer, revision=options.revision, hub=options.hub)
+    check_own_pieces(checkpoint.folder)
     vocabulary = read_vocabulary(checkpoint.folder, options.parse_special)
     _refuse_deviations(checkpoint, vocabulary)
     checkpoint.check_vocabulary(len(vocabulary))

@@ -148,9 +148,8 @@ def _same_ids(bundle: Bundle, tokenizer: BundleTokenizer) -> None:
 def _write_task(bundle: Bundle, model: Model, output: Path, folder: Path) -> list[str]:
     if lora_layout(model).plain is not None:
         raise BundleError(
-            f"{bundle.path}: its signatures take a LoRA adapter in LiteRT-LM's layout; MediaPipe gives them none, and "
-            "would compute with undefined memory. Build with `lora_ranks`: the .task of that build has MediaPipe's "
-            "layout"
+            f"{bundle.path}: it takes LoRA adapters, for which a .task has inputs of another kind, so it cannot be "
+            "repacked; take the .task that the same build wrote beside it"
         )
     notes = []
     if llm_shape(model).placeholder is not None:

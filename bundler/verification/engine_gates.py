@@ -14,6 +14,7 @@ from bundler.containers.litertlm import (
     HF_TOKENIZER_SECTION,
     LLM_METADATA_SECTION,
     MODEL_SECTION,
+    SENTENCEPIECE_SECTION,
     read_litertlm,
     write_litertlm,
 )
@@ -298,12 +299,15 @@ def write_with_stop_token(path: Path, id_: int, text: str, output: Path) -> None
 
 def _litertlm(path: Path, id_: int, output: Path) -> None:
     file = read_litertlm(path)
-    if sorted(section.type for section in file.sections) != sorted(
-        [LLM_METADATA_SECTION, HF_TOKENIZER_SECTION, MODEL_SECTION]
+    tokenizer = next(
+        (found for kind in (HF_TOKENIZER_SECTION, SENTENCEPIECE_SECTION) if (found := file.find(kind))), None
+    )
+    if tokenizer is None or sorted(section.type for section in file.sections) != sorted(
+        [LLM_METADATA_SECTION, tokenizer.type, MODEL_SECTION]
     ):
         raise BundleError(
             f"{path}: sections {', '.join(section.type for section in file.sections)}; expected metadata, a "
-            "tokenizer.json and a model"
+            "tokenizer and a model"
         )
     section, metadata = file.find(MODEL_SECTION), file.llm_metadata()
     pairs = {name: value for name, value in section.metadata.items() if name != "model_type"}
@@ -311,6 +315,10 @@ def _litertlm(path: Path, id_: int, output: Path) -> None:
         output,
         file.bytes_of(section),
         dataclasses.replace(metadata, stop_tokens=(*metadata.stop_tokens, id_)),
-        tokenizer_json=file.tokenizer_json(),
         model_metadata=pairs,
+        **(
+            {"tokenizer_json": file.tokenizer_json()}
+            if tokenizer.type == HF_TOKENIZER_SECTION
+            else {"sentencepiece": file.bytes_of(tokenizer).read()}
+        ),
     )

@@ -13,6 +13,7 @@ from bundler.containers.tokenizer import BundleTokenizer, bundle_tokenizer
 from bundler.conversion.quantize import check_known, recipe_of
 from bundler.conversion.recipes import RECIPES
 from bundler.doctor.examine import examine
+from bundler.doctor.own_pieces import check_own_pieces
 from bundler.engines.mediapipe import missing_tools
 from bundler.errors import BundleError, OptionError
 from bundler.system.native_output import quiet
@@ -68,6 +69,7 @@ def verify_bundle(
     check_texts(options.texts)
     bundle = open_bundle(path)
     checkpoint = open_checkpoint(model, tokenizer=options.tokenizer, revision=options.revision, hub=options.hub)
+    check_own_pieces(checkpoint.folder)
     vocabulary = read_vocabulary(checkpoint.folder)
     with temporary_folder("verify") as folder:
         tflite = Path(folder) / "model.tflite"

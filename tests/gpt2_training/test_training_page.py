@@ -1,50 +1,12 @@
-"""Every command of docs/TRAINING.md runs, in its order, on a small text and at a small size."""
+"""What docs/TRAINING.md says of presets and defaults is what the code has. Its commands are run by test_pages.py."""
 
 import re
-import shlex
 from pathlib import Path
 
 import click
 import pytest
 
-from bundler.commands.cli import run
-
 PAGE = Path(__file__).parents[2] / "docs" / "TRAINING.md"
-PROSE = "O sistema está a funcionar: não há erros… “É cedo”, disse a avó, e leu o manual.\n"
-# Given after the options of the page, so that these count.
-TRAIN = "--steps 6 --batch 2 --evaluate-every 3 --threads 1 --context 48"
-SMALL = {
-    "pretrain": f"{TRAIN} --layers 1 --heads 2 --width 16 --vocabulary 400",
-    "finetune": TRAIN,
-    "lora train": TRAIN,
-    "lora compare": f"{TRAIN} --ranks 1,2",
-    "sample": "-n 8",
-    "run": "-n 8",
-    "build": "--quant fp32",
-}
-
-
-def commands():
-    blocks = re.findall(r"^```sh\n(.*?)^```", PAGE.read_text(encoding="utf-8"), re.M | re.S)
-    lines = [shlex.split(line, comments=True) for block in blocks for line in block.splitlines()]
-    return [line[1:] for line in lines if line and line[0] == "task-bundler"]
-
-
-def test_the_page_has_every_command_that_trains():
-    kinds = [" ".join(line[:2]) if line[0] == "lora" else line[0] for line in commands()]
-    assert set(kinds) == set(SMALL)
-
-
-def test_every_command_of_the_page_runs(tmp_path, monkeypatch, capsys):
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "out" / "texts").mkdir(parents=True)
-    (tmp_path / "out" / "texts" / "debian.txt").write_text(PROSE * 120)
-    for line in commands():
-        kind = " ".join(line[:2]) if line[0] == "lora" else line[0]
-        assert run([*line, *shlex.split(SMALL[kind])]) == 0, (line, capsys.readouterr().err)
-    written = {path.name for path in (tmp_path / "out").iterdir()}
-    assert {"debian-char", "debian-bpe", "debian-char-bundle", "debian-more", "debian-adapter"} < written
-    assert (tmp_path / "out" / "debian-comparison" / "comparison.html").is_file()
 
 
 @pytest.mark.parametrize("preset", ["sample", "char-384", "gpt2"])

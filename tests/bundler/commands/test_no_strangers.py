@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from empty_web_runtime import write_empty_web_runtime
 from nanogpt_checkpoint import write_checkpoint
 
 from bundler.checkpoints.checkpoint import open_checkpoint
 from bundler.verification.text import verification_text
-from bundler.web.runtime import ENGINE_PACKAGE, runtime_folder
 from lora_weights.fine_tune import FineTuneConfig
 from lora_weights.train import with_adapter
 from tokenizer_tools.auto_tokenizer import TOKENIZER_FILES
@@ -102,7 +102,7 @@ def watched(inputs):
         "HF_TOKEN": "hf_secret",
         "XDG_CACHE_HOME": str(inputs / "cache"),
     }
-    empty_web_runtime(inputs / "cache")
+    write_empty_web_runtime(inputs / "cache")
     calls = inputs / "calls"
     tracer = (
         [STRACE, "-f", "-qq", "--seccomp-bpf", "-e", "trace=connect,sendto", "-o", calls]
@@ -120,14 +120,6 @@ def watched(inputs):
     assert done.returncode == 0, done.stderr
     results = json.loads((inputs / "results.json").read_text())
     return dict(zip([*COMMANDS, *REFUSED], results, strict=True)), calls if tracer else None, done.stderr
-
-
-def empty_web_runtime(cache):
-    """Empty files where npm would install MediaPipe's engine, so that `try` has something to serve."""
-    engine = cache / "task-bundler" / runtime_folder().name / "node_modules" / ENGINE_PACKAGE
-    (engine / "wasm").mkdir(parents=True)
-    for name in ("genai_bundle.mjs", "wasm/genai_wasm_internal.js", "wasm/genai_wasm_internal.wasm"):
-        (engine / name).write_text("")
 
 
 def can_trace():

@@ -43,6 +43,8 @@ def test_a_prompt_that_is_too_long_is_not_shown(bundle, capfd):
     assert run(["run", bundle, "-p", "the light " * 90]) == 1
     said = capfd.readouterr()
     assert not said.out and "the light" not in said.err and "shorter prompt" in said.err
+    assert "the context has 96, of which one is to write in" in said.err
+    assert "engine.cc" not in said.err  # a line of the engine's log
 
 
 def session(monkeypatch, lines, *arguments):

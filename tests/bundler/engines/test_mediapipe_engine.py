@@ -169,6 +169,18 @@ def test_a_special_token_is_shown_or_stops(tmp_path):
             assert engine.complete(prompt, 24) == original.greedy(prompt, 24, stop)
 
 
+def test_a_space_before_the_text(tmp_path):
+    """With add_prefix_space the model's own normalizer puts it there; the engine reads what transformers reads."""
+    folder = write_eight_bit_checkpoint(tmp_path / "checkpoint")
+    (folder / "tokenizer_config.json").write_text('{"add_prefix_space": true}')
+    original, path = Original(folder), write_eight_bit_task(folder, tmp_path / "prefix.task")
+    assert original.vocabulary.prefix_space and original.ids("a") == original.ids(" a")
+    with open_mediapipe(path) as engine:
+        for text in AWKWARD_PROMPTS:
+            assert engine.size_in_tokens(text) == len(original.ids(text)) - 1, text
+            assert engine.complete(text, 4) == original.greedy(text, 4), text
+
+
 def test_sampling_follows_the_seed(eight_bit):
     def write(seed):
         with open_mediapipe(eight_bit[1], top_k=40, temperature=1.5, seed=seed) as engine:

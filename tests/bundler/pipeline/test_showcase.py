@@ -58,6 +58,7 @@ def test_the_report_opens_with_the_verdict_and_holds_all_of_it(shown):
     assert page.index(report["verdict"]) < page.index("What it writes") < page.index("How it was checked")
     assert report["speed"]["decode"] > 0 and "tokens/s" in page and "tokenizer file" in report["weight_bytes"]
     assert any(gate["name"] == "distributions on the given text" for gate in report["verification"])
+    assert "task-bundler compare MODEL" in page  # the figures of other recipes
     assert "http" not in page.replace("http-equiv", "")
 
 
