@@ -44,6 +44,8 @@ TEXT = "".join(
     (REPOSITORY / name).read_text(encoding="utf-8")
     for name in ("README.md", "docs/TOKENIZER.md", "tokenizer_tools/keys.py")
 )
+# So that each is a token, and a space with an apostrophe, as in GPT-2's vocabulary.
+CONTRACTIONS = "I'm, you're, he'd, she'll, we've, it's, can't 'a' '1' '.'\n" * 200
 PROMPTS = (
     "The",
     "We're here, aren't we?\n\n\tIt's 6 o'clock",
@@ -72,7 +74,8 @@ class LookAlike:
     """A folder: the tokenizer's files as `saves` writes them, then `files` (name -> JSON, merged into what is there, or
     a function that changes it).
 
-    `refused`: words of the sentence it must be refused with; None where it must be built.
+    `refused`: words of the sentence it must be refused with; None where it must be built. `text`: what its vocabulary
+    is trained on.
     """
 
     saves: str = "slow"
@@ -81,6 +84,7 @@ class LookAlike:
     context: int = 128
     refused: str | None = None
     config: dict[str, Any] = field(default_factory=dict)
+    text: str = f"{TEXT}{CONTRACTIONS}"
 
 
 def added(*tokens: dict[str, Any]) -> Callable[[dict], None]:
@@ -91,6 +95,7 @@ def added(*tokens: dict[str, Any]) -> Callable[[dict], None]:
 
 
 CHAT_SLOW = {"added_tokens": CHAT, "special_tokens_map": {"eos_token": "<|im_end|>"}}
+PREFIX_SPACE = {"tokenizer_config": {"add_prefix_space": True}}
 LOOK_ALIKES = {
     "transformers 4, slow": LookAlike(),
     "transformers 5": LookAlike("five"),
@@ -114,11 +119,10 @@ LOOK_ALIKES = {
         config={"eos_token_id": 150}, refused="eos_token_id is 150, the bytes"
     ),
     "an added id with a gap": LookAlike(files={"added_tokens": {"<|im_end|>": 610}}, refused="'<|im_end|>' has id 610"),
-    "prefix space in tokenizer_config.json": LookAlike(
-        files={"tokenizer_config": {"add_prefix_space": True}}, refused="add_prefix_space"
-    ),
-    "prefix space in both": LookAlike(
-        "both", {"tokenizer_config": {"add_prefix_space": True}}, refused="add_prefix_space"
+    "prefix space in tokenizer_config.json": LookAlike(files=PREFIX_SPACE),
+    "prefix space in both": LookAlike("both", PREFIX_SPACE),
+    "prefix space, no token for a contraction": LookAlike(
+        files=PREFIX_SPACE, text=TEXT.replace("'", "’"), refused="add_prefix_space"
     ),
     "prefix space in tokenizer.json, ignored": LookAlike(
         "fast", {"tokenizer": lambda document: document["pre_tokenizer"].update(add_prefix_space=True)}
@@ -129,7 +133,6 @@ LOOK_ALIKES = {
             "tokenizer": lambda document: document["pre_tokenizer"].update(add_prefix_space=True),
             "tokenizer_config": {"tokenizer_class": "PreTrainedTokenizerFast"},
         },
-        refused="add_prefix_space",
     ),
     "a start token of the tokenizer's": LookAlike(files={"tokenizer_config": {"add_bos_token": True}}),
     "truncation and padding left over": LookAlike(
@@ -152,7 +155,7 @@ LOOK_ALIKES = {
 def write(folder: Path, look_alike: LookAlike) -> None:
     """The folder of a look-alike: random weights that int8 holds without loss, and its tokenizer's files."""
     folder.mkdir(parents=True)
-    save_vocabulary(train_vocabulary([TEXT], SIZE), folder)
+    save_vocabulary(train_vocabulary([look_alike.text], SIZE), folder)
     if look_alike.saves in ("fast", "both", "five"):
         GPT2TokenizerFast.from_pretrained(folder).save_pretrained(folder / "saved")
         for path in [*(folder / "saved").iterdir()]:
