@@ -112,10 +112,10 @@ class EndToEndTest {
         screen.window.decorView.labelled("pirate.tflite").performClick()
         val compare = open<CompareActivity>().get()
         // Stopped and begun again at once: the second waits for the end of the first.
-        compare.tap(R.id.run)
-        until("the first text") { compare.text(R.id.base_text).isNotEmpty() }
-        compare.tap(R.id.stop)
-        compare.tap(R.id.run)
+        compare.press(R.id.run)
+        untilFirst("the first text") { compare.text(R.id.base_text).isNotEmpty() }
+        compare.press(R.id.stop)
+        compare.press(R.id.run)
         until("both texts") { phone.comparing.model.adapted.stats != null }
         ShadowLooper.idleMainLooper()
         assertWritten(text("base"), prompt + compare.text(R.id.base_text))

@@ -26,15 +26,23 @@ import java.io.InputStream
 /** The app in a process of its own, as Robolectric has begun it. */
 val phone: WriterApplication get() = RuntimeEnvironment.getApplication() as WriterApplication
 
-/** Let the app's threads work until [isSo]. */
-fun until(what: String, isSo: () -> Boolean) {
+/** Let the app's threads work until [isSo], and the main thread do all that it has been given. */
+fun until(what: String, isSo: () -> Boolean) = wait(what, isSo) { ShadowLooper.idleMainLooper() }
+
+/** Until [isSo], and no longer: an engine that writes faster than views are drawn would be at its end when all is done that was given. */
+fun untilFirst(what: String, isSo: () -> Boolean) = wait(what, isSo) {
+    if (!shadowOf(Looper.getMainLooper()).isIdle) ShadowLooper.runMainLooperOneTask()
+}
+
+private fun wait(what: String, isSo: () -> Boolean, work: () -> Unit) {
     val end = System.nanoTime() + PATIENCE_NANOS
     do {
-        ShadowLooper.idleMainLooper()
+        work()
         if (isSo()) return
-        Thread.sleep(1)
+        if (shadowOf(Looper.getMainLooper()).isIdle) Thread.sleep(1)
     } while (System.nanoTime() < end)
-    throw AssertionError("waited in vain for: $what; the engine is ${phone.container.events.state}, the last calls were ${Script.calls.takeLast(4)}")
+    val engine = phone.container.events.state
+    throw AssertionError("waited in vain for: $what; the engine is $engine, the last calls were ${Script.calls.takeLast(4)}")
 }
 
 /** Let the thread for files and the screen's do what they have been given. */
@@ -78,13 +86,18 @@ fun Activity.text(id: Int): String = findViewById<TextView>(id).text.toString()
 
 fun Activity.isShown(id: Int): Boolean = findViewById<View>(id).isShown
 
+/** Tap, and let the main thread do what follows from it. */
 fun Activity.tap(id: Int) {
+    press(id)
+    shadowOf(Looper.getMainLooper()).idle()
+}
+
+fun Activity.press(id: Int) {
     val view = findViewById<View>(id)
     check(view.isShown && view.isEnabled) {
         "${resources.getResourceEntryName(id)} cannot be tapped: shown ${view.isShown}, enabled ${view.isEnabled}"
     }
     view.performClick()
-    shadowOf(Looper.getMainLooper()).idle()
 }
 
 /** The view with this text or this description, wherever it is. */
