@@ -127,10 +127,12 @@ class EndToEndTest {
         val screen = begin { it.copy(suggestionTokens = 60) }
         field(screen).append(prompt)
         screen.window.decorView.labelled("pirate.tflite").performClick()
-        screen.tap(R.id.go_on)
-        until("the first piece") { suggestion(screen).isNotEmpty() }
         val compare = open<CompareActivity>().get()
-        compare.tap(R.id.run)
+        screen.press(R.id.go_on)
+        untilFirst("the first piece") { suggestion(screen).isNotEmpty() }
+        // As when the other screen covers it.
+        phone.writing.detach(screen as WriteActivity)
+        compare.press(R.id.run)
         until("both texts") { phone.comparing.model.adapted.stats != null }
         ShadowLooper.idleMainLooper()
         assertWritten(text("pirate"), prompt + compare.text(R.id.adapted_text))
@@ -140,9 +142,9 @@ class EndToEndTest {
     fun aStoppedTextStays() {
         val screen = begin { it.copy(suggestionTokens = 200) }
         field(screen).append(prompt)
-        screen.tap(R.id.go_on)
-        until("the first piece") { suggestion(screen).isNotEmpty() }
-        screen.tap(R.id.stop)
+        screen.press(R.id.go_on)
+        untilFirst("the first piece") { suggestion(screen).isNotEmpty() }
+        screen.press(R.id.stop)
         idle()
         ShadowLooper.idleMainLooper()
         val shown = screen.text(R.id.text)
