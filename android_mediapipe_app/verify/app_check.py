@@ -24,6 +24,7 @@ import app_classes
 import check_core
 import check_merge
 import check_screens
+import planted
 import resources
 from toolchain import CheckFailed, ToolMissing
 
@@ -40,11 +41,11 @@ class Outcome:
 
 
 class Ladder:
-    """The rungs, and the classes that several of them need: compiled once, below `folder`."""
+    """The rungs, and the classes that several of them need: compiled once, below `folder`, unless they are given."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, classes: app_classes.AppClasses | None = None) -> None:
         self._folder = folder
-        self._classes: app_classes.AppClasses | None = None
+        self._classes = classes
         self.rungs: dict[int, tuple[str, Callable[[], str]]] = {
             1: ("core compiles and its tests pass", self._core),
             2: ("style", self._style),
@@ -86,7 +87,11 @@ class Ladder:
         return app_classes.run_engine_tests(self._compiled(), self._folder)
 
     def _screens(self) -> str:
-        return check_screens.check_screens(self._compiled(), self._folder)
+        """The two parts with a JVM of their own each, and a third with defects."""
+        classes = self._compiled()
+        tests = check_screens.compile_screens(classes, self._folder)
+        parts = check_screens.check_drawn, check_screens.check_end_to_end, planted.check_planted
+        return "; ".join(part(classes, tests, self._folder) for part in parts)
 
     def pictures(self) -> str:
         """Draw the README's pictures anew."""

@@ -52,14 +52,15 @@ class AppClasses:
         return [*self.own, self.framework.android, *self.framework.libraries]
 
 
-def compile_app(folder: Path) -> AppClasses:
-    """All classes, below `folder`. Raises CheckFailed, ToolMissing."""
+def compile_app(folder: Path, core: Path | None = None) -> AppClasses:
+    """All classes, below `folder`, but for those of `core` where they are given. Raises CheckFailed, ToolMissing."""
     tools, android = toolchain(), framework()
     (folder / "aapt2").mkdir()
     linked = link(folder / "aapt2", android.android)
     fakes = folder / "engines", folder / "litertlm.jar"
-    classes = AppClasses(folder / "core", folder / "app", folder / "R", fakes, linked.apk, android)
-    compile_core(tools, classes.core)
+    classes = AppClasses(core or folder / "core", folder / "app", folder / "R", fakes, linked.apk, android)
+    if core is None:
+        compile_core(tools, classes.core)
     _javac([*linked.sources.rglob("*.java")], classes.resources, [])
     _javac(sorted(ENGINES.rglob("*.java")), fakes[0], [android.android, *android.libraries])
     compile_kotlin(tools, kotlin_files(ENGINES), fakes[1], [fakes[0]], *APP_TARGET)

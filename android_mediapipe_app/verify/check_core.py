@@ -66,8 +66,8 @@ def compile_core_tests(tools: Toolchain, core: Path, output: Path) -> None:
     )
 
 
-def check_core() -> CoreResult:
-    """Compile, test and measure. Raises CheckFailed, ToolMissing."""
+def check_core(classes: Path | None = None) -> CoreResult:
+    """Compile, test and measure; core's own `classes` may be there already. Raises CheckFailed, ToolMissing."""
     tools = toolchain()
     jacoco = [
         *debian_jars("libjacoco-java", "org.jacoco.core"),
@@ -75,7 +75,9 @@ def check_core() -> CoreResult:
     ]
     with tempfile.TemporaryDirectory() as temporary:
         main, test, runner = (Path(temporary) / name for name in ("main", "test", "runner"))
-        compile_core(tools, main)
+        if classes is None:
+            compile_core(tools, main)
+        main = classes or main
         compile_core_tests(tools, main, test)
         compile_kotlin(tools, kotlin_files(HERE / "coverage"), runner, [*junit_jars(), *jacoco], "-jvm-target", "17")
         printed = run_java(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import re
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -13,6 +14,7 @@ from typing import Sequence
 
 from app_classes import APP_TARGET, AppClasses
 from check_core import CORE
+from resources import link
 from toolchain import (
     APP,
     HERE,
@@ -83,6 +85,8 @@ def run_screens(classes: AppClasses, tests: Path, names: Sequence[str], folder: 
             "-Xmx2g",
             "-XX:+UseSerialGC",
             "-XX:TieredStopAtLevel=1",
+            # That level's own size is too small: compiling would end in the middle, and the rest be interpreted.
+            "-XX:ReservedCodeCacheSize=240m",
             "-Drobolectric.offline=true",
             "-Drobolectric.usePreinstrumentedJars=false",
             f"-Drobolectric.dependency.dir={classes.framework.folder}",
@@ -91,12 +95,6 @@ def run_screens(classes: AppClasses, tests: Path, names: Sequence[str], folder: 
         ),
         folder=folder,
     )
-
-
-def check_screens(classes: AppClasses, folder: Path) -> str:
-    """All of rung 8. Returns what was run; raises CheckFailed, ToolMissing."""
-    tests = compile_screens(classes, folder)
-    return f"{check_drawn(classes, tests, folder)}; {check_end_to_end(classes, tests, folder)}"
 
 
 def check_drawn(classes: AppClasses, tests: Path, folder: Path) -> str:
@@ -113,43 +111,58 @@ def draw_pictures(classes: AppClasses, folder: Path) -> str:
     return f"{len(list(PICTURES.glob('*.png')))} pictures in {PICTURES.relative_to(ROOT)}"
 
 
-def check_end_to_end(classes: AppClasses, tests: Path, folder: Path) -> str:
-    """The app with LiteRT-LM behind it, which needs the project's own Python environment. Returns what was run; raises
-    CheckFailed.
+def check_end_to_end(classes: AppClasses, tests: Path, folder: Path, sample: Path | None = None) -> str:
+    """The app with LiteRT-LM behind it, which needs the project's own Python environment. `sample` is what
+    `build_sample` made, if that was done before. Returns what was run; raises CheckFailed, ToolMissing.
     """
     if any(importlib.util.find_spec(name) is None for name in ("bundler", "litert_lm")):
         return "the one with LiteRT-LM behind it needs `make setup` and its .venv/bin/python"
     # In the place of the fakes, which are for MediaPipe then.
     bridge = folder / "engine_process"
     compile_kotlin(toolchain(), kotlin_files(HERE / "engine_process"), bridge, classes.everything, *APP_TARGET)
-    with_bridge = replace(classes, engines=(bridge, *classes.engines))
     command = "\n".join([sys.executable, str(HERE / "engine_process.py")])
-    expected = write_expected(folder / "sample")
+    sample = sample or build_sample(folder / "sample")
+    expected = folder / "expected.json"
+    expected.write_text(json.dumps({"prompt": PROMPT, "texts": expected_texts(sample)}))
+    (folder / "aapt2").mkdir()
+    linked = link(folder / "aapt2", classes.framework.android, assets=pack(sample, folder / "assets"))
+    with_bridge = replace(classes, engines=(bridge, *classes.engines), apk=linked.apk)
     names = [name for name in test_classes(tests) if name.endswith(_END_TO_END)]
     printed = run_screens(with_bridge, tests, names, folder, engine_command=command, expected=expected)
     return f"{_count(printed)} with LiteRT-LM behind the app"
 
 
-def write_expected(folder: Path) -> Path:
-    """Build the embedded sample as a .litertlm that takes adapters, and let `task-bundler run` write; returns the file
-    with what EndToEndTest.kt is to find.
-    """
-    from bundler.engines.litertlm import open_engine
+def build_sample(folder: Path) -> Path:
+    """Build the embedded sample with LoRA inputs and its two adapters; returns `folder`."""
     from bundler.pipeline.build import build
     from bundler.pipeline.plan import BuildOptions
 
     sources = tuple(ROOT / "lora_weights/samples" / name for name in _ADAPTERS)
+    options = BuildOptions(str(SAMPLE), folder, name="sample", lora_ranks=(16,), adapters=sources)
     # Not verified: that is what other tests are for.
-    build(BuildOptions(str(SAMPLE), folder, name="sample", lora_ranks=(16,), adapters=sources, verify=False))
-    bundle, adapters = folder / "sample.litertlm", {name: folder / f"adapters/{name}.tflite" for name in _ADAPTERS}
+    build(replace(options, verify=False, app_assets=True))
+    return folder
+
+
+def expected_texts(sample: Path) -> dict[str, str]:
+    """What `task-bundler run` writes after the prompt, in each voice."""
+    from bundler.engines.litertlm import open_engine
+
+    bundle = sample / "sample.litertlm"
     # The command takes ten seconds to begin, so the voices come from the engine that it opens.
     texts = {"base": _run(bundle)}
     with open_engine(bundle) as engine:
-        texts |= {name: engine.complete(PROMPT, TOKENS, adapter=path) for name, path in adapters.items()}
-    files = {name: str(path) for name, path in {"bundle": bundle, **adapters}.items()}
-    expected = folder / "expected.json"
-    expected.write_text(json.dumps({"prompt": PROMPT, "texts": texts, **files}))
-    return expected
+        for name in _ADAPTERS:
+            texts[name] = engine.complete(PROMPT, TOKENS, adapter=sample / f"adapters/{name}.tflite")
+    return texts
+
+
+def pack(build: Path, assets: Path) -> Path:
+    """Put what a build has for phones where the app looks when it is new; returns `assets`. Only one of the
+    containers: it is chosen by itself then.
+    """
+    shutil.copytree(build / "app_assets", assets / "bundles", ignore=shutil.ignore_patterns("*.task"))
+    return assets
 
 
 def _run(bundle: Path) -> str:

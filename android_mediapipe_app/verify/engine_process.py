@@ -26,6 +26,7 @@ class Server:
         self._engine: litert_lm.Engine | None = None
         self._running: litert_lm.Session | None = None
         self._cancelled = False
+        self._callback: Any = None
 
     def serve(self, lines: TextIO) -> None:
         for line in lines:
@@ -75,7 +76,10 @@ class Server:
             self._decode()
         except RuntimeError as error:
             # The Kotlin API has the native code's words in its exception, the Python package prints them.
-            self._say(error=" ".join([str(error), *messages]))
+            self._fail(" ".join([str(error), *messages]))
+
+    def _fail(self, message: str) -> None:
+        self._say(**({"cancelled": True} if self._cancelled else {"error": message}))
 
     def _decode(self) -> None:
         """Without the package's own loop, which takes a full context for an end like any other."""
@@ -83,17 +87,22 @@ class Server:
 
         def callback(_: object, chunk: int) -> None:
             library = self._running._lib
+            # What comes after the end would be taken for the answer to the next call.
+            if ended.is_set():
+                return
             if error := library.litert_lm_stream_chunk_get_error(chunk):
-                self._say(**({"cancelled": True} if self._cancelled else {"error": error.decode()}))
-                return ended.set()
+                self._fail(error.decode())
+                ended.set()
+                return
             if piece := library.litert_lm_stream_chunk_get_text(chunk):
                 self._say(piece=piece.decode())
             if library.litert_lm_stream_chunk_is_final(chunk):
                 self._say(done=True)
                 ended.set()
 
-        native = STREAM_CALLBACK_TYPE(callback)
-        if self._running._lib.litert_lm_session_run_decode_async(self._running._ptr, native, None):
+        # Native code may still be in it after the end.
+        self._callback = STREAM_CALLBACK_TYPE(callback)
+        if self._running._lib.litert_lm_session_run_decode_async(self._running._ptr, self._callback, None):
             raise RuntimeError("litert_lm_session_run_decode_async failed")
         ended.wait()
 

@@ -1,26 +1,27 @@
-"""Defects that compile, or nearly so: each is put into a copy of the app, one by one, and has to be noticed.
+"""Defects that compile, or nearly so: they are put into a copy of the app, and each has to be noticed by name.
 
     python android_mediapipe_app/verify/planted.py
 
-All of them passed what was checked before the app's screens were run. Exit code 1 if one is not noticed.
+All of them passed what was checked before the app's screens were run. Those that compile stand in one copy, each in
+another activity or another part of one, so that a single run notices them all. Exit code 1 if one is not noticed.
 """
 
 from __future__ import annotations
 
+import re
 import shutil
 import sys
 import tempfile
-import time
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Sequence
 
 from app_classes import APP_TARGET, AppClasses, compile_app
 from check_screens import compile_screens, run_screens
 from resources import MAIN, link
 from toolchain import CheckFailed, ToolMissing, compile_kotlin, toolchain
 
-_WRITE = "kotlin/dev/taskbundler/app/write/WriteActivity.kt"
-_LIBRARY = "kotlin/dev/taskbundler/app/library/LibraryActivity.kt"
+_SCREENS = "kotlin/dev/taskbundler/app"
 
 
 @dataclass(frozen=True)
@@ -40,18 +41,18 @@ class Planted:
 PLANTED = (
     Planted(
         "a TextView is cast to a Button",
-        _WRITE,
-        "val view = findViewById<TextView>(id)",
-        "val view: android.widget.Button = findViewById(id)",
-        "LifeTest#whatIsWrittenIsInTheViewAndCanBeContinued",
+        f"{_SCREENS}/library/LibraryActivity.kt",
+        "findViewById<TextView>(R.id.free).text",
+        "findViewById<Button>(R.id.free).text",
+        "LifeTest#aPickerThatIsLeftChangesNothing",
         "ClassCastException",
     ),
     Planted(
         "super.onStart() is not called",
-        _WRITE,
+        f"{_SCREENS}/compare/CompareActivity.kt",
         "        super.onStart()\n",
         "",
-        "LifeTest#whatIsWrittenIsInTheViewAndCanBeContinued",
+        "LifeTest#nothingHoldsTheComparingScreen",
         "did not call through to super.onStart()",
     ),
     Planted(
@@ -64,7 +65,7 @@ PLANTED = (
     ),
     Planted(
         "addView is given a text",
-        "kotlin/dev/taskbundler/app/library/ItemList.kt",
+        f"{_SCREENS}/library/ItemList.kt",
         "list.addView(view)",
         "list.addView(text)",
         None,
@@ -72,11 +73,11 @@ PLANTED = (
     ),
     Planted(
         "detach is dropped",
-        _LIBRARY,
+        f"{_SCREENS}/write/WriteActivity.kt",
         "        presenter.detach(this)\n",
         "",
-        "LifeTest#nothingHoldsAScreenThatWasLeft",
-        "LibraryPresenter holds a screen that was left",
+        "LifeTest#nothingHoldsTheWritingScreen",
+        "WriteActivity is held after it was left",
     ),
     Planted(
         "the intent filter's scheme is misspelled",
@@ -89,58 +90,84 @@ PLANTED = (
 )
 
 
-def notice(planted: Planted, classes: AppClasses, tests: Path, folder: Path) -> None:
-    """Raise AssertionError unless `planted`, in a copy of the app below `folder`, is noticed."""
-    copy = folder / "main"
-    shutil.copytree(MAIN, copy)
-    path = copy / planted.file
-    text = path.read_text()
-    if text.count(planted.before) != 1:
-        raise AssertionError(f"{planted.file} has “{planted.before}” {text.count(planted.before)} times, expected once")
-    path.write_text(text.replace(planted.before, planted.after))
+def check_planted(classes: AppClasses, tests: Path, folder: Path) -> str:
+    """Plant them all, below `folder`. Returns what was noticed; raises CheckFailed with those that were not,
+    ToolMissing.
+    """
+    compiling = [planted for planted in PLANTED if planted.test]
+    printed = {planted: _compile_alone(planted, classes, folder) for planted in PLANTED if not planted.test}
+    together = _run_together(compiling, classes, tests, folder)
+    printed |= {planted: _failure(planted.test, together) for planted in compiling}
+    if missed := [
+        f"not noticed: {planted.name}; printed was: {text}"
+        for planted, text in printed.items()
+        if planted.said not in text
+    ]:
+        raise CheckFailed("\n".join([*missed, together]))
+    return f"{len(printed)} planted defects noticed"
+
+
+def plant(defects: Sequence[Planted], main: Path) -> list[Path]:
+    """Copy app/src/main to `main`, with `defects` in it; returns the files that they changed. Raises CheckFailed where
+    one has no place.
+    """
+    shutil.copytree(MAIN, main)
+    for defect in defects:
+        path = main / defect.file
+        text = path.read_text()
+        if text.count(defect.before) != 1:
+            raise CheckFailed(f"{defect.file} has “{defect.before}” {text.count(defect.before)} times, expected once")
+        path.write_text(text.replace(defect.before, defect.after))
+    return sorted({main / defect.file for defect in defects})
+
+
+def _compile_alone(defect: Planted, classes: AppClasses, folder: Path) -> str:
+    """What the compiler says of a defect; nothing if it takes it."""
+    place = folder / "refused"
     try:
-        changed = _changed(path, copy, classes, folder)
-        if planted.test is None:
-            raise AssertionError(f"not noticed: {planted.name}")
-        run_screens(changed, tests, [f"dev.taskbundler.screens.{planted.test}"], folder)
+        _compile(plant([defect], place / "main"), classes, place / "classes")
     except CheckFailed as failure:
-        if planted.said not in str(failure):
-            raise AssertionError(f"{planted.name}: noticed, but “{planted.said}” is not said: {failure}") from failure
-        return
-    raise AssertionError(f"not noticed: {planted.name}")
+        return str(failure)
+    finally:
+        shutil.rmtree(place)
+    return ""
 
 
-def _changed(path: Path, main: Path, classes: AppClasses, folder: Path) -> AppClasses:
-    """The classes with what was made of a changed file before all others."""
-    if path.suffix == ".kt":
-        compile_kotlin(
-            toolchain(), [path], folder / "changed", classes.everything, *APP_TARGET, f"-Xfriend-paths={classes.app}"
-        )
-        return replace(classes, engines=(folder / "changed", *classes.engines))
-    (folder / "aapt2").mkdir()
-    return replace(classes, apk=link(folder / "aapt2", classes.framework.android, main).apk)
+def _run_together(defects: Sequence[Planted], classes: AppClasses, tests: Path, folder: Path) -> str:
+    """What the tests of the defects print."""
+    place = folder / "planted"
+    changed = plant(defects, place / "main")
+    _compile([path for path in changed if path.suffix == ".kt"], classes, place / "classes")
+    (place / "aapt2").mkdir()
+    linked = link(place / "aapt2", classes.framework.android, place / "main")
+    with_defects = replace(classes, engines=(place / "classes", *classes.engines), apk=linked.apk)
+    names = [f"dev.taskbundler.screens.{defect.test}" for defect in defects]
+    try:
+        return run_screens(with_defects, tests, names, place)
+    except CheckFailed as failure:
+        return str(failure)
+
+
+def _compile(sources: Sequence[Path], classes: AppClasses, output: Path) -> None:
+    friends = f"-Xfriend-paths={classes.app}"
+    compile_kotlin(toolchain(), sources, output, classes.everything, *APP_TARGET, friends)
+
+
+def _failure(test: str, printed: str) -> str:
+    """The line in which a test, `CLASS#TEST`, says why it failed."""
+    type_, _, name = test.partition("#")
+    line = re.search(rf"^{name}\([\w.]*\.{type_}\): (.*)$", printed, re.MULTILINE)
+    return line[1] if line else ""
 
 
 def main() -> None:
-    missed = 0
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         try:
             classes = compile_app(folder)
-            tests = compile_screens(classes, folder)
-            for number, planted in enumerate(PLANTED):
-                began = time.monotonic()
-                place = folder / str(number)
-                place.mkdir()
-                try:
-                    notice(planted, classes, tests, place)
-                    print(f"noticed in {time.monotonic() - began:.0f} s: {planted.name}", file=sys.stderr, flush=True)
-                except AssertionError as error:
-                    missed += 1
-                    print(error, file=sys.stderr, flush=True)
+            print(check_planted(classes, compile_screens(classes, folder), folder))
         except (ToolMissing, CheckFailed) as error:
             sys.exit(str(error))
-    sys.exit(1 if missed else 0)
 
 
 if __name__ == "__main__":

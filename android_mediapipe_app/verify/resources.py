@@ -56,9 +56,9 @@ class Linked:
     manifest: Path
 
 
-def link(folder: Path, android: Path, main: Path | None = None) -> Linked:
+def link(folder: Path, android: Path, main: Path | None = None, assets: Path | None = None) -> Linked:
     """Compile and link the resources below `main`, the app's own by default, with aapt2, against the resources in the
-    jar `android`. Raises CheckFailed, ToolMissing.
+    jar `android`; what is below `assets` is packed as it is. Raises CheckFailed, ToolMissing.
     """
     aapt2 = _aapt2(folder)
     linked = Linked(folder / "R", folder / "app.apk", folder / "AndroidManifest.xml")
@@ -78,6 +78,7 @@ def link(folder: Path, android: Path, main: Path | None = None) -> Linked:
             gradle_value("minSdk"),
             "--target-sdk-version",
             gradle_value("targetSdk"),
+            *(["-A", assets] if assets else []),
             "-o",
             linked.apk,
             folder / "res.zip",

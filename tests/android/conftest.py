@@ -1,6 +1,10 @@
-"""What the tests of the Android app share: its checks in android_mediapipe_app/verify, and core compiled once."""
+"""What the tests of the Android app share: its checks in android_mediapipe_app/verify, and what is compiled once."""
 
+import fcntl
+import os
+import pickle
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -21,10 +25,52 @@ def kotlin():
 
 
 @pytest.fixture(scope="session")
-def core_classes(kotlin, tmp_path_factory):
+def once(tmp_path_factory):
+    """once(name, make): what make(folder) returns, made by one process for all those of a run."""
+    base = tmp_path_factory.getbasetemp()
+    # pytest-xdist gives each process a folder of its own within one of the run.
+    shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+
+    def result(name, make):
+        done = shared / f"{name}.pickle"
+        with open(shared / f"{name}.lock", "w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not done.exists():
+                # A second try after a failure begins anew.
+                made = make(Path(tempfile.mkdtemp(prefix=name, dir=shared)))
+                done.write_bytes(pickle.dumps(made))
+        return pickle.loads(done.read_bytes())
+
+    return result
+
+
+@pytest.fixture(scope="session")
+def core_classes(kotlin, once):
     """A folder with core's classes."""
     from check_core import compile_core
 
-    folder = tmp_path_factory.mktemp("core")
-    compile_core(kotlin, folder)
-    return folder
+    def make(folder):
+        compile_core(kotlin, folder)
+        return folder
+
+    return once("core", make)
+
+
+@pytest.fixture(scope="session")
+def app_classes(core_classes, once):
+    """Everything of the app, compiled; a skip where a tool is missing."""
+    from app_classes import compile_app
+    from toolchain import ToolMissing
+
+    try:
+        return once("app", lambda folder: compile_app(folder, core_classes))
+    except ToolMissing as missing:
+        pytest.skip(str(missing))
+
+
+@pytest.fixture(scope="session")
+def sample_build(once):
+    """The folder of a build of the embedded sample, with LoRA inputs and its two adapters."""
+    from check_screens import build_sample
+
+    return once("sample", lambda folder: build_sample(folder / "sample"))

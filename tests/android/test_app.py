@@ -12,10 +12,10 @@ pytestmark = pytest.mark.timeout(600)
 
 
 @pytest.fixture(scope="module")
-def ladder(kotlin, tmp_path_factory):
+def ladder(app_classes, tmp_path_factory):
     from app_check import Ladder
 
-    return Ladder(tmp_path_factory.mktemp("ladder"))
+    return Ladder(tmp_path_factory.mktemp("ladder"), app_classes)
 
 
 # 1, 2, 7 and 8 have tests of their own beside this one.

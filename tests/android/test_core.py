@@ -11,12 +11,12 @@ CORE = ROOT / "android_mediapipe_app" / "core" / "src"
 pytestmark = pytest.mark.timeout(600)
 
 
-def test_core_compiles_without_a_warning_and_its_tests_pass_and_reach_it(kotlin):
+def test_core_compiles_without_a_warning_and_its_tests_pass_and_reach_it(core_classes):
     from check_core import check_core
     from toolchain import ToolMissing
 
     try:
-        result = check_core()
+        result = check_core(core_classes)
     except ToolMissing as missing:
         pytest.skip(str(missing))
     assert result.tests >= 120

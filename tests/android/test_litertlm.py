@@ -20,7 +20,6 @@ from lora_weights.adapter import Base
 from lora_weights.adapter_file import AdapterFile, encode_adapter, zero_adapter
 
 RANK = 16
-SAMPLE = Path(__file__).parents[2] / "gpt2_training" / "sample"
 pytestmark = pytest.mark.timeout(600)
 
 
@@ -81,14 +80,13 @@ TEXTS = [
 ]
 
 
-def test_the_app_counts_the_tokens_that_the_engine_makes(app, tmp_path):
-    folder = tmp_path / "sample"
-    build(BuildOptions(str(SAMPLE), folder, context=64, verify=False))
+def test_the_app_counts_the_tokens_that_the_engine_makes(app, sample_build, tmp_path):
+    bundle = sample_build / "sample.litertlm"
     generator = np.random.default_rng(1)
     anything = ["".join(map(chr, generator.integers(32, 0x3000, 40))) for _ in range(20)]
     (tmp_path / "texts.json").write_text(json.dumps(TEXTS + anything))
-    counted = app("TokensMain", folder / "sample.litertlm", tmp_path / "texts.json")
-    with open_engine(folder / "sample.litertlm") as engine:
+    counted = app("TokensMain", bundle, tmp_path / "texts.json")
+    with open_engine(bundle) as engine:
         assert [int(line) for line in counted.split()] == [len(engine.tokenize(text)) for text in TEXTS + anything]
 
 

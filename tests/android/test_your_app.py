@@ -25,19 +25,7 @@ def blocks(text, language):
     return re.findall(rf"```{language}\n(.*?)```", text, re.DOTALL)
 
 
-@pytest.fixture(scope="module")
-def compiled(kotlin, tmp_path_factory):
-    """The platform and the fakes of both engines, compiled; raises nothing but skips where a tool is missing."""
-    from app_classes import compile_app
-    from toolchain import ToolMissing
-
-    try:
-        return compile_app(tmp_path_factory.mktemp("app"))
-    except ToolMissing as missing:
-        pytest.skip(str(missing))
-
-
-def test_the_kotlin_compiles(kotlin, compiled, tmp_path):
+def test_the_kotlin_compiles(kotlin, app_classes, tmp_path):
     from toolchain import compile_kotlin, kotlin_files
 
     pages = [
@@ -61,7 +49,7 @@ def test_the_kotlin_compiles(kotlin, compiled, tmp_path):
         kotlin,
         kotlin_files(source),
         tmp_path / "classes",
-        [compiled.framework.android, *compiled.engines, *compiled.framework.libraries],
+        [app_classes.framework.android, *app_classes.engines, *app_classes.framework.libraries],
         "-jvm-target",
         "17",
     )

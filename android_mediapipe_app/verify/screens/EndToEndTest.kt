@@ -10,7 +10,6 @@ import dev.taskbundler.app.settings.Settings
 import dev.taskbundler.app.state.optionsFor
 import dev.taskbundler.app.state.requestFor
 import dev.taskbundler.app.write.WriteActivity
-import dev.taskbundler.core.catalogue.ImportSource
 import dev.taskbundler.core.engine.Completion
 import dev.taskbundler.core.engine.EndReason
 import dev.taskbundler.core.engine.EngineFailure
@@ -21,6 +20,7 @@ import dev.taskbundler.core.writing.CompletionState
 import org.junit.Assert.assertEquals
 import org.junit.Assert.assertNotEquals
 import org.junit.Assert.assertTrue
+import org.junit.Rule
 import org.junit.Test
 import org.junit.runner.RunWith
 import org.robolectric.RobolectricTestRunner
@@ -30,25 +30,23 @@ import java.io.File
 /**
  * The app with LiteRT-LM itself behind it, see engine_process/: what is typed is continued in the view.
  *
- * The system property `expected` is a JSON file: the bundle, its adapters, and the texts that `task-bundler run` writes.
+ * The system property `expected` is a JSON file: the prompt, and the texts that `task-bundler run` writes with the files that are packed
+ * into the app.
  */
 @RunWith(RobolectricTestRunner::class)
 class EndToEndTest {
+    @get:Rule
+    val cleanApp = CleanApp()
+
     private val expected: JsonValue = parseJson(File(System.getProperty("expected")!!).readBytes())
     private val prompt = expected["prompt"]!!.text!!
 
     private fun text(of: String) = prompt + expected["texts"]!![of]!!.text!!
 
-    private class OnDisk(private val file: File) : ImportSource {
-        override val name: String = file.name
-        override val size = file.length()
-
-        override fun open() = file.inputStream()
-    }
-
     private fun begin(change: (Settings) -> Settings = { it }): Activity {
         phone.container.settings.write(change(Settings(temperature = 0.0, suggestionTokens = 24)))
-        for (name in listOf("bundle", "pirate", "shouting")) import(OnDisk(File(expected[name]!!.text!!)))
+        // They are packed into the app, which imports them when it is new.
+        until("the packed files") { phone.writing.contents.let { it.bundles.size == 1 && it.adapters.size == 2 } }
         val screen = open<WriteActivity>().get()
         idle()
         return screen
@@ -114,10 +112,10 @@ class EndToEndTest {
         screen.window.decorView.labelled("pirate.tflite").performClick()
         val compare = open<CompareActivity>().get()
         // Stopped and begun again at once: the second waits for the end of the first.
-        compare.tap(R.id.run)
-        until("the first text") { compare.text(R.id.base_text).isNotEmpty() }
-        compare.tap(R.id.stop)
-        compare.tap(R.id.run)
+        compare.press(R.id.run)
+        untilFirst("the first text") { compare.text(R.id.base_text).isNotEmpty() }
+        compare.press(R.id.stop)
+        compare.press(R.id.run)
         until("both texts") { phone.comparing.model.adapted.stats != null }
         ShadowLooper.idleMainLooper()
         assertWritten(text("base"), prompt + compare.text(R.id.base_text))
@@ -129,10 +127,12 @@ class EndToEndTest {
         val screen = begin { it.copy(suggestionTokens = 60) }
         field(screen).append(prompt)
         screen.window.decorView.labelled("pirate.tflite").performClick()
-        screen.tap(R.id.go_on)
-        until("the first piece") { suggestion(screen).isNotEmpty() }
         val compare = open<CompareActivity>().get()
-        compare.tap(R.id.run)
+        screen.press(R.id.go_on)
+        untilFirst("the first piece") { suggestion(screen).isNotEmpty() }
+        // As when the other screen covers it.
+        phone.writing.detach(screen as WriteActivity)
+        compare.press(R.id.run)
         until("both texts") { phone.comparing.model.adapted.stats != null }
         ShadowLooper.idleMainLooper()
         assertWritten(text("pirate"), prompt + compare.text(R.id.adapted_text))
@@ -142,9 +142,9 @@ class EndToEndTest {
     fun aStoppedTextStays() {
         val screen = begin { it.copy(suggestionTokens = 200) }
         field(screen).append(prompt)
-        screen.tap(R.id.go_on)
-        until("the first piece") { suggestion(screen).isNotEmpty() }
-        screen.tap(R.id.stop)
+        screen.press(R.id.go_on)
+        untilFirst("the first piece") { suggestion(screen).isNotEmpty() }
+        screen.press(R.id.stop)
         idle()
         ShadowLooper.idleMainLooper()
         val shown = screen.text(R.id.text)

@@ -37,11 +37,14 @@ fun picture(window: View): Bitmap {
 class Examination(private val window: View) {
     private val drawn = picture(window)
     private val density = window.resources.displayMetrics.density
-    private val shown = window.everything().filter { it.isShown && it.width > density && it.height > density }
 
+    // What is a density-independent pixel wide is there for screen readers.
+    private val shown = window.everything().filter { it.isShown && it.width > ceil(density) && it.height > ceil(density) }
+
+    /** To be asked once: the picture is given back, which no collection of garbage would do in time. */
     fun findings(): List<String> = shown.flatMap { view ->
         listOfNotNull(cutOff(view), offScreen(view), tooSmall(view), unlabelled(view), tooFaint(view), unreachable(view), cramped(view))
-    }
+    }.also { drawn.recycle() }
 
     private fun cutOff(view: View): String? {
         val layout = (view as? TextView)?.layout ?: return null

@@ -19,6 +19,7 @@ import android.widget.EditText
 import dev.taskbundler.app.R
 import dev.taskbundler.app.compare.CompareActivity
 import dev.taskbundler.app.library.LibraryActivity
+import dev.taskbundler.app.settings.SettingsActivity
 import dev.taskbundler.app.write.WriteActivity
 import dev.taskbundler.core.engine.Backend
 import dev.taskbundler.core.engine.EngineKind
@@ -30,7 +31,7 @@ import org.junit.Assert.assertEquals
 import org.junit.Assert.assertFalse
 import org.junit.Assert.assertNull
 import org.junit.Assert.assertTrue
-import org.junit.Before
+import org.junit.Rule
 import org.junit.Test
 import org.junit.runner.RunWith
 import org.robolectric.Robolectric
@@ -38,14 +39,17 @@ import org.robolectric.RobolectricTestRunner
 import org.robolectric.Shadows.shadowOf
 import org.robolectric.shadows.ShadowActivity
 import org.robolectric.shadows.ShadowActivityManager.ApplicationExitInfoBuilder
+import org.robolectric.shadows.ShadowLooper
 import java.io.File
+import java.lang.ref.WeakReference
 import java.util.concurrent.Semaphore
+import java.util.concurrent.TimeUnit
 
 /** What Android does to a screen, and the screen keeps. */
 @RunWith(RobolectricTestRunner::class)
 class LifeTest {
-    @Before
-    fun reset() = Script.reset()
+    @get:Rule
+    val cleanApp = CleanApp()
 
     private fun ready() = until("a bundle to be open") { phone.container.events.state == CompletionState.READY }
 
@@ -244,21 +248,34 @@ class LifeTest {
     }
 
     @Test
-    fun nothingHoldsAScreenThatWasLeft() {
+    fun nothingHoldsTheWritingScreen() = assertLetGo(WriteActivity::class.java)
+
+    @Test
+    fun nothingHoldsTheLibrary() = assertLetGo(LibraryActivity::class.java)
+
+    @Test
+    fun nothingHoldsTheComparingScreen() = assertLetGo(CompareActivity::class.java)
+
+    @Test
+    fun nothingHoldsTheSettings() = assertLetGo(SettingsActivity::class.java)
+
+    private fun assertLetGo(type: Class<out Activity>) {
         fillLibrary()
         ready()
-        val screens =
-            listOf(
-                open<WriteActivity>() to phone.writing,
-                open<LibraryActivity>() to phone.library,
-                open<CompareActivity>() to phone.comparing,
-            )
-        for ((screen, presenter) in screens) {
-            val held = presenter.javaClass.getDeclaredField("screen").apply { isAccessible = true }
-            assertEquals(screen.get(), held.get(presenter))
-            screen.pause().stop()
-            assertNull("${presenter.javaClass.simpleName} holds a screen that was left", held.get(presenter))
+        val screen = leave(type)
+        repeat(COLLECTIONS) {
+            // What was to be done a little later has been done then.
+            ShadowLooper.idleMainLooper(1, TimeUnit.MINUTES)
+            System.gc()
         }
+        assertTrue("${type.simpleName} is held after it was left", screen.get() == null)
+    }
+
+    /** In a function of its own: a frame that is gone holds nothing. */
+    private fun leave(type: Class<out Activity>): WeakReference<Activity> {
+        val screen = Robolectric.buildActivity(type).setup()
+        settle()
+        return WeakReference<Activity>(screen.get()).also { screen.close() }
     }
 
     private fun answer(screen: Activity, asked: ShadowActivity.IntentForResult, data: Intent) =
@@ -278,5 +295,9 @@ class LifeTest {
         screen.recreate()
         settle()
         assertNull(phone.container.repository.contents().bundles.firstOrNull())
+    }
+
+    private companion object {
+        const val COLLECTIONS = 3
     }
 }

@@ -1,7 +1,7 @@
 package dev.taskbundler.screens
 
-import dev.taskbundler.fakes.Script
 import org.junit.Assert.assertEquals
+import org.junit.Rule
 import org.junit.Test
 import org.junit.runner.RunWith
 import org.robolectric.ParameterizedRobolectricTestRunner
@@ -11,9 +11,11 @@ import org.robolectric.RuntimeEnvironment
 /** Every screen in every language, light, size and font, examined. */
 @RunWith(ParameterizedRobolectricTestRunner::class)
 class MatrixTest(private val screen: String) {
+    @get:Rule
+    val cleanApp = CleanApp()
+
     @Test
     fun nothingIsWrongWithIt() {
-        Script.reset()
         val screen = SCREENS.first { it.name == screen }
         RuntimeEnvironment.setQualifiers(CONFIGURATIONS.first().qualifiers)
         screen.prepare()
@@ -38,14 +40,17 @@ class MatrixTest(private val screen: String) {
     }
 }
 
-/** How a phone is set up; [size] in density-independent pixels. */
-data class Configuration(val language: String, val isNight: Boolean, val size: Pair<Int, Int>, val font: Float) {
-    val qualifiers get() = "$language-w${size.first}dp-h${size.second}dp-${if (isNight) "night" else "notnight"}-xhdpi"
+/** How a phone is set up. */
+data class Configuration(val language: String, val isNight: Boolean, val size: Size, val font: Float) {
+    val qualifiers get() = "$language-w${size.width}dp-h${size.height}dp-${if (isNight) "night" else "notnight"}-${size.density}"
 
-    override fun toString() = "$language ${size.first}x${size.second} ${if (isNight) "night" else "day"} ${(font * 100).toInt()} %"
+    override fun toString() = "$language ${size.width}x${size.height} ${if (isNight) "night" else "day"} ${(font * 100).toInt()} %"
 }
 
-private val SIZES = listOf(320 to 533, 360 to 640, 411 to 891, 800 to 1280)
+/** In density-independent pixels, and with a density. On a coarser one than these, thin letters have no pixel of their own color to measure. */
+data class Size(val width: Int, val height: Int, val density: String)
+
+private val SIZES = listOf(Size(320, 533, "hdpi"), Size(360, 640, "xhdpi"), Size(411, 891, "xhdpi"), Size(800, 1280, "hdpi"))
 private val FONTS = listOf(1f, 1.3f, 2f)
 
 /**

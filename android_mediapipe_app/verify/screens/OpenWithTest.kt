@@ -19,7 +19,13 @@ class OpenWithTest {
     private fun view(address: String, type: String?) = Intent(Intent.ACTION_VIEW).apply { setDataAndType(Uri.parse(address), type) }
 
     private fun assertOffered(isOffered: Boolean, vararg intents: Intent) {
-        for (intent in intents) assertEquals("$intent", if (isOffered) listOf(library) else emptyList(), offered(intent))
+        for (intent in intents) {
+            assertEquals(
+                "${intent.dataString} as ${intent.type}",
+                if (isOffered) listOf(library) else emptyList(),
+                offered(intent),
+            )
+        }
     }
 
     @Test

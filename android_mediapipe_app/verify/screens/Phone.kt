@@ -13,6 +13,9 @@ import dev.taskbundler.core.formats.CancelSignal
 import dev.taskbundler.core.formats.Progress
 import dev.taskbundler.core.litertlm.LitertLmBuilder
 import dev.taskbundler.core.task.BundleBuilder
+import dev.taskbundler.core.writing.CompletionState
+import dev.taskbundler.fakes.Script
+import org.junit.rules.ExternalResource
 import org.robolectric.Robolectric
 import org.robolectric.RuntimeEnvironment
 import org.robolectric.Shadows.shadowOf
@@ -23,15 +26,23 @@ import java.io.InputStream
 /** The app in a process of its own, as Robolectric has begun it. */
 val phone: WriterApplication get() = RuntimeEnvironment.getApplication() as WriterApplication
 
-/** Let the app's threads work until [isSo]. */
-fun until(what: String, isSo: () -> Boolean) {
+/** Let the app's threads work until [isSo], and the main thread do all that it has been given. */
+fun until(what: String, isSo: () -> Boolean) = wait(what, isSo) { ShadowLooper.idleMainLooper() }
+
+/** Until [isSo], and no longer: an engine that writes faster than views are drawn would be at its end when all is done that was given. */
+fun untilFirst(what: String, isSo: () -> Boolean) = wait(what, isSo) {
+    if (!shadowOf(Looper.getMainLooper()).isIdle) ShadowLooper.runMainLooperOneTask()
+}
+
+private fun wait(what: String, isSo: () -> Boolean, work: () -> Unit) {
     val end = System.nanoTime() + PATIENCE_NANOS
     do {
-        ShadowLooper.idleMainLooper()
+        work()
         if (isSo()) return
-        Thread.sleep(1)
+        if (shadowOf(Looper.getMainLooper()).isIdle) Thread.sleep(1)
     } while (System.nanoTime() < end)
-    throw AssertionError("waited in vain for: $what")
+    val engine = phone.container.events.state
+    throw AssertionError("waited in vain for: $what; the engine is $engine, the last calls were ${Script.calls.takeLast(4)}")
 }
 
 /** Let the thread for files and the screen's do what they have been given. */
@@ -40,6 +51,28 @@ fun settle() = repeat(ROUNDS) {
     phone.container.files.post { isThrough = true }
     until("the thread for files") { isThrough }
     shadowOf(Looper.getMainLooper()).idle()
+}
+
+/**
+ * Begins a test with the fakes as they are at first, and leaves nothing behind that still works at its end: it would meet the next test's
+ * app in the same fakes, and on the same main thread.
+ */
+class CleanApp : ExternalResource() {
+    override fun before() {
+        Endless.isOver = false
+        Script.reset()
+    }
+
+    override fun after() {
+        Endless.isOver = true
+        Script.gate?.release(ENOUGH)
+        phone.library.cancelImport()
+        phone.comparing.stop()
+        settle()
+        phone.container.controller.close()
+        until("the engine to be closed") { phone.container.events.state == CompletionState.IDLE }
+        settle()
+    }
 }
 
 inline fun <reified T : Activity> open(): ActivityController<T> = Robolectric.buildActivity(T::class.java).setup().also { settle() }
@@ -53,13 +86,18 @@ fun Activity.text(id: Int): String = findViewById<TextView>(id).text.toString()
 
 fun Activity.isShown(id: Int): Boolean = findViewById<View>(id).isShown
 
+/** Tap, and let the main thread do what follows from it. */
 fun Activity.tap(id: Int) {
+    press(id)
+    shadowOf(Looper.getMainLooper()).idle()
+}
+
+fun Activity.press(id: Int) {
     val view = findViewById<View>(id)
     check(view.isShown && view.isEnabled) {
         "${resources.getResourceEntryName(id)} cannot be tapped: shown ${view.isShown}, enabled ${view.isEnabled}"
     }
     view.performClick()
-    shadowOf(Looper.getMainLooper()).idle()
 }
 
 /** The view with this text or this description, wherever it is. */
@@ -83,6 +121,26 @@ class Offered(override val name: String, private val bytes: ByteArray) : ImportS
     override fun open(): InputStream = bytes.inputStream()
 }
 
+/** A file that comes to no end before [isOver]. */
+object Endless : ImportSource {
+    override val name = "a-bundle-with-quite-a-long-name-124M-int8.task"
+    override val size = 4_000_000_000L
+
+    @Volatile
+    var isOver = false
+
+    override fun open() = object : InputStream() {
+        private var left = 1_000_000
+
+        override fun read(): Int {
+            while (left == 0 && !isOver) Thread.sleep(20)
+            if (isOver) return -1
+            left--
+            return 0
+        }
+    }
+}
+
 fun import(source: ImportSource): Stored = phone.container.repository.import(source, null, Progress.NONE, CancelSignal())
 
 // Small files with all that the app reads in them, and no model.
@@ -100,5 +158,9 @@ fun fillLibrary() {
     settle()
 }
 
-private const val PATIENCE_NANOS = 20_000_000_000
+// Long, because the machine may do other things too; what is waited for takes a second or two.
+private const val PATIENCE_NANOS = 180_000_000_000
 private const val ROUNDS = 3
+
+/** More than any text has pieces. */
+private const val ENOUGH = 1000

@@ -1,6 +1,7 @@
 package dev.taskbundler.screens
 
 import org.junit.internal.TextListener
+import org.junit.runner.Description
 import org.junit.runner.JUnitCore
 import org.junit.runner.Request
 import org.junit.runner.notification.Failure
@@ -13,7 +14,15 @@ fun main(arguments: Array<String>) {
     // JUnit tells them at the end, which may be minutes away.
     runner.addListener(
         object : RunListener() {
-            override fun testFailure(failure: Failure) = println("\n${failure.description}: ${failure.message}")
+            override fun testFailure(failure: Failure) = println("\n${failure.description}: ${failure.exception}")
+
+            private var began = 0L
+
+            override fun testStarted(description: Description) {
+                began = System.nanoTime()
+            }
+
+            override fun testFinished(description: Description) = println(" %.1f s  $description".format((System.nanoTime() - began) / 1e9))
         },
     )
     val results = arguments.map { argument ->

@@ -8,7 +8,6 @@ import dev.taskbundler.app.compare.CompareActivity
 import dev.taskbundler.app.library.LibraryActivity
 import dev.taskbundler.app.settings.SettingsActivity
 import dev.taskbundler.app.write.WriteActivity
-import dev.taskbundler.core.catalogue.ImportSource
 import dev.taskbundler.core.engine.Backend
 import dev.taskbundler.core.engine.EngineKind
 import dev.taskbundler.core.engine.EngineOptions
@@ -20,7 +19,6 @@ import org.robolectric.android.controller.ActivityController
 import org.robolectric.shadows.ShadowDialog
 import org.robolectric.shadows.ShadowLooper
 import java.io.File
-import java.io.InputStream
 import java.util.concurrent.Semaphore
 
 /**
@@ -36,6 +34,7 @@ class Screen(
 
 private const val BEGUN = "The history of the lighthouse begins with a fire on a hill. Ships that came home at night"
 private val CONTINUED = listOf(" saw", " it", " from", " far", " away,", " and", " the", " keepers", " fed", " it", " until", " the", " morning", ".")
+private val PIRATED = listOf(" saw", " it,", " and", " swore", " there", " be", " rum", " on", " the", " island,", " arr", "!")
 
 private fun wrote() = phone.writing.draft.suggestion.endsWith(".") && phone.container.events.state == CompletionState.READY
 
@@ -70,6 +69,7 @@ private fun diedOpening() {
 private fun compareWith(adapter: String, isDone: Boolean) {
     writeWith(adapter)
     Script.pieces = CONTINUED
+    Script.mergedPieces = PIRATED
     if (!isDone) Script.gate = Semaphore(CONTINUED.size / 2)
     // It hears of the texts since its screen was opened first.
     open<CompareActivity>().close()
@@ -78,22 +78,6 @@ private fun compareWith(adapter: String, isDone: Boolean) {
         until("both texts") { phone.comparing.model.adapted.stats != null }
     } else {
         until("half a text") { phone.comparing.model.base.text.length > BEGUN.length / 4 }
-    }
-}
-
-/** A file that never comes to its end. */
-private object Endless : ImportSource {
-    override val name = "a-bundle-with-quite-a-long-name-124M-int8.task"
-    override val size = 4_000_000_000L
-
-    override fun open() = object : InputStream() {
-        private var left = 1_000_000
-
-        override fun read(): Int {
-            while (left == 0) Thread.sleep(50)
-            left--
-            return 0
-        }
     }
 }
 
@@ -121,7 +105,8 @@ val SCREENS: List<Screen> = listOf(
     Screen("adapter", { writeWith("pirate") }, ::writing),
     Screen("failure", {
         Script.openFailure = IllegalStateException("Unable to map file to memory buffer")
-        write()
+        phone.writing.edited(BEGUN)
+        fillLibrary()
         until("the failure") { phone.container.events.state == CompletionState.FAILED }
     }, ::writing),
     Screen("adapter-dialog", { write() }, {

@@ -14,6 +14,8 @@ import java.util.concurrent.atomic.AtomicInteger;
  */
 public final class Script {
   public static volatile List<String> pieces;
+  /** Of a bundle into which an adapter was merged; null for the same. */
+  public static volatile List<String> mergedPieces;
   /** Thrown by the next opening, session or beginning of an answer; null for none. */
   public static volatile Throwable openFailure;
   public static volatile Throwable sessionFailure;
@@ -37,6 +39,7 @@ public final class Script {
 
   public static synchronized void reset() {
     pieces = Arrays.asList(" Paris", ".", " It", " is", " old", ".");
+    mergedPieces = null;
     openFailure = null;
     sessionFailure = null;
     generateFailure = null;

@@ -8,6 +8,7 @@ import android.widget.LinearLayout
 import android.widget.TextView
 import dev.taskbundler.app.R
 import dev.taskbundler.app.app
+import dev.taskbundler.app.report.breakable
 import dev.taskbundler.app.report.figureLine
 import dev.taskbundler.app.report.sentence
 
@@ -58,8 +59,9 @@ class CompareActivity :
     }
 
     private fun showSide(side: Side, name: Int, text: Int, figures: Int, use: Int) {
-        findViewById<TextView>(name).text = side.name
-        findViewById<TextView>(text).text = side.text
+        findViewById<TextView>(name).text = breakable(side.name)
+        // It would look like an indent.
+        findViewById<TextView>(text).text = side.text.removePrefix(" ")
         findViewById<TextView>(figures).text = side.stats?.let { figureLine(this, it, null) }.orEmpty()
         val button = findViewById<Button>(use)
         button.isEnabled = side.stats != null && side.text.isNotEmpty()

@@ -3,6 +3,7 @@ package dev.taskbundler.app.library
 import android.content.Context
 import android.text.format.Formatter
 import dev.taskbundler.app.R
+import dev.taskbundler.app.report.breakable
 import dev.taskbundler.app.report.sentence
 import dev.taskbundler.app.state.Contents
 import dev.taskbundler.core.catalogue.DamagedFile
@@ -49,7 +50,7 @@ private fun litertLmFacts(context: Context, bundle: StoredBundle, file: LitertLm
 
 private fun fits(context: Context, adapter: StoredAdapter, contents: Contents): String {
     val bundles = contents.bundles.filter { (adapter.id to it.id) !in contents.misfits }
-    if (bundles.isNotEmpty()) return context.getString(R.string.adapter_fits, bundles.joinToString { it.name })
+    if (bundles.isNotEmpty()) return context.getString(R.string.adapter_fits, bundles.joinToString { breakable(it.name) })
     val why = contents.misfits.entries.firstOrNull { it.key.first == adapter.id }?.value
     return listOfNotNull(context.getString(R.string.adapter_fits_none), why?.let { sentence(context, it) }).joinToString(" ")
 }

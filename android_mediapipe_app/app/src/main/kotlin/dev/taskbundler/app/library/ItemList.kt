@@ -6,6 +6,7 @@ import android.widget.Button
 import android.widget.LinearLayout
 import android.widget.TextView
 import dev.taskbundler.app.R
+import dev.taskbundler.app.report.breakable
 import dev.taskbundler.app.state.Contents
 import dev.taskbundler.core.catalogue.Stored
 
@@ -35,7 +36,7 @@ class ItemList(private val list: LinearLayout, private val onDelete: (Stored) ->
         add(R.layout.library_heading, title)
         for (item in items) {
             val row = LayoutInflater.from(context).inflate(R.layout.library_item, list, false)
-            row.findViewById<TextView>(R.id.name).text = item.name
+            row.findViewById<TextView>(R.id.name).text = breakable(item.name)
             row.findViewById<TextView>(R.id.facts).text = factsOf(context, item, contents)
             val delete = row.findViewById<Button>(R.id.delete)
             delete.contentDescription = context.getString(R.string.library_delete_description, item.name)

@@ -10,7 +10,9 @@ import dev.taskbundler.core.findings.Finding
 import dev.taskbundler.core.writing.CompletionState
 
 /** What [notice] says, in the user's language. */
-fun sentence(context: Context, notice: Notice): String = when (notice) {
+fun sentence(context: Context, notice: Notice): String = breakable(words(context, notice))
+
+private fun words(context: Context, notice: Notice): String = when (notice) {
     is Notice.Found -> filled(context.getString(findingSentence(notice.finding.code)), notice.finding)
 
     is Notice.Refused -> context.getString(refusalSentence(notice.refusal.reason)).replace(DETAIL, notice.refusal.detail)

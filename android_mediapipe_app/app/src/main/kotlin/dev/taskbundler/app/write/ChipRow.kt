@@ -1,5 +1,6 @@
 package dev.taskbundler.app.write
 
+import android.graphics.Paint
 import android.view.LayoutInflater
 import android.view.View
 import android.widget.RadioButton
@@ -33,6 +34,8 @@ class ChipRow(
         for (chip in chips) {
             val button = LayoutInflater.from(group.context).inflate(R.layout.chip, group, false) as RadioButton
             button.id = View.generateViewId()
+            // Else the width of each letter is rounded, and where a pixel is large, the last one has too little room.
+            button.paintFlags = button.paintFlags or Paint.LINEAR_TEXT_FLAG
             button.text = if (chip.id == null) group.context.getString(R.string.base) else chip.name
             button.contentDescription =
                 if (chip.id == null) group.context.getString(R.string.chip_base_description) else group.context.getString(description, chip.name)

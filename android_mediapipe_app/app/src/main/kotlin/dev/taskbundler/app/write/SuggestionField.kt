@@ -6,8 +6,8 @@ import android.text.style.ForegroundColorSpan
 import android.widget.EditText
 import dev.taskbundler.core.writing.Manuscript
 
-/** A text field that shows the suggestion after the text, in [colour]. */
-class SuggestionField(private val field: EditText, private val colour: Int) {
+/** A text field that shows the suggestion after the text, in [color]. */
+class SuggestionField(private val field: EditText, private val color: Int) {
     private var last = Manuscript()
     private var span: ForegroundColorSpan? = null
 
@@ -22,17 +22,17 @@ class SuggestionField(private val field: EditText, private val colour: Int) {
             field.setSelection(manuscript.shown.length)
         }
         last = manuscript
-        colourFrom(manuscript.text.length)
+        colorFrom(manuscript.text.length)
     }
 
-    private fun colourFrom(start: Int) {
+    private fun colorFrom(start: Int) {
         val content = field.text
         span?.let { content.removeSpan(it) }
         span = null
         if (start <
             content.length
         ) {
-            span = ForegroundColorSpan(colour).also { content.setSpan(it, start, content.length, Spanned.SPAN_EXCLUSIVE_EXCLUSIVE) }
+            span = ForegroundColorSpan(color).also { content.setSpan(it, start, content.length, Spanned.SPAN_EXCLUSIVE_EXCLUSIVE) }
         }
     }
 }

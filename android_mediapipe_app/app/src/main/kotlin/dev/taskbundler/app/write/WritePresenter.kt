@@ -211,7 +211,8 @@ class WritePresenter(
         val figures = Figures(completion.stats, container.memory())
         show(model.copy(figures = figures, notice = notice, spoken = model.manuscript.suggestion))
         save()
-        applyWhenFree()
+        // Behind another screen, a comparison may have the engine by now, and would be stopped.
+        if (screen != null) applyWhenFree()
     }
 
     override fun onRefused(id: Long?, refusal: Refusal) {

@@ -255,12 +255,14 @@ class EngineController(
         answer.reason = reason
         answer.stopAsked = nanos()
         move(CompletionEvent.STOP)
-        try {
-            answer.session.cancel()
-        } catch (cause: Throwable) {
-            // It may still end by itself; if not, the watchdog sees to it.
-            observer.onLog("Asking the engine to stop failed: $cause")
-        }
+        cancel(answer)
+    }
+
+    private fun cancel(answer: RunningAnswer) = try {
+        answer.session.cancel()
+    } catch (cause: Throwable) {
+        // It may still end by itself; if not, the watchdog sees to it.
+        observer.onLog("Asking the engine to stop failed: $cause")
     }
 
     private fun watch(answer: RunningAnswer) {
@@ -268,7 +270,11 @@ class EngineController(
             if (this.answer !== answer) return@postDelayed
             when {
                 state == CompletionState.GENERATING && answer.isSilent(patience) -> stopNow(EndReason.SILENT)
+
                 state == CompletionState.STOPPING && answer.millisSinceStop() > patience.stop -> return@postDelayed giveUp(answer)
+
+                // LiteRT-LM forgets it if it was asked between reading the text and writing.
+                state == CompletionState.STOPPING -> cancel(answer)
             }
             watch(answer)
         }

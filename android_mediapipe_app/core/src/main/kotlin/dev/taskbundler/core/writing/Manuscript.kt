@@ -3,7 +3,7 @@ package dev.taskbundler.core.writing
 /**
  * The text being written, the model's suggestion after it, and what can be taken back.
  *
- * A value: each function gives the next one. [text] is the writer's own; [suggestion] is shown after it in another colour
+ * A value: each function gives the next one. [text] is the writer's own; [suggestion] is shown after it in another color
  * and is not yet part of it. [undo] holds earlier texts, the latest last, at most [MOST_STEPS].
  */
 data class Manuscript(val text: String = "", val suggestion: String = "", val undo: List<String> = emptyList()) {

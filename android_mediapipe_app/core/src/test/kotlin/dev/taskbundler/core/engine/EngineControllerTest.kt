@@ -444,6 +444,19 @@ class EngineControllerTest {
     }
 
     @Test
+    fun `an engine that forgets to stop is asked again`() {
+        generating()
+        controller.stop()
+        thread.run()
+        opener.session.isCancelled = false
+        thread.pass(100)
+        assertTrue(opener.session.isCancelled)
+        opener.session.done()
+        thread.run()
+        assertEquals(READY, seen.states.last())
+    }
+
+    @Test
     fun `a cancel that throws is survived`() {
         generating()
         opener.session.cancelFailure = IllegalStateException("no")

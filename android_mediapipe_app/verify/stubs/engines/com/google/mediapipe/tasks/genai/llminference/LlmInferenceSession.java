@@ -72,8 +72,9 @@ public class LlmInferenceSession implements AutoCloseable {
 
   private void answer(ProgressListener<String> listener, SettableFuture<String> future) {
     StringBuilder response = new StringBuilder();
+    boolean isMerged = engine.options.path.contains("/merged/");
     try {
-      for (String piece : Script.pieces) {
+      for (String piece : isMerged && Script.mergedPieces != null ? Script.mergedPieces : Script.pieces) {
         if (Script.gate != null) Script.gate.acquire();
         if (isCancelled) break;
         String decoded = response.length() == 0 ? piece.replaceFirst("^\\s+", "") : piece;
