@@ -44,8 +44,9 @@ def tiny_tflite(tiny_checkpoint, tmp_path_factory):
 
 @pytest.fixture(scope="session", autouse=True)
 def one_conversion_for_all(tmp_path_factory):
-    """Builds in this process share the graphs that the converter makes of equal architectures: the greater part of a
-    tiny build's time. Commands in processes of their own convert, and so do the tests of the conversion.
+    """Builds in this process share the graphs that the converter makes of equal architectures, and write their few
+    weights here: the greater part of a tiny build's time goes into processes that import PyTorch. Commands in processes
+    of their own do as they always do, and so do the tests of the conversion.
     """
     from bundler.pipeline import build as module
 
@@ -55,6 +56,8 @@ def one_conversion_for_all(tmp_path_factory):
     isolated = module.run_isolated
 
     def shared(what, function, *arguments, report=None):
+        if function is module.export_model:
+            return function(*arguments, report)
         if function is not module.export_graph:
             return isolated(what, function, *arguments, report=report)
         export, output = arguments
