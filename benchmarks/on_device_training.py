@@ -1,7 +1,8 @@
 """Time and memory of one step of LoRA training, in a trainer file and in PyTorch with PEFT, on one thread.
 
-    task-bundler build gpt2_training/sample -o out/sample --trainer
-    python benchmarks/on_device_training.py out/sample/sample-trainer.tflite gpt2_training/sample
+    task-bundler build gpt2_training/sample -o out/sample --lora-ranks 16 --trainer
+    python benchmarks/on_device_training.py out/sample/sample-trainer.tflite gpt2_training/sample \\
+        --beside out/sample/sample.task
 
 Each measures in processes of its own, in turns, and the median of all steps counts. The tokens are random; what is
 timed does not depend on them. `grown` is what training adds to a process that has its libraries loaded and nothing
@@ -19,11 +20,14 @@ import time
 from pathlib import Path
 from typing import Callable
 
+from bundler.containers.bundle import open_bundle
+
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("trainer", type=Path, help="NAME-trainer.tflite")
     parser.add_argument("model", help="the checkpoint it was made from")
+    parser.add_argument("--beside", type=Path, help="a bundle of the model, to compare the size of its TFLite model")
     parser.add_argument("--steps", type=int, default=20, help="of each process")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--work", choices=("tflite", "torch"), help=argparse.SUPPRESS)
@@ -46,10 +50,11 @@ def main() -> None:
         }
         for work, results in measured.items()
     }
-    ratio = figures["tflite"]["step_ms"] / figures["torch"]["step_ms"]
-    print(
-        json.dumps({"trainer_bytes": arguments.trainer.stat().st_size, **figures, "ratio": round(ratio, 2)}, indent=1)
-    )
+    ratio, size = figures["tflite"]["step_ms"] / figures["torch"]["step_ms"], arguments.trainer.stat().st_size
+    figures |= {"ratio": round(ratio, 2), "trainer_bytes": size}
+    if arguments.beside:
+        figures["over_inference"] = round(size / open_bundle(arguments.beside).model.size, 3)
+    print(json.dumps(figures, indent=1))
 
 
 def _tflite(path: Path, model: str, steps: int) -> dict:

@@ -63,6 +63,13 @@ def held_memory() -> int:
     return 1024 * _kilobytes("/proc/self/status", "VmRSS")
 
 
+def mapped_memory() -> int:
+    """Bytes of `held_memory` that are pages of mapped files: where memory is short, the system drops them and reads
+    them again.
+    """
+    return 1024 * _kilobytes("/proc/self/status", "RssFile")
+
+
 def peak_memory() -> int:
     """The most bytes of memory that this process ever held."""
     return 1024 * _kilobytes("/proc/self/status", "VmHWM")
