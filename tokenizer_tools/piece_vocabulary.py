@@ -77,7 +77,7 @@ def read_pieces(path: Path, files: Mapping[str, dict[str, Any]]) -> PieceVocabul
             f"{path} is a SentencePiece model, and cannot be bundled: {why_not(name)}. Expected {PIECES_FILE} with "
             f"the tokenizer_class {CLASSES[0]}, or GPT-2's vocab.json and merges.txt"
         )
-    pieces = _open(path)
+    model, pieces = _open(path)
     made = load_auto_tokenizer(folder, files, CLASSES)
     document = made.document
     tokens = tuple(pieces.id_to_piece(index) for index in range(len(pieces)))
@@ -109,24 +109,25 @@ def read_pieces(path: Path, files: Mapping[str, dict[str, Any]]) -> PieceVocabul
         bos=made.bos,
         eos=made.eos,
         notes=tuple(_notes(pieces, document, settings)),
-        model=path.read_bytes(),
+        model=model,
     )
 
 
-def _open(path: Path) -> SentencePieceProcessor:
+def _open(path: Path) -> tuple[bytes, SentencePieceProcessor]:
     from sentencepiece import SentencePieceProcessor
 
     try:
         if path.stat().st_size > _LARGEST_FILE:
             raise RuntimeError(f"{path.stat().st_size:,} bytes, where {_LARGEST_FILE:,} are the limit")
-        pieces = SentencePieceProcessor(model_proto=path.read_bytes())
+        model = path.read_bytes()
+        pieces = SentencePieceProcessor(model_proto=model)
         if len(pieces) > _MOST_PIECES:
             raise RuntimeError(f"{len(pieces):,} pieces, where {_MOST_PIECES:,} are the limit")
     except (OSError, RuntimeError) as error:
         raise TokenizerError(
             f"{path} cannot be read as a SentencePiece model ({' '.join(str(error).split())[:200]}); fetch it again"
         ) from None
-    return pieces
+    return model, pieces
 
 
 def _notes(pieces: SentencePieceProcessor, document: dict[str, Any], settings: Mapping[str, Any]) -> list[str]:

@@ -25,11 +25,6 @@ if TYPE_CHECKING:  # transformers takes seconds to import, and most commands do 
 # `read(path)`. The first that recognizes what lies at a path reads it.
 FORMATS = tuple(import_module(f"bundler.checkpoints.{name}") for name in ("nanogpt", "hugging_face"))
 
-# Tokenizers of other kinds, by the files transformers keeps them in.
-OTHER_TOKENIZERS = {
-    "vocab.txt": "a WordPiece or word vocabulary, as BERT's",
-}
-
 
 @dataclass(frozen=True)
 class Source:
@@ -248,11 +243,11 @@ def _with_vocabulary(folder: Path) -> Path:
     if (folder / "meta.pkl").is_file():
         raise BundleError(_PICKLED_VOCABULARY.format(folder / "meta.pkl"))
     lacks = f"{folder} has no vocabulary: vocab.json with merges.txt, or tokenizer.json, was expected"
-    if file := next((name for name in OTHER_TOKENIZERS if (folder / name).is_file()), None):
+    if (folder / "vocab.txt").is_file():
         raise BundleError(
-            f"{lacks}, and {file} is there, {OTHER_TOKENIZERS[file]}. If the model was trained with it, it cannot be "
-            f"bundled: only byte-level BPE and T5Tokenizer's {PIECES_FILE} can be; else give the folder of its "
-            "vocabulary as the tokenizer"
+            f"{lacks}, and vocab.txt is there, a WordPiece or word vocabulary, as BERT's. If the model was trained "
+            f"with it, it cannot be bundled: only byte-level BPE and T5Tokenizer's {PIECES_FILE} can be; else give the "
+            "folder of its vocabulary as the tokenizer"
         )
     if "vocab.json" in have:
         lacks += ", and merges.txt is missing: tokens alone do not say how text is cut"

@@ -100,8 +100,6 @@ def compare_recipes(options: CompareOptions, progress: Progress = Progress()) ->
 def _distance(task: Path, options: CompareOptions) -> Divergence:
     given = options.build
     bundle = open_bundle(task)
-    for recipe in options.recipes:
-        check_known(recipe)
     checkpoint = open_checkpoint(given.model, tokenizer=given.tokenizer, revision=given.revision, hub=given.hub)
     tokenizer = bundle_tokenizer(bundle, read_vocabulary(checkpoint.folder))
     with temporary_folder("verify") as folder:

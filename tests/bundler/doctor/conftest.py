@@ -1,25 +1,18 @@
 import pytest
 from doctor_files import Good
 
-from bundler.pipeline import build as build_module
+from bundler.pipeline.build import build
 from bundler.pipeline.plan import BuildOptions
 from tokenizer_tools.sentencepiece_model import build_sentencepiece
 from tokenizer_tools.vocabulary_files import read_vocabulary
-
-
-def run_here(what, function, *arguments, report=None):
-    return function(*arguments, *([report] if report else []))
 
 
 @pytest.fixture(scope="session")
 def good(tiny_checkpoint, tiny_bundle, tmp_path_factory):
     """A verified build in int8, one in fp32, and one with LoRA ranks; nothing in them may be complained of."""
     folder = tmp_path_factory.mktemp("doctor")
-    with pytest.MonkeyPatch.context() as patch:
-        # The converter is loaded already: a process of its own would only take longer.
-        patch.setattr(build_module, "run_isolated", run_here)
-        for name, options in (("fp32", dict(recipe="fp32")), ("lora", dict(lora_ranks=(16, 32)))):
-            build_module.build(BuildOptions(str(tiny_checkpoint), folder / name, name="tiny", verify=False, **options))
+    for name, options in (("fp32", dict(recipe="fp32")), ("lora", dict(lora_ranks=(16, 32)))):
+        build(BuildOptions(str(tiny_checkpoint), folder / name, name="tiny", verify=False, **options))
     int8, lora = tiny_bundle[0], folder / "lora"
     return Good(
         int8 / "tiny.task",
