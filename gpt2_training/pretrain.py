@@ -23,6 +23,7 @@ from gpt2_training.base_model import BaseModel, EncodedText
 from gpt2_training.corpus import Corpus
 from gpt2_training.device import check_memory, settled
 from gpt2_training.errors import RecipeError, TrainingError
+from gpt2_training.fused import fuse
 from gpt2_training.loop import StateFile, Step, TrainConfig, Trained, Training, batch_at, next_token_loss, train
 from gpt2_training.perplexity import Perplexity, held_out_perplexity
 from gpt2_training.vocabulary import (
@@ -166,7 +167,6 @@ def finetune(
     config = settled(config)
     check_memory(base.model.num_parameters(), config.device)
     base.model.requires_grad_(True)
-    base.model.set_attn_implementation("sdpa")  # checkpoints are opened with the slower kind, as the reference
     facts = {"base": base.name, "base_fingerprint": base.fingerprint}
     return _train_whole(base, corpus, output, config, watch, facts)
 
@@ -178,7 +178,7 @@ def _train_whole(
         torch.set_num_threads(config.threads)
     with watch.stage("Cutting the text into tokens"):
         text = base.encode(corpus, config)
-    model = _with_dropout(base.model, config.dropout).to(config.device)
+    model = _with_dropout(fuse(base.model), config.dropout).to(config.device)
     if "base" in facts:
         with watch.stage("Measuring the model as it is"):
             before = held_out_perplexity(model.eval(), text.held_out, config.context)

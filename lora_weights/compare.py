@@ -15,6 +15,7 @@ from safetensors.torch import save
 
 from gpt2_training.base_model import BaseModel, EncodedText
 from gpt2_training.corpus import Corpus
+from gpt2_training.fused import fuse
 from gpt2_training.generate import Sampler, sample
 from gpt2_training.loop import StateFile, Step
 from gpt2_training.perplexity import Perplexity
@@ -115,8 +116,7 @@ def _trained(base: BaseModel, text: EncodedText, rank: int, plan: ComparisonPlan
 
     gc.collect()
     memory = watch.memory()
-    tuned = copy.deepcopy(base.model).requires_grad_(True)
-    tuned.set_attn_implementation("sdpa")
+    tuned = fuse(copy.deepcopy(base.model)).requires_grad_(True)
     tuned = with_adapter(tuned, config) if rank else tuned
     result = fine_tune(tuned, text, config, on_step, watch.state(rank), base.fingerprint)
     peak = memory() if seen[:1] == [1] else None

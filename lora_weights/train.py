@@ -17,6 +17,7 @@ from transformers.pytorch_utils import Conv1D
 from gpt2_training.base_model import BaseModel, EncodedText
 from gpt2_training.corpus import Corpus
 from gpt2_training.errors import RecipeError
+from gpt2_training.fused import fuse
 from gpt2_training.loop import Step
 from gpt2_training.pretrain import TrainingOutput
 from lora_weights.card import adapter_card
@@ -116,7 +117,7 @@ def with_adapter(model: GPT2LMHeadModel, config: FineTuneConfig) -> PeftModel:
     from peft import LoraConfig, get_peft_model
 
     _check_targets(model, config.targets)
-    model.set_attn_implementation("sdpa")  # checkpoints are opened with the slower kind, as the reference
+    fuse(model)
     torch.manual_seed(config.seed)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # that fan_in_fan_out is set for Conv1D, which is right
