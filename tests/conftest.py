@@ -4,6 +4,7 @@ import hashlib
 import os
 import shutil
 import signal
+from contextlib import nullcontext
 
 import pytest
 import torch
@@ -48,30 +49,31 @@ def one_conversion_for_all(tmp_path_factory):
     weights here: the greater part of a tiny build's time goes into processes that import PyTorch. Commands in processes
     of their own do as they always do, and so do the tests of the conversion.
     """
-    from bundler.pipeline import build as module
+    from bundler.conversion.convert import export_graph, export_model
+    from bundler.pipeline import worker
+    from bundler.system.isolated import run_isolated
 
     base = tmp_path_factory.getbasetemp()
     folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "graphs"  # of all of xdist's workers
     folder.mkdir(exist_ok=True)
-    isolated = module.run_isolated
 
     def shared(what, function, *arguments, report=None):
-        if function is module.export_model:
+        if function is export_model:
             return function(*arguments, report)
-        if function is not module.export_graph:
-            return isolated(what, function, *arguments, report=report)
+        if function is not export_graph:
+            return run_isolated(what, function, *arguments, report=report)
         export, output = arguments
         facts = repr((export.open().architecture, export.rows, export.signatures))
         kept = folder / hashlib.sha256(facts.encode()).hexdigest()
         if not kept.exists():
-            isolated(what, function, *arguments, report=report)
+            run_isolated(what, function, *arguments, report=report)
             shutil.copyfile(output, kept.with_suffix(f".{os.getpid()}"))
             kept.with_suffix(f".{os.getpid()}").replace(kept)
         shutil.copyfile(kept, output)
         report(export.signatures.steps)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(module, "run_isolated", shared)
+        patch.setattr(worker, "isolation", lambda *modules: nullcontext(shared))
         yield
 
 

@@ -33,7 +33,7 @@ from bundler.pipeline.plan import STATIC, BuildOptions, Plan, plan_build
 from bundler.pipeline.report import weight_bytes, write_report
 from bundler.pipeline.showcase import Shown, show_bundle
 from bundler.pipeline.trainer_file import trainer_recipe, write_trainer
-from bundler.system.isolated import run_isolated
+from bundler.pipeline.worker import Worker, warm_worker
 from bundler.system.output_folder import staged_folder
 from bundler.tflite.placeholder_context import set_context
 from bundler.verification.gate import Progress
@@ -67,14 +67,16 @@ def build(options: BuildOptions, progress: Progress = Progress()) -> dict:
     if remark := memory_remark(plan.checkpoint.architecture, options.verify):
         progress.say(remark)
     with staged_folder(options.output, options.force, options.inputs()) as folder:
-        with stage("Rebuilding the tokenizer"):
-            pieces = build_sentencepiece(plan.vocabulary, mode=options.tokenizer_mode)
-            tokenizer = _bundle_tokenizer(plan, pieces)
-        with stage("Comparing its ids with the reference tokenizer's"):
-            comparison = compare(plan.vocabulary, pieces, generated=GENERATED_STRINGS, built_in=True)
-            _refuse_mismatches(comparison)
-        models = _models(plan, options, _rows(tokenizer), folder)
-        mix = _convert(plan, options, tokenizer, models, progress)
+        with warm_worker(progress) as worker:  # it imports the converter meanwhile
+            with stage("Rebuilding the tokenizer"):
+                pieces = build_sentencepiece(plan.vocabulary, mode=options.tokenizer_mode)
+                tokenizer = _bundle_tokenizer(plan, pieces)
+            with stage("Comparing its ids with the reference tokenizer's"):
+                comparison = compare(plan.vocabulary, pieces, generated=GENERATED_STRINGS, built_in=True)
+                _refuse_mismatches(comparison)
+            models = _models(plan, options, _rows(tokenizer), folder)
+            mix = _convert(plan, options, tokenizer, models, worker)
+            trainer = _trainer(plan, options, _rows(tokenizer), folder, worker) if options.trainer else None
         with stage("Packing .task and .litertlm"):
             base = base_of(plan.checkpoint)
             ranks = plan.lora.ranks if plan.lora else ()
@@ -85,7 +87,6 @@ def build(options: BuildOptions, progress: Progress = Progress()) -> dict:
             }
             bundles = _pack(plan, pieces, facts, models)
             adapters = export_adapters(plan.lora, base, folder / "adapters") if plan.lora else []
-        trainer = _trainer(plan, options, _rows(tokenizer), folder, progress) if options.trainer else None
         subject = Subject(
             plan.checkpoint,
             models.task.path,
@@ -217,38 +218,37 @@ def _models(plan: Plan, options: BuildOptions, rows: TokenRows, folder: Path) ->
 
 
 def _convert(
-    plan: Plan, options: BuildOptions, tokenizer: BundleTokenizer, models: Models, progress: Progress
+    plan: Plan, options: BuildOptions, tokenizer: BundleTokenizer, models: Models, worker: Worker
 ) -> Mix | None:
     """Write the files of the models. Returns what was chosen, where the recipe is a mix."""
     recipe, calibration, mix = RECIPES[options.recipe], None, None
     export = Export(plan.checkpoint.source.path, plan.checkpoint.folder, _rows(tokenizer), models.shared)
     shared = models.task.path.with_suffix(".shared")
-    with progress.bar("Converting the graph to TFLite", models.shared.steps) as done:
-        run_isolated("converting", export_graph, export, shared, report=lambda n: done(completed=n))
+    title = "Converting the graph to TFLite"
+    worker.bar(title, models.shared.steps, "converting", export_graph, export, shared)
     for model in models.distinct:
         export = replace(export, signatures=model.signatures)
         graph = model.path.with_suffix(".graph")
         _take_signatures(shared, models.shared, model.signatures, graph)
         growing = _growing_graph(model.signatures, graph)
         if recipe.compensated and calibration is None:
-            calibration = Calibration(write_calibration(plan, options, export, model.path.parent, progress))
+            calibration = Calibration(write_calibration(plan, options, export, model.path.parent, worker))
         if options.recipe == AUTO and mix is None:
-            mix = measure_mix(export, calibration.text, graph, limit_of(options), progress)
+            mix = measure_mix(export, calibration.text, graph, limit_of(options), worker)
             recipe = mix.recipe()
         if not recipe.calibrated:
-            _write_weights(export, graph, recipe, model.path, calibration, progress)
+            _write_weights(export, graph, recipe, model.path, calibration, worker)
         if recipe.compensated:
             calibration = replace(calibration, written=model.path)
         if model.path != model.converted and (recipe.calibrated or plan.lora):
-            _write_weights(export, graph, RECIPES[REFERENCE], model.converted, None, progress)
+            _write_weights(export, graph, RECIPES[REFERENCE], model.converted, None, worker)
         if growing:
-            _write_weights(export, growing, recipe, model.growing, calibration, progress)
+            _write_weights(export, growing, recipe, model.growing, calibration, worker)
             growing.unlink()
         graph.unlink()
         if recipe.calibrated:
-            with progress.stage(f"Quantizing to {options.recipe}"):
-                ranges = _calibration(options, tokenizer, plan)
-                run_isolated("quantizing", quantize, model.converted, recipe, model.path, ranges)
+            arguments = (model.converted, recipe, model.path, _calibration(options, tokenizer, plan))
+            worker.stage(f"Quantizing to {options.recipe}", "quantizing", quantize, *arguments)
     shared.unlink()
     if calibration:
         calibration.text.unlink()
@@ -284,14 +284,14 @@ def _write_weights(
     recipe: Recipe,
     output: Path,
     calibration: Calibration | None,
-    progress: Progress,
+    worker: Worker,
 ) -> None:
     weights = exported_weights(export.open(), export.signatures.context, export.rows)
     total = sum(recipe.storage(name).bytes(weight.shape) for name, weight in weights.items())
     rounded = ", rounded by GPTQ" if calibration else ""
-    with progress.bar(f"Writing {total / 1e6:,.0f} MB of weights{rounded} ({output.stem})", total) as done:
-        arguments = (export, graph, recipe, output, calibration)
-        run_isolated("writing the weights", export_model, *arguments, report=lambda n: done(completed=n))
+    title = f"Writing {total / 1e6:,.0f} MB of weights{rounded} ({output.stem})"
+    arguments = (export, graph, recipe, output, calibration)
+    worker.bar(title, total, "writing the weights", export_model, *arguments)
 
 
 def _calibration(options: BuildOptions, tokenizer: BundleTokenizer, plan: Plan, sequences: int = 4) -> list[list[int]]:
@@ -347,11 +347,11 @@ def _litertlm_tokenizer(vocabulary: BytePairVocabulary) -> dict[str, bytes]:
     return {"tokenizer_json": tokenizer_json(vocabulary)}
 
 
-def _trainer(plan: Plan, options: BuildOptions, rows: TokenRows, folder: Path, progress: Progress) -> Trainer:
+def _trainer(plan: Plan, options: BuildOptions, rows: TokenRows, folder: Path, worker: Worker) -> Trainer:
     """Write NAME-trainer.tflite: for adapters of the bundles' rank, if they take any."""
     shape = TrainerShape(min(TRAINER_LENGTH, plan.signatures.context), plan.lora.rank if plan.lora else TRAINER_RANK)
     trainer = Trainer(folder / f"{plan.name}-trainer.tflite", trainer_recipe(options.recipe))
-    write_trainer(plan.checkpoint, rows, shape, trainer.path, trainer.recipe, progress)
+    write_trainer(plan.checkpoint, rows, shape, trainer.path, trainer.recipe, worker)
     return trainer
 
 

@@ -10,8 +10,7 @@ from bundler.conversion.convert import Export, export_text
 from bundler.conversion.exported_weights import exported_weights
 from bundler.errors import BundleError
 from bundler.pipeline.plan import BuildOptions, Plan
-from bundler.system.isolated import run_isolated
-from bundler.verification.gate import Progress
+from bundler.pipeline.worker import Worker
 from tokenizer_tools.vocabulary import reference_tokenizer
 
 
@@ -33,33 +32,24 @@ def limit_of(options: BuildOptions) -> Limit:
     return Limit(None if options.max_size is None else int(options.max_size * 1e6), options.max_kl)
 
 
-def write_calibration(plan: Plan, options: BuildOptions, export: Export, folder: Path, progress: Progress) -> Path:
+def write_calibration(plan: Plan, options: BuildOptions, export: Export, folder: Path, worker: Worker) -> Path:
     """Write the tokens that GPTQ rounds for to a file in `folder`: those of the user's text, or of the model's own."""
     path = folder / "calibration.npy"
     if text := given_text(options.calibration):
         ids = reference_tokenizer(plan.vocabulary).encode(text).ids
         write_tokens(path, cut_text(ids, plan.start_id, sequence_length(export.signatures.context)))
         return path
-    with progress.bar("Letting the model write a text to calibrate on", TOKENS) as done:
-        run_isolated(
-            "writing a text to calibrate on",
-            export_text,
-            export,
-            plan.start_id,
-            path,
-            report=lambda n: done(completed=n),
-        )
+    title = "Letting the model write a text to calibrate on"
+    worker.bar(title, TOKENS, "writing a text to calibrate on", export_text, export, plan.start_id, path)
     return path
 
 
-def measure_mix(export: Export, text: Path, graph: Path, limit: Limit, progress: Progress) -> Mix:
+def measure_mix(export: Export, text: Path, graph: Path, limit: Limit, worker: Worker) -> Mix:
     """Measure what each part of the model loses in each recipe, and choose the mix. Raises BundleError if none fits."""
     checkpoint, path = export.open(), text.with_name("sensitivities.json")
     layers = checkpoint.architecture.layers
-    with progress.bar("Measuring what each part of the model loses in int8 and int4", layers) as done:
-        run_isolated(
-            "measuring sensitivities", export_sensitivities, export, text, path, report=lambda n: done(completed=n)
-        )
+    title = "Measuring what each part of the model loses in int8 and int4"
+    worker.bar(title, layers, "measuring sensitivities", export_sensitivities, export, text, path)
     found = read_sensitivities(path)
     path.unlink()
     return choose_mix(found, exported_weights(checkpoint, export.signatures.context, export.rows), graph, limit)

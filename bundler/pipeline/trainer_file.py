@@ -11,8 +11,7 @@ from bundler.conversion.exported_weights import TokenRows, exported_weights
 from bundler.conversion.recipes import DEFAULT, RECIPES, REFERENCE
 from bundler.conversion.trainer import TrainerShape, export_trainer
 from bundler.lora.facts import base_of
-from bundler.system.isolated import run_isolated
-from bundler.verification.gate import Progress
+from bundler.pipeline.worker import Worker
 
 
 def trainer_recipe(recipe: str) -> str:
@@ -28,26 +27,19 @@ def write_trainer(
     shape: TrainerShape,
     output: Path,
     recipe: str = DEFAULT,
-    progress: Progress = Progress(),
+    worker: Worker = Worker(),
 ) -> None:
     """Write a trainer file of the checkpoint to `output`, in a recipe of `trainer_recipe`."""
     graph = output.with_suffix(".graph")
     export = Export(checkpoint.source.path, checkpoint.folder, rows, Signatures(shape.length, ()))
     try:
-        with progress.stage(f"Converting the training step to TFLite ({output.stem})"):
-            run_isolated("converting", export_trainer, export, shape, asdict(base_of(checkpoint)), graph)
+        arguments = (export, shape, asdict(base_of(checkpoint)), graph)
+        title = f"Converting the training step to TFLite ({output.stem})"
+        worker.stage(title, "converting", export_trainer, *arguments)
         weights = exported_weights(checkpoint, shape.length, rows)
         total = sum(RECIPES[recipe].storage(name).bytes(weight.shape) for name, weight in weights.items())
-        with progress.bar(f"Writing {total / 1e6:,.0f} MB of weights ({output.stem})", total) as done:
-            run_isolated(
-                "writing the weights",
-                export_model,
-                export,
-                graph,
-                RECIPES[recipe],
-                output,
-                None,
-                report=lambda n: done(completed=n),
-            )
+        title = f"Writing {total / 1e6:,.0f} MB of weights ({output.stem})"
+        arguments = (export, graph, RECIPES[recipe], output, None)
+        worker.bar(title, total, "writing the weights", export_model, *arguments)
     finally:
         graph.unlink(missing_ok=True)

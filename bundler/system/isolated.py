@@ -7,14 +7,18 @@ kills who takes too much memory. None of these is a Python exception; here each 
 from __future__ import annotations
 
 import ctypes
+import importlib
 import multiprocessing
 import os
+import pickle
 import signal
 import sys
 import tempfile
+from contextlib import ExitStack, contextmanager, suppress
 from multiprocessing.connection import Connection
+from multiprocessing.reduction import ForkingPickler
 from pathlib import Path
-from typing import Any, Callable, NamedTuple
+from typing import Any, Callable, Iterator, NamedTuple, Protocol, Sequence
 
 from bundler.errors import BundleError
 from bundler.system.temporary_folder import temporary_folder
@@ -23,41 +27,73 @@ _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 _GOODBYE = 30  # seconds a process whose work is done may take to end
 
 
-def run_isolated(
-    what: str, function: Callable[..., Any], *arguments: Any, report: Callable[[Any], None] | None = None
-) -> Any:
-    """Call `function(*arguments)` in a fresh process; all must be picklable. `what` begins the message of a failure.
+class Run(Protocol):
+    """Calls `function(*arguments)` in a process of its own; all must be picklable. `what` begins the message of a
+    failure.
 
     With `report`, the function is given one more argument: what it calls that with, `report` is called with here.
     What the function returns is returned here, and what it raises is raised. When its process ends in any other way,
     BundleError says how, with the last lines it printed. The process does not outlive this one.
     """
+
+    def __call__(
+        self, what: str, function: Callable[..., Any], *arguments: Any, report: Callable[[Any], None] | None = None
+    ) -> Any: ...
+
+
+def run_isolated(
+    what: str, function: Callable[..., Any], *arguments: Any, report: Callable[[Any], None] | None = None
+) -> Any:
+    """A `Run` in a fresh process."""
+    with isolation() as run:
+        return run(what, function, *arguments, report=report)
+
+
+@contextmanager
+def isolation(*modules: str) -> Iterator[Run]:
+    """Yields a `Run` that need not wait for imports.
+
+    A process begins to import `modules` at once, which takes seconds for PyTorch and the converter; each call is then
+    made in a copy of that process. On Linux the copy is a fork; elsewhere system libraries forbid it, and each call
+    imports what it needs.
+    """
     context = multiprocessing.get_context("spawn")
-    receiver, sender = context.Pipe(duplex=False)
-    with temporary_folder("isolated") as folder:
-        log = Path(folder) / "output"
-        process = context.Process(target=_child, args=(log, sender, os.getpid(), function, arguments, bool(report)))
-        process.start()
-        sender.close()
+    here, there = context.Pipe()
+    # Closed, not left with what is raised in the caller's block: a full disk of the caller's is another than this one.
+    resources = ExitStack()
+    log = resources.enter_context(temporary_folder("isolated")) / "output"
+    process = context.Process(target=_copy_for_each_call, args=(there, log, os.getpid(), modules))
+
+    def run(
+        what: str, function: Callable[..., Any], *arguments: Any, report: Callable[[Any], None] | None = None
+    ) -> Any:
         try:
-            while isinstance(message := receiver.recv(), _Report):
+            here.send_bytes(ForkingPickler.dumps((function, arguments, bool(report))))
+            while isinstance(message := here.recv(), _Report):
                 report(message.value)
-            error, value = message
-            process.join(_GOODBYE)  # killed at once, it would leave its semaphores behind
-        except EOFError:
+        except (EOFError, ConnectionError):
             process.join()
+            message = _Ended(process.exitcode)
+        if isinstance(message, _Ended):
             raise BundleError(
-                f"{what}: the process ended with {_how(process.exitcode)}{_last_lines(log)}\n  Usual causes are a full "
-                "disk "
-                f"(here or in {tempfile.gettempdir()}) and too little memory; make room and try again"
-            ) from None
-        finally:
-            process.kill()
-            process.join()
-            receiver.close()
-    if error is not None:
-        raise error
-    return value
+                f"{what}: the process ended with {_how(message.code)}{_last_lines(log)}\n  Usual causes are a full "
+                f"disk (here or in {tempfile.gettempdir()}) and too little memory; make room and try again"
+            )
+        error, value = message
+        if error is not None:
+            raise error
+        return value
+
+    try:
+        process.start()
+        resources.callback(process.join)
+        resources.callback(process.kill)
+        there.close()
+        yield run
+        here.close()
+        process.join(_GOODBYE)  # killed at once, it would leave its semaphores behind
+    finally:
+        resources.close()
 
 
 def die_with_parent(parent: int) -> None:
@@ -72,25 +108,64 @@ def die_with_parent(parent: int) -> None:
 
 
 class _Report(NamedTuple):
-    """What a process says on the way; its last message is no _Report."""
+    """What a function says on the way."""
 
     value: Any
 
 
-def _child(
-    log: Path, sender: Connection, parent: int, function: Callable[..., Any], arguments: tuple, reports: bool
-) -> None:
+class _Ended(NamedTuple):
+    """A process ended, with this exit code, before its function did."""
+
+    code: int
+
+
+def _copy_for_each_call(connection: Connection, log: Path, parent: int, modules: Sequence[str]) -> None:
     die_with_parent(parent)
-    output = os.open(log, os.O_WRONLY | os.O_CREAT)
-    os.dup2(output, 1)
-    os.dup2(output, 2)
+    _print_to(log)
+    for name in modules:
+        with suppress(ImportError):  # the function that needs it says so
+            importlib.import_module(name)
+    context = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
+    while True:
+        try:
+            call = connection.recv_bytes()
+        except EOFError:
+            return
+        receiver, sender = context.Pipe(duplex=False)
+        process = context.Process(target=_child, args=(log, sender, os.getpid(), call))
+        process.start()
+        sender.close()
+        try:
+            while isinstance(message := receiver.recv(), _Report):
+                connection.send(message)
+            connection.send(message)
+            process.join(_GOODBYE)
+        except EOFError:
+            process.join()
+            connection.send(_Ended(process.exitcode))
+        process.kill()
+        process.join()
+        receiver.close()
+
+
+def _child(log: Path, sender: Connection, parent: int, call: bytes) -> None:
+    die_with_parent(parent)
+    _print_to(log)
     try:
+        function, arguments, reports = pickle.loads(call)
         value = function(*arguments, *([lambda value: sender.send(_Report(value))] if reports else []))
     except Exception as error:
         known = isinstance(error, (BundleError, OSError))
         sender.send((error if known else BundleError(f"{type(error).__name__}: {error}"), None))
     else:
         sender.send((None, value))
+
+
+def _print_to(log: Path) -> None:
+    output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+    os.dup2(output, 1)
+    os.dup2(output, 2)
+    os.close(output)
 
 
 def _how(code: int | None) -> str:

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import contextmanager
 from dataclasses import replace
 
 import pytest
@@ -142,14 +143,18 @@ def test_a_full_disk_leaves_no_output(tiny_checkpoint, tmp_path):
 
 
 def test_a_failed_gate_leaves_no_output(tiny_checkpoint, tmp_path, monkeypatch):
-    import bundler.pipeline.build
+    from bundler.pipeline import worker
 
-    stranger, original = write_tiny_checkpoint(tmp_path / "other", seed=1), bundler.pipeline.build.run_isolated
+    stranger, original = write_tiny_checkpoint(tmp_path / "other", seed=1), worker.isolation
 
-    def convert_another_model(what, function, export, *arguments, **options):
-        return original(what, function, replace(export, source=stranger), *arguments, **options)
+    @contextmanager
+    def of_another_model(*modules):
+        with original(*modules) as run:
+            yield lambda what, function, export, *arguments, **options: run(
+                what, function, replace(export, source=stranger), *arguments, **options
+            )
 
-    monkeypatch.setattr(bundler.pipeline.build, "run_isolated", convert_another_model)
+    monkeypatch.setattr(worker, "isolation", of_another_model)
     with pytest.raises(VerificationError, match="distributions on a text.*Nothing was written"):
         build(BuildOptions(str(tiny_checkpoint), tmp_path / "tiny", engines=()))
     assert names(tmp_path) == ["other"]

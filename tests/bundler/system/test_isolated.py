@@ -2,11 +2,14 @@
 
 import os
 import signal
+import sys
+import time
+from pathlib import Path
 
 import pytest
 
 from bundler.errors import BundleError, OptionError
-from bundler.system.isolated import run_isolated
+from bundler.system.isolated import isolation, run_isolated
 
 
 def fail(error):
@@ -60,3 +63,53 @@ def test_other_errors_are_named():
 def test_an_end_is_an_error(function, argument, how):
     with pytest.raises(BundleError, match=f"converting: the process ended with {how}"):
         run_isolated("converting", function, argument)
+
+
+def imported(name):
+    return name in sys.modules, os.getpid()
+
+
+def test_each_call_is_made_in_a_copy_of_a_process_that_has_imported_what_it_needs():
+    with isolation("wave", "no_such_module") as run:
+        (known, first), (_, second) = (run("looking", imported, "wave") for _ in range(2))
+    assert known and "wave" not in sys.modules and len({first, second, os.getpid()}) == 3
+    assert not any(Path(f"/proc/{number}").exists() for number in (first, second))
+
+
+def test_a_call_after_one_that_ended():
+    with isolation() as run:
+        with pytest.raises(BundleError, match="writing: the process ended with exit code 1\n  the last words"):
+            run("writing", end, 1)
+        with pytest.raises(BundleError, match="converting: the process ended with signal SIGKILL\n  Usual"):
+            run("converting", end_by, signal.SIGKILL)
+        assert run("reversing", sorted, [3, 1, 2]) == [1, 2, 3]
+
+
+def tell(report):
+    for number in range(3):
+        report(number)
+    return "done"
+
+
+def test_what_a_function_reports_arrives_in_order():
+    told = []
+    assert run_isolated("telling", tell, report=told.append) == "done" and told == [0, 1, 2]
+
+
+def wait_forever(report):
+    report(os.getpid())
+    time.sleep(600)
+
+
+def test_what_is_left_ends_its_processes():
+    def stop(number):
+        waiting.append(number)
+        raise KeyboardInterrupt
+
+    waiting = []
+    with pytest.raises(KeyboardInterrupt):
+        run_isolated("waiting", wait_forever, report=stop)
+    deadline = time.monotonic() + 10
+    while Path(f"/proc/{waiting[0]}").exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
