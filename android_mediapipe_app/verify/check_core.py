@@ -66,27 +66,40 @@ def compile_core_tests(tools: Toolchain, core: Path, output: Path) -> None:
     )
 
 
-def check_core(classes: Path | None = None) -> CoreResult:
-    """Compile, test and measure; core's own `classes` may be there already. Raises CheckFailed, ToolMissing."""
+@dataclass(frozen=True)
+class CoreClasses:
+    """Folders with core's own classes and those of its tests."""
+
+    main: Path
+    tests: Path
+
+
+def compile_core_and_tests(tools: Toolchain, folder: Path) -> CoreClasses:
+    """Both, into folders below `folder`. Raises CheckFailed, ToolMissing."""
+    classes = CoreClasses(folder / "main", folder / "tests")
+    compile_core(tools, classes.main)
+    compile_core_tests(tools, classes.main, classes.tests)
+    return classes
+
+
+def check_core(classes: CoreClasses | None = None) -> CoreResult:
+    """Compile, test and measure; the `classes` may be there already. Raises CheckFailed, ToolMissing."""
     tools = toolchain()
     jacoco = [
         *debian_jars("libjacoco-java", "org.jacoco.core"),
         *debian_jars("libasm-java", "asm", "asm-commons", "asm-tree", "asm-analysis"),
     ]
     with tempfile.TemporaryDirectory() as temporary:
-        main, test, runner = (Path(temporary) / name for name in ("main", "test", "runner"))
-        if classes is None:
-            compile_core(tools, main)
-        main = classes or main
-        compile_core_tests(tools, main, test)
+        classes = classes or compile_core_and_tests(tools, Path(temporary))
+        runner = Path(temporary) / "runner"
         compile_kotlin(tools, kotlin_files(HERE / "coverage"), runner, [*junit_jars(), *jacoco], "-jvm-target", "17")
         printed = run_java(
             [runner, tools.stdlib, *junit_jars(), *jacoco],
             "dev.taskbundler.verify.CoverageMainKt",
             str(CORE / "src/main/kotlin"),
-            str(main),
-            str(test),
-            *test_classes(test),
+            str(classes.main),
+            str(classes.tests),
+            *test_classes(classes.tests),
             jvm=("-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"),
             folder=CORE,
         )

@@ -18,7 +18,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Sequence
 
-from check_core import CORE, compile_core, compile_core_tests
+from check_core import CORE, CoreClasses, compile_core_and_tests
 from toolchain import (
     HERE,
     CheckFailed,
@@ -49,23 +49,26 @@ class MutationResult:
         return 1 - len(self.survived) / self.tried
 
 
-def mutate(count: int, packages: Sequence[str] = PACKAGES, seed: int = 0) -> MutationResult:
-    """Try `count` mutations, drawn by `seed`. Raises CheckFailed if something does not compile, ToolMissing."""
+def mutate(
+    count: int, packages: Sequence[str] = PACKAGES, seed: int = 0, classes: CoreClasses | None = None
+) -> MutationResult:
+    """Try `count` mutations, drawn by `seed`; core's `classes` may be compiled already, and are not changed. Raises
+    CheckFailed if something does not compile, ToolMissing.
+    """
     tools = toolchain()
     asm = debian_jars("libasm-java", "asm", "asm-tree")
     with tempfile.TemporaryDirectory() as temporary:
-        main, test, runner = (Path(temporary) / name for name in ("main", "test", "runner"))
-        compile_core(tools, main)
-        compile_core_tests(tools, main, test)
+        classes = classes or compile_core_and_tests(tools, Path(temporary))
+        runner = Path(temporary) / "runner"
         compile_kotlin(tools, kotlin_files(HERE / "mutation"), runner, [*junit_jars(), *asm], "-jvm-target", "17")
         # Threads of the engine's tests are left out: what they wait for may never come.
-        tests = [name for name in test_classes(test) if ".engine." not in name]
+        tests = [name for name in test_classes(classes.tests) if ".engine." not in name]
         printed = run_java(
             [runner, tools.stdlib, *junit_jars(), *asm],
             "dev.taskbundler.verify.MutationMainKt",
             str(CORE / "src/main/kotlin"),
-            str(main),
-            str(test),
+            str(classes.main),
+            str(classes.tests),
             ",".join(packages),
             str(count),
             str(seed),

@@ -45,15 +45,21 @@ def once(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def core_classes(kotlin, once):
+def core_and_tests(kotlin, once):
+    """Folders with core's classes and those of its tests."""
+    from check_core import compile_core_and_tests
+    from toolchain import ToolMissing
+
+    try:
+        return once("core", lambda folder: compile_core_and_tests(kotlin, folder))
+    except ToolMissing as missing:
+        pytest.skip(str(missing))
+
+
+@pytest.fixture(scope="session")
+def core_classes(core_and_tests):
     """A folder with core's classes."""
-    from check_core import compile_core
-
-    def make(folder):
-        compile_core(kotlin, folder)
-        return folder
-
-    return once("core", make)
+    return core_and_tests.main
 
 
 @pytest.fixture(scope="session")

@@ -11,12 +11,12 @@ CORE = ROOT / "android_mediapipe_app" / "core" / "src"
 pytestmark = pytest.mark.timeout(600)
 
 
-def test_core_compiles_without_a_warning_and_its_tests_pass_and_reach_it(core_classes):
+def test_core_compiles_without_a_warning_and_its_tests_pass_and_reach_it(core_and_tests):
     from check_core import check_core
     from toolchain import ToolMissing
 
     try:
-        result = check_core(core_classes)
+        result = check_core(core_and_tests)
     except ToolMissing as missing:
         pytest.skip(str(missing))
     assert result.tests >= 120
@@ -89,13 +89,13 @@ def test_every_code_is_given_somewhere():
 
 
 @pytest.mark.slow
-def test_broken_code_is_noticed(kotlin):
+def test_broken_code_is_noticed(core_and_tests):
     """A sample of mutations; verify/mutate.py tries as many as one likes. Slow: each runs the tests again."""
     from mutate import mutate
     from toolchain import ToolMissing
 
     try:
-        result = mutate(40, ["merge", "formats", "task", "catalogue"])
+        result = mutate(40, ["merge", "formats", "task", "catalogue"], classes=core_and_tests)
     except ToolMissing as missing:
         pytest.skip(str(missing))
     # About one mutation in eight changes nothing that matters, such as how much of a hash a message shows.

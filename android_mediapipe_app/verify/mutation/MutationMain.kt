@@ -1,6 +1,11 @@
 package dev.taskbundler.verify
 
 import org.junit.runner.JUnitCore
+import org.junit.runner.Request
+import org.junit.runner.notification.Failure
+import org.junit.runner.notification.RunListener
+import org.junit.runner.notification.RunNotifier
+import org.junit.runner.notification.StoppedByUserException
 import org.objectweb.asm.ClassReader
 import org.objectweb.asm.ClassVisitor
 import org.objectweb.asm.Opcodes
@@ -8,14 +13,14 @@ import java.io.File
 import java.util.Random
 import kotlin.system.exitProcess
 
-/** Milliseconds; all tests take some thousand. What takes longer does not end. */
-private const val PATIENCE = 30_000L
+/** What takes so many times as long as the tests of unbroken classes does not end. */
+private const val PATIENCE = 4
 
 /**
  * `MutationMain SOURCES MAIN_CLASSES TEST_CLASSES PACKAGE,… COUNT SEED CLASS…`: break COUNT places of the packages, one at a time, and see
  * whether the tests notice.
  *
- * Prints `mutations COUNT of ALL`, and `survived PLACE` for each that no test noticed.
+ * Prints `mutations COUNT of ALL`, and `survived PLACE` for each that no test noticed. Ends with 1 if a test fails before anything is broken.
  */
 @Suppress("DEPRECATION")
 fun main(arguments: Array<String>) {
@@ -27,6 +32,12 @@ fun main(arguments: Array<String>) {
         linesOf(file, sources)?.let { mutationsOf(file.readBytes(), it) }.orEmpty()
     }
     val chosen = all.shuffled(random).take(arguments[4].toInt())
+    val began = System.nanoTime()
+    if (isNoticed(tests, MutatedLoader(main, test, "", ByteArray(0)))) {
+        println("a test fails before anything is broken")
+        exitProcess(1)
+    }
+    val patience = PATIENCE * (System.nanoTime() - began) / 1_000_000
     println("mutations ${chosen.size} of ${all.size}")
     for (mutation in chosen) {
         val file = File(main, "${mutation.className}.class")
@@ -34,7 +45,7 @@ fun main(arguments: Array<String>) {
         var noticed = true
         val worker = Thread { noticed = isNoticed(tests, MutatedLoader(main, test, mutation.className, bytes)) }.apply { isDaemon = true }
         worker.start()
-        worker.join(PATIENCE)
+        worker.join(patience)
         if (worker.isAlive) worker.stop()
         if (!noticed) println("survived $mutation")
     }
@@ -46,11 +57,31 @@ private fun isNoticed(tests: List<String>, loader: MutatedLoader): Boolean = tes
     .sortedByDescending { it.substringBeforeLast('.') == loader.mutated.replace('/', '.').substringBeforeLast('.') }
     .any { name ->
         try {
-            !JUnitCore().run(loader.loadClass(name)).wasSuccessful()
+            fails(loader.loadClass(name))
         } catch (_: Throwable) {
             true
         }
     }
+
+/** Runs the tests of a class up to the first that fails. */
+private fun fails(tests: Class<*>): Boolean {
+    var failed = false
+    val notifier = RunNotifier()
+    notifier.addListener(
+        object : RunListener() {
+            override fun testFailure(failure: Failure) {
+                failed = true
+                notifier.pleaseStop()
+            }
+        },
+    )
+    try {
+        Request.aClass(tests).runner.run(notifier)
+    } catch (_: StoppedByUserException) {
+        // Asked for by the listener.
+    }
+    return failed
+}
 
 private val LINES = HashMap<String, Int?>()
 

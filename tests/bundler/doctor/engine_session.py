@@ -5,12 +5,14 @@ Arguments: the bundle, a prompt, the rank of its LoRA inputs or 0, an adapter fi
 
 import sys
 import tempfile
+from pathlib import Path
 
 import litert_lm
 
 path, prompt, rank, adapter = sys.argv[1:]
 litert_lm.set_min_log_severity(litert_lm.LogSeverity.ERROR)
-with tempfile.TemporaryDirectory() as cache:
+# Beside the bundle: where the process ends by itself, nobody would remove it.
+with tempfile.TemporaryDirectory(dir=Path(path).parent) as cache:
     ranks = {"lora_rank_config": litert_lm.LoraRankConfig(lora_rank=int(rank))} if int(rank) else {}
     with litert_lm.Engine(path, backend=litert_lm.Backend.CPU(thread_count=1), cache_dir=cache, **ranks) as engine:
         lora = litert_lm.LoraConfig(lora_path=adapter) if adapter else None
