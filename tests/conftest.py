@@ -1,10 +1,14 @@
 """A tiny GPT-2 with random weights and a vocabulary of its own, and bundles made from it."""
 
+import fcntl
 import hashlib
 import os
+import pickle
 import shutil
 import signal
+import tempfile
 from contextlib import nullcontext
+from pathlib import Path
 
 import pytest
 import torch
@@ -43,48 +47,79 @@ def tiny_tflite(tiny_checkpoint, tmp_path_factory):
     return path, load_exportable(checkpoint, 96, rows), checkpoint
 
 
-@pytest.fixture(scope="session", autouse=True)
-def one_conversion_for_all(tmp_path_factory):
-    """Builds in this process share the graphs that the converter makes of equal architectures, and write their few
-    weights here: the greater part of a tiny build's time goes into processes that import PyTorch. Commands in processes
-    of their own do as they always do, and so do the tests of the conversion.
+@pytest.fixture(scope="session")
+def once(tmp_path_factory):
+    """once(name, make): what make(folder) returns, made by one process for all those of a run."""
+    base = tmp_path_factory.getbasetemp()
+    # pytest-xdist gives each process a folder of its own within one of the run.
+    shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+
+    def result(name, make):
+        done = shared / f"{name}.pickle"
+        with open(shared / f"{name}.lock", "w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not done.exists():
+                # A second try after a failure begins anew.
+                made = make(Path(tempfile.mkdtemp(prefix=name, dir=shared)))
+                done.write_bytes(pickle.dumps(made))
+        return pickle.loads(done.read_bytes())
+
+    return result
+
+
+@pytest.fixture(scope="session")
+def shared_worker(once):
+    """Makes each graph once for all tests, where the architectures are equal, and writes their few weights in this
+    process: the greater part of a tiny build's time goes into processes that import PyTorch.
     """
     from bundler.conversion.convert import export_graph, export_model
-    from bundler.pipeline import worker
+    from bundler.conversion.trainer import export_trainer
+    from bundler.pipeline.worker import Worker
     from bundler.system.isolated import run_isolated
 
-    base = tmp_path_factory.getbasetemp()
-    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "graphs"  # of all of xdist's workers
-    folder.mkdir(exist_ok=True)
-
-    def shared(what, function, *arguments, report=None):
+    def run(what, function, *arguments, report=None):
         if function is export_model:
             return function(*arguments, report)
-        if function is not export_graph:
+        if function not in (export_graph, export_trainer):
             return run_isolated(what, function, *arguments, report=report)
-        export, output = arguments
-        facts = repr((export.open().architecture, export.rows, export.signatures))
-        kept = folder / hashlib.sha256(facts.encode()).hexdigest()
-        if not kept.exists():
-            run_isolated(what, function, *arguments, report=report)
-            shutil.copyfile(output, kept.with_suffix(f".{os.getpid()}"))
-            kept.with_suffix(f".{os.getpid()}").replace(kept)
-        shutil.copyfile(kept, output)
-        report(export.signatures.steps)
+        export, *others, output = arguments
+        facts = repr((function.__name__, export.open().architecture, export.rows, export.signatures, others))
+
+        def convert(folder):
+            run_isolated(what, function, export, *others, folder / "graph", report=report and (lambda steps: None))
+            return folder / "graph"
+
+        shutil.copyfile(once(hashlib.sha256(facts.encode()).hexdigest(), convert), output)
+        if report:
+            report(export.signatures.steps)
+
+    return Worker(run)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_conversion_for_all(shared_worker):
+    """Builds in this process take the shared worker. Commands in processes of their own do as they always do, and so do
+    the tests of the conversion.
+    """
+    from bundler.pipeline import worker
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(worker, "isolation", lambda *modules: nullcontext(shared))
+        patch.setattr(worker, "isolation", lambda *modules: nullcontext(shared_worker.run))
         yield
 
 
 @pytest.fixture(scope="session")
-def tiny_bundle(tiny_checkpoint, tmp_path_factory):
+def tiny_bundle(tiny_checkpoint, once, tmp_path_factory):
     """A verified int8 build of the tiny checkpoint: (output folder, manifest)."""
     from bundler.pipeline.build import build
     from bundler.pipeline.plan import BuildOptions
 
-    output = tmp_path_factory.mktemp("bundle") / "tiny"
-    return output, build(BuildOptions(str(tiny_checkpoint), output))
+    def make(folder):
+        return folder / "tiny", build(BuildOptions(str(tiny_checkpoint), folder / "tiny"))
+
+    built, manifest = once("tiny-bundle", make)
+    # A copy of its own: what a test may do to it, no other process sees.
+    return shutil.copytree(built, tmp_path_factory.mktemp("bundle") / "tiny"), manifest
 
 
 @pytest.fixture(autouse=True)

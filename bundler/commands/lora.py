@@ -242,15 +242,15 @@ def _open_for_device(
     from bundler.conversion.trainer import TrainerShape
     from bundler.pipeline.train_adapter import check_config, device_model
     from bundler.pipeline.trainer_file import write_trainer
-    from bundler.pipeline.worker import Worker
+    from bundler.pipeline.worker import warm_worker
     from bundler.verification.gate import Progress
 
     checkpoint = open_checkpoint(model, tokenizer=tokenizer, hub=hub)
     check_config(config, checkpoint.architecture)
     if not trainer.exists():
         rows, shape = TokenRows(checkpoint.architecture.vocabulary), TrainerShape(config.context, config.rank)
-        worker = Worker(progress=Progress(terminal.stage, terminal.bar))
-        write_trainer(checkpoint, rows, shape, trainer, worker=worker)
+        with warm_worker(Progress(terminal.stage, terminal.bar)) as worker:
+            write_trainer(checkpoint, rows, shape, trainer, worker=worker)
     return device_model(checkpoint, model, trainer)
 
 

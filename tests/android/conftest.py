@@ -1,10 +1,6 @@
 """What the tests of the Android app share: its checks in android_mediapipe_app/verify, and what is compiled once."""
 
-import fcntl
-import os
-import pickle
 import sys
-import tempfile
 from pathlib import Path
 
 import pytest
@@ -22,26 +18,6 @@ def kotlin():
         return toolchain()
     except ToolMissing as missing:
         pytest.skip(str(missing))
-
-
-@pytest.fixture(scope="session")
-def once(tmp_path_factory):
-    """once(name, make): what make(folder) returns, made by one process for all those of a run."""
-    base = tmp_path_factory.getbasetemp()
-    # pytest-xdist gives each process a folder of its own within one of the run.
-    shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
-
-    def result(name, make):
-        done = shared / f"{name}.pickle"
-        with open(shared / f"{name}.lock", "w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            if not done.exists():
-                # A second try after a failure begins anew.
-                made = make(Path(tempfile.mkdtemp(prefix=name, dir=shared)))
-                done.write_bytes(pickle.dumps(made))
-        return pickle.loads(done.read_bytes())
-
-    return result
 
 
 @pytest.fixture(scope="session")

@@ -33,9 +33,10 @@ def main(kotlin, core_classes, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def trainer(tiny_checkpoint, tmp_path_factory) -> Path:
+def trainer(tiny_checkpoint, tmp_path_factory, shared_worker) -> Path:
     path = tmp_path_factory.mktemp("trainer") / "tiny-trainer.tflite"
-    write_trainer(open_checkpoint(tiny_checkpoint), TokenRows(VOCABULARY), TrainerShape(LENGTH, RANK), path, "fp32")
+    checkpoint, shape = open_checkpoint(tiny_checkpoint), TrainerShape(LENGTH, RANK)
+    write_trainer(checkpoint, TokenRows(VOCABULARY), shape, path, "fp32", shared_worker)
     return path
 
 

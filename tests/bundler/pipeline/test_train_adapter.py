@@ -33,10 +33,10 @@ CONFIG = FineTuneConfig(
 
 
 @pytest.fixture(scope="module")
-def base(tiny_checkpoint, tmp_path_factory):
+def base(tiny_checkpoint, tmp_path_factory, shared_worker):
     checkpoint = open_checkpoint(tiny_checkpoint)
     path = tmp_path_factory.mktemp("trainer") / "tiny-trainer.tflite"
-    write_trainer(checkpoint, TokenRows(VOCABULARY), TrainerShape(24, 4), path, "fp32")
+    write_trainer(checkpoint, TokenRows(VOCABULARY), TrainerShape(24, 4), path, "fp32", shared_worker)
     assert [file.name for file in path.parent.iterdir()] == [path.name]
     return device_model(checkpoint, "tiny", path)
 
