@@ -108,7 +108,7 @@ def command(model, output, *arguments, **options):
 @pytest.mark.parametrize("stage", ["Converting", "Verifying .task"])
 def test_a_build_that_is_stopped_leaves_no_output(tiny_checkpoint, tmp_path, number, stage):
     process = subprocess.Popen(
-        [sys.executable, "-m", "bundler", "build", str(tiny_checkpoint), "-o", str(tmp_path / "tiny")],
+        [sys.executable, "-m", "bundler", "build", str(tiny_checkpoint), "-o", str(tmp_path / "tiny"), "--prefill=32"],
         stderr=subprocess.PIPE,
         text=True,
         env={**os.environ, "COLUMNS": "200"},
@@ -139,7 +139,7 @@ def test_a_full_disk_leaves_no_output(tiny_checkpoint, tmp_path):
     assert "Traceback" not in result.stderr and "task-bundler: error:" in result.stderr
     assert names(tmp_path) == []
     (tmp_path / "tiny").mkdir()
-    command(tiny_checkpoint, tmp_path / "tiny", "--context", "16", check=True)
+    build(BuildOptions(str(tiny_checkpoint), tmp_path / "tiny", context=16, verify=False))
 
 
 def test_a_failed_gate_leaves_no_output(tiny_checkpoint, tmp_path, monkeypatch):
