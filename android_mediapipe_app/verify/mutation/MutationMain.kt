@@ -12,9 +12,13 @@ import org.objectweb.asm.Opcodes
 import java.io.File
 import java.util.Random
 import kotlin.system.exitProcess
+import kotlin.system.measureTimeMillis
 
 /** What takes so many times as long as the tests of unbroken classes does not end. */
 private const val PATIENCE = 4
+
+/** Milliseconds. A class of tests that takes longer tries thousands of damaged files; only mutations of its own package are worth that. */
+private const val LONG = 1_000
 
 /**
  * `MutationMain SOURCES MAIN_CLASSES TEST_CLASSES PACKAGE,… COUNT SEED CLASS…`: break COUNT places of the packages, one at a time, and see
@@ -32,18 +36,23 @@ fun main(arguments: Array<String>) {
         linesOf(file, sources)?.let { mutationsOf(file.readBytes(), it) }.orEmpty()
     }
     val chosen = all.shuffled(random).take(arguments[4].toInt())
-    val began = System.nanoTime()
-    if (isNoticed(tests, MutatedLoader(main, test, "", ByteArray(0)))) {
-        println("a test fails before anything is broken")
-        exitProcess(1)
+    val unbroken = MutatedLoader(main, test, "", ByteArray(0))
+    val milliseconds = tests.associateWith { name ->
+        measureTimeMillis {
+            if (fails(unbroken.loadClass(name))) {
+                println("$name fails before anything is broken")
+                exitProcess(1)
+            }
+        }
     }
-    val patience = PATIENCE * (System.nanoTime() - began) / 1_000_000
+    val patience = PATIENCE * milliseconds.values.sum()
     println("mutations ${chosen.size} of ${all.size}")
     for (mutation in chosen) {
         val file = File(main, "${mutation.className}.class")
-        val bytes = mutated(file.readBytes(), linesOf(file, sources)!!, mutation)
+        val loader = MutatedLoader(main, test, mutation.className, mutated(file.readBytes(), linesOf(file, sources)!!, mutation))
+        val likely = likelyFirst(milliseconds, mutation.className.replace('/', '.').substringBeforeLast('.'))
         var noticed = true
-        val worker = Thread { noticed = isNoticed(tests, MutatedLoader(main, test, mutation.className, bytes)) }.apply { isDaemon = true }
+        val worker = Thread { noticed = isNoticed(likely, loader) }.apply { isDaemon = true }
         worker.start()
         worker.join(patience)
         if (worker.isAlive) worker.stop()
@@ -52,16 +61,19 @@ fun main(arguments: Array<String>) {
     exitProcess(0)
 }
 
-/** Tests of the same package are likely to notice, so they come first. */
-private fun isNoticed(tests: List<String>, loader: MutatedLoader): Boolean = tests
-    .sortedByDescending { it.substringBeforeLast('.') == loader.mutated.replace('/', '.').substringBeforeLast('.') }
-    .any { name ->
-        try {
-            fails(loader.loadClass(name))
-        } catch (_: Throwable) {
-            true
-        }
+/** The tests of a package, which are likely to notice what is broken there, then those of others that are not long; short ones first. */
+private fun likelyFirst(milliseconds: Map<String, Long>, broken: String): List<String> {
+    val (own, others) = milliseconds.keys.sortedBy { milliseconds[it] }.partition { it.substringBeforeLast('.') == broken }
+    return own + others.filter { milliseconds.getValue(it) < LONG }
+}
+
+private fun isNoticed(tests: List<String>, loader: MutatedLoader): Boolean = tests.any { name ->
+    try {
+        fails(loader.loadClass(name))
+    } catch (_: Throwable) {
+        true
     }
+}
 
 /** Runs the tests of a class up to the first that fails. */
 private fun fails(tests: Class<*>): Boolean {
@@ -104,7 +116,7 @@ private fun linesOf(file: File, sources: File): Int? = LINES.getOrPut(file.path)
 }
 
 /** Loads the classes of two folders itself, the one called [mutated] from [bytes]; all others come from the application's loader. */
-private class MutatedLoader(private val main: File, private val test: File, val mutated: String, private val bytes: ByteArray) :
+private class MutatedLoader(private val main: File, private val test: File, private val mutated: String, private val bytes: ByteArray) :
     ClassLoader(JUnitCore::class.java.classLoader) {
     override fun loadClass(name: String, resolve: Boolean): Class<*> = synchronized(getClassLoadingLock(name)) {
         findLoadedClass(name) ?: own(name) ?: super.loadClass(name, resolve)
