@@ -1,4 +1,4 @@
-"""LoRA at several ranks against full fine-tuning: the same model, text and steps, side by side."""
+"""LoRA at several ranks against full fine-tuning, and against a trainer for devices: the same model, text and steps."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ import math
 from dataclasses import asdict, dataclass, replace
 from html import escape
 from pathlib import Path
-from typing import Callable, Sequence
+from typing import Callable, Mapping, NamedTuple, Sequence
 
+import numpy as np
 import torch
 from safetensors.torch import save
 
@@ -19,7 +20,7 @@ from gpt2_training.fused import fuse
 from gpt2_training.generate import Sampler, sample
 from gpt2_training.loop import StateFile, Step
 from gpt2_training.perplexity import Perplexity
-from lora_weights.fine_tune import FineTuneConfig, fine_tune
+from lora_weights.fine_tune import FineTuneConfig, FineTuned, fine_tune
 from lora_weights.train import with_adapter
 from tokenizer_tools.printable import printable
 
@@ -46,10 +47,38 @@ class Compared:
     curve: list[tuple[int, float]]
 
 
+class Kind(NamedTuple):
+    """A kind of fine-tuning: of the whole model with `rank` 0; by the trainer for devices, if `on_device`."""
+
+    rank: int
+    on_device: bool = False
+
+    @property
+    def name(self) -> str:
+        return f"LoRA, rank {self.rank}{', as on a device' * self.on_device}" if self.rank else "full fine-tuning"
+
+    @property
+    def label(self) -> str:
+        """The same for the name of a file."""
+        return f"{'device-' * self.on_device}rank-{self.rank or 'full'}"
+
+
+@dataclass(frozen=True)
+class DeviceTrainer:
+    """Trains an adapter of this `rank` without PyTorch. `train` returns what the training took, and the matrices by
+    PEFT's names for them.
+    """
+
+    rank: int
+    train: Callable[
+        [EncodedText, FineTuneConfig, StateFile, Callable[[Step], None]], tuple[FineTuned, Mapping[str, np.ndarray]]
+    ]
+
+
 @dataclass(frozen=True)
 class ComparisonPlan:
     """What is compared: an adapter of each rank, and the whole model, trained at `full_learning_rate`, because what
-    suits a few parameters breaks many.
+    suits a few parameters breaks many; and one more adapter by `device`, if there is one.
 
     `config` is that of every adapter but for the rank. `sample_tokens` are written greedily after each of `prompts`.
     """
@@ -59,11 +88,12 @@ class ComparisonPlan:
     full_learning_rate: float
     prompts: Sequence[str]
     sample_tokens: int = 48
+    device: DeviceTrainer | None = None
 
     @property
-    def names(self) -> dict[int, str]:
-        """What each kind is called, by its rank, in the order of training."""
-        return {0: "full fine-tuning"} | {rank: f"LoRA, rank {rank}" for rank in self.ranks}
+    def kinds(self) -> list[Kind]:
+        """In the order of training."""
+        return [Kind(0), *map(Kind, self.ranks), *([Kind(self.device.rank, True)] if self.device else [])]
 
 
 @dataclass(frozen=True)
@@ -76,52 +106,54 @@ class Comparison:
 
 @dataclass(frozen=True)
 class ComparisonWatch:
-    """Who looks on, and what is kept meanwhile. `on_step` is told the name of the kind and its step; `state` gives the
-    file of a rank's training; `memory` begins to measure, see `bundler.system.machine.memory_above_now`.
+    """Who looks on, and what is kept meanwhile. `on_step` is told the kind and its step; `state` gives the file of a
+    kind's training; `memory` begins to measure, see `bundler.system.machine.memory_above_now`.
     """
 
-    on_step: Callable[[str, Step], None] = lambda name, step: None
-    state: Callable[[int], StateFile] = lambda rank: StateFile()
+    on_step: Callable[[Kind, Step], None] = lambda kind, step: None
+    state: Callable[[Kind], StateFile] = lambda kind: StateFile()
     memory: Callable[[], Callable[[], int | None]] = lambda: lambda: None
 
 
 def compare(
     base: BaseModel, corpus: Corpus, plan: ComparisonPlan, watch: ComparisonWatch = ComparisonWatch()
 ) -> Comparison:
-    """Fine-tune copies of `base`, whole and with an adapter of each rank."""
+    """Fine-tune copies of `base` in every kind of the plan."""
     text = base.encode(corpus, plan.config)
     samples, untouched, results = _samples(base.model, base, plan), None, []
-    for rank in plan.names:
-        kind = _trained(base, text, rank, plan, watch)
+    for kind in plan.kinds:
+        before, compared = _trained(base, text, kind, plan, watch)
         if untouched is None:
-            before, error = kind.before.value, kind.before.standard_error
-            untouched = Compared("the model as it was", 0, 0, 0.0, 0, 0, None, 0.0, before, error, samples, [])
-        results.append(kind.compared)
+            value, error = before.value, before.standard_error
+            untouched = Compared("the model as it was", 0, 0, 0.0, 0, 0, None, 0.0, value, error, samples, [])
+        results.append(compared)
     return Comparison(untouched, results)
 
 
-@dataclass(frozen=True)
-class _Kind:
-    before: Perplexity
-    compared: Compared
-
-
-def _trained(base: BaseModel, text: EncodedText, rank: int, plan: ComparisonPlan, watch: ComparisonWatch) -> _Kind:
-    name, seen = plan.names[rank], []
+def _trained(
+    base: BaseModel, text: EncodedText, kind: Kind, plan: ComparisonPlan, watch: ComparisonWatch
+) -> tuple[Perplexity, Compared]:
+    """The perplexity before, and what became of the model."""
+    rank, seen = kind.rank, []
     config = replace(plan.config, rank=rank, **({} if rank else {"learning_rate": plan.full_learning_rate}))
 
     def on_step(step: Step) -> None:
         seen.append(step.step)
-        watch.on_step(name, step)
+        watch.on_step(kind, step)
 
     gc.collect()
     memory = watch.memory()
-    tuned = fuse(copy.deepcopy(base.model)).requires_grad_(True)
-    tuned = with_adapter(tuned, config) if rank else tuned
-    result = fine_tune(tuned, text, config, on_step, watch.state(rank), base.fingerprint)
+    if kind.on_device:
+        result, matrices = plan.device.train(text, config, watch.state(kind), on_step)
+    else:
+        tuned = fuse(copy.deepcopy(base.model)).requires_grad_(True)
+        tuned = with_adapter(tuned, config) if rank else tuned
+        result = fine_tune(tuned, text, config, on_step, watch.state(kind), base.fingerprint)
     peak = memory() if seen[:1] == [1] else None
+    if kind.on_device:
+        tuned = _with_matrices(base, config, matrices)
     compared = Compared(
-        name,
+        kind.name,
         rank,
         result.trainable,
         result.trainable / base.model.num_parameters(),
@@ -134,7 +166,15 @@ def _trained(base: BaseModel, text: EncodedText, rank: int, plan: ComparisonPlan
         _samples(tuned, base, plan),
         [(step.step, step.held_out) for step in result.steps if step.held_out is not None],
     )
-    return _Kind(result.before, compared)
+    return result.before, compared
+
+
+def _with_matrices(base: BaseModel, config: FineTuneConfig, matrices: Mapping[str, np.ndarray]) -> torch.nn.Module:
+    from peft import set_peft_model_state_dict
+
+    tuned = with_adapter(copy.deepcopy(base.model), config)
+    set_peft_model_state_dict(tuned, {name: torch.tensor(matrix) for name, matrix in matrices.items()})
+    return tuned
 
 
 def _disk_bytes(model: torch.nn.Module, rank: int) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -364,6 +365,7 @@ def train(
     multiple=True,
     help="Continued by each; may be given several times. [default: words from the text held out]",
 )
+@click.option("--on-device", is_flag=True, help="Also train an adapter of the largest rank in LiteRT, as a phone does.")
 @_TOKENIZER
 @_TRAINING
 @RESTART
@@ -380,6 +382,7 @@ def compare(
     ranks: tuple[int, ...],
     full_learning_rate: float,
     prompts: tuple[str, ...],
+    on_device: bool,
     hub: HubAccess,
     **recipe: Any,
 ) -> None:
@@ -405,16 +408,23 @@ def compare(
         with terminal.stage("Opening the model"), quiet():
             base = open_base(model, tokenizer, hub)
         corpus = read_text(terminal, text)
-        plan = comparing.ComparisonPlan(ranks, config, full_learning_rate, prompts or (corpus.prompt,))
-        states = {rank: state_path(output.with_name(f"{output.name}.rank-{rank or 'full'}")) for rank in plan.names}
-        order = list(plan.names.values())
-        with training_progress(terminal, config.steps * len(order)) as show:
+        device, made = None, folder / "trainer.tflite"
+        if on_device:
+            from bundler.pipeline.train_adapter import fine_tune_on_device
 
-            def on_step(name: str, step: Step) -> None:
-                show(replace(step, step=order.index(name) * config.steps + step.step), name)
+            largest = replace(config, rank=max(ranks))
+            opened = _open_for_device(terminal, model, tokenizer, hub, largest, made)
+            device = comparing.DeviceTrainer(largest.rank, partial(fine_tune_on_device, opened))
+        plan = comparing.ComparisonPlan(ranks, config, full_learning_rate, prompts or (corpus.prompt,), device=device)
+        states = {kind: state_path(output.with_name(f"{output.name}.{kind.label}")) for kind in plan.kinds}
+        with training_progress(terminal, config.steps * len(plan.kinds)) as show:
 
-            watch = comparing.ComparisonWatch(on_step, lambda rank: StateFile(states[rank], restart), memory_above_now)
+            def on_step(kind: comparing.Kind, step: Step) -> None:
+                show(replace(step, step=plan.kinds.index(kind) * config.steps + step.step), kind.name)
+
+            watch = comparing.ComparisonWatch(on_step, lambda kind: StateFile(states[kind], restart), memory_above_now)
             comparison = comparing.compare(base, corpus, plan, watch)
+        made.unlink(missing_ok=True)
         record = {
             "command": command_line(),
             "model": model,

@@ -81,8 +81,29 @@ def train_on_device(
 ) -> dict:
     """Train an adapter in LiteRT alone, and write it as `lora_weights.train.train_adapter` does, with the same record.
 
-    Raises OptionError where the config and the trainer file do not fit, TrainingError when the text is too short, for a
-    state that is not of this training, or a loss that is no number; TrainingInterrupted for a signal.
+    Raises what `fine_tune_on_device` does, and TrainingError when the text is too short.
+    """
+    text = encode_text(base.tokenizer, corpus, config, base.start)
+    result, matrices = fine_tune_on_device(base, text, config, output.state, on_step)
+    record = {"command": output.command, "engine": "tflite", **training_record(base, corpus, config, text, result)}
+    alpha = 2 * config.rank if config.alpha is None else config.alpha
+    write_peft_tensors(output.folder, matrices, config.rank, alpha, base.name, config.rslora)
+    write_record(output, record)
+    return record
+
+
+def fine_tune_on_device(
+    base: DeviceModel,
+    text: EncodedText,
+    config: FineTuneConfig,
+    state: StateFile = StateFile(),
+    on_step: Callable[[Step], None] = lambda step: None,
+) -> tuple[FineTuned, dict[str, np.ndarray]]:
+    """Train an adapter in LiteRT alone, as `lora_weights.fine_tune.fine_tune` does in PyTorch; returns what it took,
+    and the matrices by PEFT's names.
+
+    Raises OptionError where the config and the trainer file do not fit, TrainingError for a state that is not of this
+    training, or a loss that is no number; TrainingInterrupted for a signal.
     """
     trainer = TFLiteTrainer(base.trainer, config.threads or 1)
     for name, own, asked in (("context", trainer.length, config.context), ("rank", trainer.rank, config.rank)):
@@ -92,17 +113,12 @@ def train_on_device(
         raise OptionError(
             f"{base.trainer} was made from another model than {base.name}; give the model that it was made from"
         )
-    text = encode_text(base.tokenizer, corpus, config, base.start)
     layout = FlatAdapter(base.base.layers, base.base.width, config.rank)
     recipe = {**lasting(config), **hashes_of(text), "base": base.fingerprint, "engine": "tflite"}
-    with restoring(output.state.path):
-        done = _begin(layout, config, output.state, recipe)
-    result = _train(trainer, done, text, config, _Saving(output.state, recipe), on_step)
-    record = {"command": output.command, "engine": "tflite", **training_record(base, corpus, config, text, result)}
-    alpha, matrices = 2 * config.rank if config.alpha is None else config.alpha, layout.matrices(done.state.adapter)
-    write_peft_tensors(output.folder, matrices, config.rank, alpha, base.name, config.rslora)
-    write_record(output, record)
-    return record
+    with restoring(state.path):
+        done = _begin(layout, config, state, recipe)
+    result = _train(trainer, done, text, config, _Saving(state, recipe), on_step)
+    return result, layout.matrices(done.state.adapter)
 
 
 @dataclass

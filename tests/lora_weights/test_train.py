@@ -133,8 +133,8 @@ def test_texts_and_contexts_that_do_not_fit(model, tokenizer, tmp_path, config, 
 def stop_in(wanted, number):
     """Something to look on that ends a comparison as Ctrl-C does."""
 
-    def stop(name, step):
-        if (name, step.step) == (wanted, number):
+    def stop(kind, step):
+        if (kind.name, step.step) == (wanted, number):
             signal.raise_signal(signal.SIGINT)
 
     return stop
@@ -142,13 +142,13 @@ def stop_in(wanted, number):
 
 def test_the_comparison(model, tokenizer, tmp_path):
     plan = ComparisonPlan((1, 4), CONFIG, 2e-2, ["The "], sample_tokens=6)
-    states = {rank: tmp_path / f"{rank}.pt" for rank in plan.names}
-    watch = ComparisonWatch(state=lambda rank: StateFile(states[rank]), memory=memory_above_now)
+    states = {kind: tmp_path / f"{kind.label}.pt" for kind in plan.kinds}
+    watch = ComparisonWatch(state=lambda kind: StateFile(states[kind]), memory=memory_above_now)
     with pytest.raises(KeyboardInterrupt):
         compare(BaseModel(model, tokenizer), CORPUS, plan, replace(watch, on_step=stop_in("LoRA, rank 1", 7)))
     seen = []
     compare(BaseModel(model, tokenizer), CORPUS, plan, replace(watch, on_step=lambda *step: seen.append(step)))
-    assert [(name, step.step) for name, step in seen][:2] == [("LoRA, rank 1", 8), ("LoRA, rank 1", 9)]
+    assert [(kind.name, step.step) for kind, step in seen][:2] == [("LoRA, rank 1", 8), ("LoRA, rank 1", 9)]
     for path in states.values():
         path.unlink()
     comparison = compare(BaseModel(model, tokenizer), CORPUS, plan, watch)

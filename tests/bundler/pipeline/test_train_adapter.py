@@ -1,6 +1,7 @@
 """Training in LiteRT alone: the adapter learns, a stopped training goes on, and the build's trainer file serves."""
 
 import json
+from functools import partial
 
 import numpy as np
 import pytest
@@ -13,12 +14,13 @@ from bundler.conversion.trainer import TrainerShape
 from bundler.errors import OptionError
 from bundler.pipeline.build import build
 from bundler.pipeline.plan import BuildOptions
-from bundler.pipeline.train_adapter import device_model, train_on_device
+from bundler.pipeline.train_adapter import device_model, fine_tune_on_device, train_on_device
 from bundler.pipeline.trainer_file import write_trainer
 from gpt2_training.base_model import BaseModel, encode
 from gpt2_training.corpus import Corpus
 from gpt2_training.errors import TrainingError
 from gpt2_training.loop import StateFile
+from lora_weights.compare import ComparisonPlan, DeviceTrainer, compare
 from lora_weights.fine_tune import FineTuneConfig
 from lora_weights.peft_adapter import read_peft
 from lora_weights.train import AdapterOutput, train_adapter
@@ -131,3 +133,17 @@ def test_the_commands(tiny_checkpoint, tmp_path, capsys):
         plain = engine.complete("The keeper", 12, adapter=tmp_path / "tiny" / "adapters" / "zero.tflite")
         assert engine.complete("The keeper", 12, adapter=exported) != plain
     assert np.isfinite(json.loads((tmp_path / "sea" / "training.json").read_text())["held_out_perplexity"])
+
+
+def test_beside_the_same_in_pytorch(base, tiny_checkpoint):
+    """A comparison's row for devices: as many parameters, and the same perplexity as PEFT's within a hundredth."""
+    checkpoint = open_checkpoint(tiny_checkpoint)
+    model = BaseModel(checkpoint.reference_model(), base.tokenizer, "tiny", base.fingerprint, base.start)
+    device = DeviceTrainer(4, partial(fine_tune_on_device, base))
+    plan = ComparisonPlan([4], CONFIG, 1e-3, ["The "], sample_tokens=6, device=device)
+    _, pytorch, tflite = compare(model, CORPUS, plan).results
+    assert tflite.name == "LoRA, rank 4, as on a device" and len(tflite.curve) == 3
+    assert tflite.trainable_parameters == pytorch.trainable_parameters
+    assert tflite.optimizer_bytes == 8 * tflite.trainable_parameters
+    assert tflite.perplexity == pytest.approx(pytorch.perplexity, rel=0.01)
+    assert tflite.samples == pytorch.samples and tflite.disk_bytes == pytorch.disk_bytes
