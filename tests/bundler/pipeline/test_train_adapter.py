@@ -136,14 +136,17 @@ def test_the_commands(tiny_checkpoint, tmp_path, capsys):
 
 
 def test_beside_the_same_in_pytorch(base, tiny_checkpoint):
-    """A comparison's row for devices: as many parameters, and the same perplexity as PEFT's within a hundredth."""
+    """A comparison's row for devices: as many parameters, and nearly PEFT's perplexity, which begins elsewhere."""
     checkpoint = open_checkpoint(tiny_checkpoint)
     model = BaseModel(checkpoint.reference_model(), base.tokenizer, "tiny", base.fingerprint, base.start)
     device = DeviceTrainer(4, partial(fine_tune_on_device, base))
     plan = ComparisonPlan([4], CONFIG, 1e-3, ["The "], sample_tokens=6, device=device)
-    _, pytorch, tflite = compare(model, CORPUS, plan).results
+    comparison = compare(model, CORPUS, plan)
+    _, pytorch, tflite = comparison.results
     assert tflite.name == "LoRA, rank 4, as on a device" and len(tflite.curve) == 3
     assert tflite.trainable_parameters == pytorch.trainable_parameters
     assert tflite.optimizer_bytes == 8 * tflite.trainable_parameters
-    assert tflite.perplexity == pytest.approx(pytorch.perplexity, rel=0.01)
-    assert tflite.samples == pytorch.samples and tflite.disk_bytes == pytorch.disk_bytes
+    assert tflite.perplexity == pytest.approx(pytorch.perplexity, rel=0.03)
+    assert tflite.perplexity < 0.95 * comparison.base.perplexity
+    assert tflite.samples.keys() == {"The "} and tflite.samples != comparison.base.samples
+    assert tflite.disk_bytes == pytorch.disk_bytes
