@@ -50,12 +50,12 @@ def find_path(
             return Path(tuple(ids), gap) if written == goal else None
         nonlocal steps_left
         steps_left -= 1
-        if steps_left < 0:
-            return None
         logits = next_logits(ids)
         best = float(logits.max())
         reachable = np.flatnonzero(logits >= best - slack)
         for token in reachable[np.argsort(-logits[reachable], kind="stable")].tolist():
+            if steps_left <= 0:
+                break
             lost = max(gap, best - float(logits[token]))
             if token in stop:
                 if written == goal:
