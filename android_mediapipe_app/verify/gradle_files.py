@@ -120,15 +120,11 @@ def ask_maven(artifacts: list[str]) -> None:
         done = subprocess.run(command, capture_output=True, text=True)
     if not done.returncode:
         return
-    missing = sorted({name for name in artifacts if _is_missing(name, done.stdout)})
-    if missing:
+    # Maven says "Could not find artifact …", or what it found out in an earlier run: "… was not found in …".
+    missing = [name for name in artifacts if name.rpartition(":")[0] + ":pom:" + name.rpartition(":")[2] in done.stdout]
+    if missing and "transfer" not in done.stdout:
         raise CheckFailed(f"not on Maven Central: {', '.join(missing)}")
     raise ToolMissing(f"Maven Central cannot be asked: {done.stdout.strip()[:600]}")
-
-
-def _is_missing(artifact: str, printed: str) -> bool:
-    group, name, version = artifact.split(":")
-    return f"Could not find artifact {group}:{name}:pom:{version}" in printed
 
 
 def _project(artifacts: list[str]) -> bytes:
