@@ -7,7 +7,11 @@ from urllib.parse import unquote
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), ROOT / "android_mediapipe_app" / "README.md")
+PAGES = (
+    ROOT / "README.md",
+    *sorted((ROOT / "docs").glob("*.md")),
+    *sorted((ROOT / "android_mediapipe_app").glob("*.md")),
+)
 TARGET = re.compile(r"""\]\(([^)\s]+)\)|(?:src|srcset|href)="([^"]+)\"""")
 FENCED = re.compile(r"^```.*?^```", re.M | re.S)
 COLUMNS = 120

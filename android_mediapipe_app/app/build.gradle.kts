@@ -39,10 +39,14 @@ android {
     packaging {
         // Both engines may bring the C++ library.
         jniLibs.pickFirsts += "**/libc++_shared.so"
+        // A list of what a library needs, under a name that several may use.
+        resources.excludes += "META-INF/DEPENDENCIES"
     }
 }
 
 kotlin {
+    // LiteRT-LM's classes are of Java 21 (class file version 65): an older javac or JVM refuses them. The app's own stay at 17.
+    jvmToolchain(21)
     compilerOptions {
         jvmTarget.set(JvmTarget.JVM_17)
     }

@@ -24,6 +24,7 @@ import app_classes
 import check_core
 import check_merge
 import check_screens
+import gradle_files
 import planted
 import resources
 from toolchain import CheckFailed, ToolMissing
@@ -55,6 +56,7 @@ class Ladder:
             6: ("the engine files keep the engines' rules", self._engines),
             7: ("what Kotlin writes is what Python writes", check_merge.check_merge),
             8: ("the screens are in order, and write what the engine writes", self._screens),
+            9: ("what Gradle will read", gradle_files.check_gradle),
         }
 
     def climb(self, number: int) -> Outcome:
@@ -107,7 +109,7 @@ class Ladder:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
-        "--rung", type=int, action="append", choices=range(1, 9), help="only this rung; may be given several times"
+        "--rung", type=int, action="append", choices=range(1, 10), help="only this rung; may be given several times"
     )
     parser.add_argument(
         "--pictures", action="store_true", help="draw the pictures of the README anew, and check nothing"

@@ -11,6 +11,7 @@ from typing import Sequence
 
 from check_core import compile_core
 from framework import Framework, framework
+from gradle_files import kotlin_flags
 from resources import link
 from toolchain import (
     APP,
@@ -28,7 +29,7 @@ from toolchain import (
 
 ENGINES = HERE / "stubs" / "engines"
 # The Android Gradle plugin rewrites what is newer than the phone in these classes' form, but not in what they call.
-APP_TARGET = ("-jvm-target", "17")
+APP_TARGET = kotlin_flags("app")
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ import tempfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from gradle_files import kotlin_flags
 from toolchain import (
     APP,
     HERE,
@@ -34,7 +35,7 @@ from toolchain import (
 
 CORE = APP / "core"
 # Android 7 has Java 8's library: what came later must not be called.
-JAVA_8 = "-Xjdk-release=1.8"
+CORE_FLAGS = kotlin_flags("core")
 
 
 @dataclass(frozen=True)
@@ -56,13 +57,13 @@ class CoreResult:
 
 def compile_core(tools: Toolchain, output: Path) -> None:
     """core's own classes, into a folder. Raises CheckFailed."""
-    compile_kotlin(tools, kotlin_files(CORE / "src/main"), output, (), JAVA_8)
+    compile_kotlin(tools, kotlin_files(CORE / "src/main"), output, (), *CORE_FLAGS)
 
 
 def compile_core_tests(tools: Toolchain, core: Path, output: Path) -> None:
     """core's tests, which see its internals as they do under Gradle. Raises CheckFailed, ToolMissing."""
     compile_kotlin(
-        tools, kotlin_files(CORE / "src/test"), output, [core, *junit_jars()], JAVA_8, f"-Xfriend-paths={core}"
+        tools, kotlin_files(CORE / "src/test"), output, [core, *junit_jars()], *CORE_FLAGS, f"-Xfriend-paths={core}"
     )
 
 

@@ -60,12 +60,12 @@ def test_a_warning_is_an_error(kotlin, tmp_path, line, complaint):
 
 def test_what_java_8_does_not_have_is_not_called(kotlin, tmp_path):
     """Android 7 would fail at run time, as would java.nio.ByteBuffer's own flip()."""
-    from check_core import JAVA_8
+    from check_core import CORE_FLAGS
     from toolchain import CheckFailed, compile_kotlin
 
     (tmp_path / "A.kt").write_text("package a\n\nfun f(list: java.io.InputStream): ByteArray = list.readAllBytes()\n")
     with pytest.raises(CheckFailed, match="readAllBytes"):
-        compile_kotlin(kotlin, [tmp_path / "A.kt"], tmp_path / "out", (), JAVA_8)
+        compile_kotlin(kotlin, [tmp_path / "A.kt"], tmp_path / "out", (), *CORE_FLAGS)
 
 
 def test_the_codes_are_the_doctors():

@@ -225,7 +225,7 @@ class Examination(private val window: View) {
         const val LEAST_CONTRAST = 4.5
         const val LEAST_LINES = 2
         const val NAME_LETTERS = 30
-        val MAIN_BUTTONS = setOf(R.id.go_on, R.id.stop, R.id.run, R.id.pick)
+        val MAIN_BUTTONS = setOf(R.id.go_on, R.id.stop, R.id.run, R.id.pick, R.id.new_text)
     }
 }
 

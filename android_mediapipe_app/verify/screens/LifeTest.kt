@@ -2,6 +2,7 @@ package dev.taskbundler.screens
 
 import android.app.Activity
 import android.app.ActivityManager
+import android.app.AlertDialog
 import android.app.ApplicationExitInfo
 import android.content.ClipData
 import android.content.ClipboardManager
@@ -11,15 +12,18 @@ import android.content.Intent
 import android.graphics.Insets
 import android.net.Uri
 import android.os.Bundle
+import android.text.style.ForegroundColorSpan
 import android.view.View
 import android.view.View.MeasureSpec.EXACTLY
 import android.view.View.MeasureSpec.makeMeasureSpec
 import android.view.WindowInsets
 import android.widget.EditText
+import android.widget.TextView
 import dev.taskbundler.app.R
 import dev.taskbundler.app.compare.CompareActivity
 import dev.taskbundler.app.library.LibraryActivity
 import dev.taskbundler.app.settings.SettingsActivity
+import dev.taskbundler.app.write.TextsActivity
 import dev.taskbundler.app.write.WriteActivity
 import dev.taskbundler.core.engine.Backend
 import dev.taskbundler.core.engine.EngineKind
@@ -39,6 +43,7 @@ import org.robolectric.RobolectricTestRunner
 import org.robolectric.Shadows.shadowOf
 import org.robolectric.shadows.ShadowActivity
 import org.robolectric.shadows.ShadowActivityManager.ApplicationExitInfoBuilder
+import org.robolectric.shadows.ShadowDialog
 import org.robolectric.shadows.ShadowLooper
 import java.io.File
 import java.lang.ref.WeakReference
@@ -134,7 +139,99 @@ class LifeTest {
         screen.get().onBackPressed()
         assertTrue(screen.get().isFinishing)
         screen.close()
-        until("the draft on the disk") { phone.filesDir.resolve("draft").let { it.exists() && it.readText().endsWith("A line") } }
+        until("the draft on the disk") { phone.filesDir.resolve("texts/1").let { it.exists() && it.readText().endsWith("A line") } }
+    }
+
+    @Test
+    fun theModelGoesOnAtTheCursor() {
+        fillLibrary()
+        ready()
+        Script.pieces = listOf(" capital", ", old,")
+        Script.gate = Semaphore(1)
+        val screen = open<WriteActivity>().get()
+        field(screen).append("The of France")
+        field(screen).setSelection(3)
+        screen.tap(R.id.go_on)
+        until("a piece") { screen.text(R.id.text) == "The capital of France" }
+        assertEquals("The capital".length, field(screen).selectionEnd)
+        Script.gate!!.release(10)
+        until("the rest") { screen.text(R.id.text) == "The capital, old, of France" }
+        val span = field(screen).text.getSpans(0, 99, ForegroundColorSpan::class.java).single()
+        assertEquals(3 to 17, field(screen).text.getSpanStart(span) to field(screen).text.getSpanEnd(span))
+        screen.tap(R.id.undo)
+        assertEquals("The of France", screen.text(R.id.text))
+        assertEquals(3, field(screen).selectionEnd)
+    }
+
+    @Test
+    fun anotherSuggestionKeepsTheOneBefore() {
+        fillLibrary()
+        ready()
+        val screen = open<WriteActivity>().get()
+        field(screen).append("The capital of France is")
+        screen.tap(R.id.go_on)
+        until("the suggestion") { screen.text(R.id.text).endsWith("old.") }
+        until("its end") { phone.container.events.state == CompletionState.READY }
+        assertFalse(screen.isShown(R.id.previous))
+        Script.pieces = listOf(" Lyon", ".")
+        screen.tap(R.id.retry)
+        until("another") { screen.text(R.id.text).endsWith("Lyon.") && screen.isShown(R.id.previous) }
+        screen.tap(R.id.previous)
+        assertTrue(screen.text(R.id.text).endsWith("old."))
+        screen.tap(R.id.next)
+        assertTrue(screen.text(R.id.text).endsWith("is Lyon."))
+    }
+
+    private fun titles(screen: Activity) =
+        screen.window.decorView.everything().filter { it.id == R.id.title }.map { (it as TextView).text.toString() }
+
+    @Test
+    fun aTextIsBegunOpenedAndDeleted() {
+        val writing = open<WriteActivity>()
+        field(writing.get()).append("First")
+        shadowOf(writing.get()).clickMenuItem(R.id.menu_texts)
+        assertEquals(TextsActivity::class.java.name, shadowOf(writing.get()).nextStartedActivity.component!!.className)
+        val begun = open<TextsActivity>().get()
+        assertEquals(listOf("First"), titles(begun))
+        begun.tap(R.id.new_text)
+        assertTrue(begun.isFinishing)
+        writing.pause().stop().restart().start().resume()
+        assertEquals("", writing.get().text(R.id.text))
+        field(writing.get()).append("Second")
+        val list = open<TextsActivity>().get()
+        assertEquals(listOf("Second", "First"), titles(list))
+        list.window.decorView.labelled(list.getString(R.string.library_delete_description, "Second")).performClick()
+        ShadowLooper.idleMainLooper()
+        (ShadowDialog.getLatestDialog() as AlertDialog).getButton(AlertDialog.BUTTON_POSITIVE).performClick()
+        ShadowLooper.idleMainLooper()
+        assertEquals(listOf("First"), titles(list))
+        list.window.decorView.labelled(list.getString(R.string.texts_open_description, "First")).performClick()
+        assertTrue(list.isFinishing)
+        until("one text on the disk") { phone.filesDir.resolve("texts").list().orEmpty().toSet() == setOf("1", "list") }
+    }
+
+    @Test
+    fun theTextsAreThereAfterATurnAndInANewProcess() {
+        until("the texts to be read") { phone.writing.hasRead }
+        for (text in listOf("First", "Second")) {
+            phone.writing.newText()
+            phone.writing.edited(text)
+        }
+        val saved = Bundle()
+        val screen = open<TextsActivity>()
+        assertEquals(listOf("Second", "First"), titles(screen.get()))
+        val before = screen.get()
+        screen.recreate()
+        assertTrue(before !== screen.get())
+        assertEquals(listOf("Second", "First"), titles(screen.get()))
+        screen.saveInstanceState(saved).pause().stop()
+        phone.writing.save()
+        until("the texts on the disk") { phone.filesDir.resolve("texts").list().orEmpty().size == 3 }
+        settle()
+        // Another process: the screen is there before the disk has been read.
+        phone.onCreate()
+        val after = Robolectric.buildActivity(TextsActivity::class.java).setup(saved).get()
+        until("the texts") { titles(after) == listOf("Second", "First") }
     }
 
     @Test
@@ -252,6 +349,9 @@ class LifeTest {
 
     @Test
     fun nothingHoldsTheLibrary() = assertLetGo(LibraryActivity::class.java)
+
+    @Test
+    fun nothingHoldsTheTexts() = assertLetGo(TextsActivity::class.java)
 
     @Test
     fun nothingHoldsTheComparingScreen() = assertLetGo(CompareActivity::class.java)

@@ -7,6 +7,7 @@ import dev.taskbundler.app.R
 import dev.taskbundler.app.compare.CompareActivity
 import dev.taskbundler.app.library.LibraryActivity
 import dev.taskbundler.app.settings.SettingsActivity
+import dev.taskbundler.app.write.TextsActivity
 import dev.taskbundler.app.write.WriteActivity
 import dev.taskbundler.core.engine.Backend
 import dev.taskbundler.core.engine.EngineKind
@@ -81,6 +82,16 @@ private fun compareWith(adapter: String, isDone: Boolean) {
     }
 }
 
+/** Several texts: a long one, one that is being written, and a blank one that is open. */
+private fun writeSeveral() {
+    until("the texts to be read") { phone.writing.hasRead }
+    for (text in listOf(BEGUN, "Beacons-and-lights.txt\nA list of those that still burn.")) {
+        phone.writing.edited(text)
+        phone.writing.newText()
+    }
+    settle()
+}
+
 private fun lastDialog(): View = ShadowDialog.getLatestDialog().window!!.decorView
 
 private fun writing() = open<WriteActivity>()
@@ -102,6 +113,13 @@ val SCREENS: List<Screen> = listOf(
         write()
         until("the suggestion", ::wrote)
     }, ::writing),
+    Screen("another", {
+        write()
+        until("the suggestion", ::wrote)
+        phone.writing.retry()
+        until("another", ::wrote)
+        phone.writing.previous()
+    }, ::writing),
     Screen("adapter", { writeWith("pirate") }, ::writing),
     Screen("failure", {
         Script.openFailure = IllegalStateException("Unable to map file to memory buffer")
@@ -112,6 +130,13 @@ val SCREENS: List<Screen> = listOf(
     Screen("adapter-dialog", { write() }, {
         writing().also { screen ->
             screen.get().window.decorView.everything().first { it.contentDescription?.contains("pirate") == true }.performLongClick()
+            ShadowLooper.idleMainLooper()
+        }
+    }) { lastDialog() },
+    Screen("texts", ::writeSeveral, { open<TextsActivity>() }),
+    Screen("text-dialog", ::writeSeveral, {
+        open<TextsActivity>().also { screen ->
+            screen.get().window.decorView.everything().last { it.id == R.id.delete }.performClick()
             ShadowLooper.idleMainLooper()
         }
     }) { lastDialog() },

@@ -17,7 +17,7 @@ import dev.taskbundler.app.settings.SettingsStore
 import dev.taskbundler.app.state.AppContainer
 import dev.taskbundler.app.state.CatalogueRepository
 import dev.taskbundler.app.state.EventHub
-import dev.taskbundler.app.write.DraftStore
+import dev.taskbundler.app.write.DeskStore
 import dev.taskbundler.app.write.WritePresenter
 import dev.taskbundler.core.catalogue.Catalogue
 import dev.taskbundler.core.engine.BackgroundThread
@@ -57,7 +57,7 @@ class WriterApplication : Application() {
             log = log,
             memory = ::memoryOfProcess,
         )
-        writing = WritePresenter(container, DraftStore(File(filesDir, "draft")), BackgroundThread("draft"))
+        writing = WritePresenter(container, DeskStore(File(filesDir, "texts"), File(filesDir, "draft")), BackgroundThread("draft"))
         library = LibraryPresenter(container, writing)
         comparing = ComparePresenter(container)
         writing.start()

@@ -7,7 +7,7 @@ import dev.taskbundler.app.state.AppContainer
 import dev.taskbundler.app.state.Contents
 import dev.taskbundler.app.state.EventHub
 import dev.taskbundler.app.state.FileRepository
-import dev.taskbundler.app.write.DraftStore
+import dev.taskbundler.app.write.DeskStore
 import dev.taskbundler.app.write.WriteModel
 import dev.taskbundler.app.write.WritePresenter
 import dev.taskbundler.core.adapter.AdapterHeader
@@ -185,7 +185,7 @@ class Bench(folder: File) {
     val values = MemoryValues()
     private val events = EventHub(turns)
     private val marker = LoadMarker(markerFile)
-    val drafts = DraftStore(File(folder, "draft"))
+    val desks = DeskStore(File(folder, "texts"), File(folder, "draft"))
     val container = AppContainer(
         repository,
         turns,
@@ -196,7 +196,10 @@ class Bench(folder: File) {
         SettingsStore(values),
         EventLog(File(folder, "log")),
     ) { 5L }
-    private val presenter = WritePresenter(container, drafts, turns)
+    private val presenter = WritePresenter(container, desks, turns)
+
+    /** The presenter, while what was done before still waits. */
+    val unsettled get() = presenter
 
     /** The presenter, all that was done before settled. */
     val writing: WritePresenter

@@ -9,7 +9,7 @@ import dev.taskbundler.app.state.cacheOf
 import dev.taskbundler.app.state.contextOf
 import dev.taskbundler.app.state.engineFor
 import dev.taskbundler.app.state.isNative
-import dev.taskbundler.app.write.Draft
+import dev.taskbundler.app.write.Desk
 import dev.taskbundler.core.engine.Backend
 import dev.taskbundler.core.engine.CacheLength
 import dev.taskbundler.core.engine.EngineKind
@@ -117,7 +117,7 @@ class LitertLmTest {
 
     @Test
     fun `a choice kept from before that does not fit is dropped`() {
-        bench.drafts.write(Draft("Once", "", "c.litertlm", "pirate"))
+        bench.desks.write(Desk(bundleId = "c.litertlm", adapterId = "pirate"))
         bench.start()
         assertTrue(bench.shown.adapters.first().isChosen)
         assertEquals("/models/c.litertlm", opened.single().modelPath)

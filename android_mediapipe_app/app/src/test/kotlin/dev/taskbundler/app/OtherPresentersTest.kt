@@ -16,8 +16,6 @@ import dev.taskbundler.app.state.Contents
 import dev.taskbundler.app.state.Notice
 import dev.taskbundler.app.state.contextOf
 import dev.taskbundler.app.state.requestFor
-import dev.taskbundler.app.write.Draft
-import dev.taskbundler.app.write.DraftStore
 import dev.taskbundler.app.write.speakable
 import dev.taskbundler.core.catalogue.ImportSource
 import dev.taskbundler.core.catalogue.MergedCopy
@@ -186,20 +184,6 @@ class OtherPresentersTest {
         val request = requestFor(Choice(bundle("a", 64), null), Settings(suggestionTokens = 100), "Once", 2)
         assertEquals(32 to 32, request.windowTokens to request.outputTokens)
         assertEquals(2, request.sampling.seed)
-    }
-
-    @Test
-    fun `a draft is whole or the one before`() {
-        val file = folder.root.resolve("d")
-        val store = DraftStore(file)
-        assertEquals(Draft(), store.read())
-        val draft = Draft("a\nb 😀", "\nc", null, "x")
-        store.write(draft)
-        assertEquals(draft, store.read())
-        file.writeText("only\nthree\nlines")
-        assertEquals(Draft(), store.read())
-        file.writeText("\n\nmany\ntext")
-        assertEquals("text", store.read().text)
     }
 
     @Test

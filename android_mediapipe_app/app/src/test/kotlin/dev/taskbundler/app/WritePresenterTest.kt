@@ -2,7 +2,7 @@ package dev.taskbundler.app
 
 import dev.taskbundler.app.state.Contents
 import dev.taskbundler.app.state.Notice
-import dev.taskbundler.app.write.Draft
+import dev.taskbundler.app.write.Desk
 import dev.taskbundler.core.engine.Backend
 import dev.taskbundler.core.engine.EngineKind
 import dev.taskbundler.core.engine.EngineOptions
@@ -13,6 +13,8 @@ import dev.taskbundler.core.findings.Finding
 import dev.taskbundler.core.findings.FindingCode
 import dev.taskbundler.core.findings.FindingException
 import dev.taskbundler.core.writing.CompletionState
+import dev.taskbundler.core.writing.Manuscript
+import dev.taskbundler.core.writing.Texts
 import org.junit.Assert.assertEquals
 import org.junit.Assert.assertFalse
 import org.junit.Assert.assertNull
@@ -235,7 +237,7 @@ class WritePresenterTest {
         started()
         writing.edited("Once")
         var before: String? = null
-        bench.engine.onGenerate = { before = bench.drafts.read().text }
+        bench.engine.onGenerate = { before = bench.desks.read().texts.open.manuscript.text }
         writing.complete()
         bench.settle()
         assertEquals("Once", before)
@@ -353,7 +355,7 @@ class WritePresenterTest {
         started()
         writing.release(bench.repository.contents.bundles.first())
         assertEquals(CompletionState.IDLE, bench.shown.state)
-        assertNull(writing.draft.bundleId)
+        assertNull(writing.desk.bundleId)
     }
 
     @Test
@@ -361,6 +363,162 @@ class WritePresenterTest {
         started()
         writing.edited("Once")
         writing.suggest(" upon")
-        assertEquals(Draft("Once", " upon", "a.task", null), writing.draft)
+        assertEquals(Desk(Texts().changed(Manuscript("Once", " upon")), "a.task", null), writing.desk)
+    }
+
+    private fun written(text: String, suggestion: String) {
+        writing.edited(text)
+        writing.complete()
+        bench.engine.write(suggestion)
+        bench.engine.end()
+    }
+
+    private fun shownTexts() = writing.desk.texts.all.map { it.manuscript.shown }
+
+    private fun idOf(shown: String) = writing.desk.texts.all.first { it.manuscript.shown == shown }.id
+
+    @Test
+    fun `several texts are kept apart, each with its suggestion and what can be taken back`() {
+        started()
+        written("Once", " upon")
+        writing.newText()
+        assertEquals("", bench.shown.manuscript.shown)
+        written("Twice", " more")
+        writing.accept()
+        assertEquals(listOf("Twice more", "Once upon"), shownTexts())
+        writing.openText(idOf("Once upon"))
+        assertEquals(Manuscript("Once", " upon"), bench.shown.manuscript)
+        writing.openText(idOf("Twice more"))
+        writing.undo()
+        assertEquals("Twice", bench.shown.manuscript.shown)
+    }
+
+    @Test
+    fun `another text ends what is being written, and keeps it`() {
+        started()
+        writing.edited("Once")
+        writing.complete()
+        bench.engine.write(" upon")
+        writing.newText()
+        assertTrue(bench.apply { settle() }.engine.isCancelled)
+        bench.engine.write(" late")
+        bench.engine.end()
+        assertEquals(listOf("", "Once upon"), shownTexts())
+        writing.edited("Twice")
+        writing.complete()
+        bench.settle()
+        assertEquals("Twice", bench.engine.prompts.last())
+    }
+
+    @Test
+    fun `a text that is deleted is gone from the disk, and another is open`() {
+        started()
+        writing.edited("Once")
+        writing.newText()
+        writing.edited("Twice")
+        writing.deleteText(idOf("Once"))
+        assertEquals("Twice", bench.shown.manuscript.shown)
+        writing.deleteText(idOf("Twice"))
+        assertEquals("", bench.shown.manuscript.shown)
+        writing.save()
+        bench.settle()
+        assertEquals(listOf(""), bench.desks.read().texts.all.map { it.manuscript.shown })
+        assertEquals(2, folder.root.resolve("texts").list()!!.size)
+    }
+
+    @Test
+    fun `all texts outlive the process, and the open one is open`() {
+        started()
+        writing.edited("Once")
+        writing.newText()
+        writing.edited("Twice")
+        writing.newText()
+        writing.edited("Thrice")
+        writing.openText(idOf("Once"))
+        bench.settle()
+        val next = Bench(folder.root).apply { repository.contents = bench.repository.contents }.start()
+        assertEquals(listOf("Once", "Thrice", "Twice"), next.writing.desk.texts.all.map { it.manuscript.shown })
+        assertEquals("Once", next.shown.manuscript.shown)
+    }
+
+    @Test
+    fun `what is written before the texts are read is a text of its own`() {
+        bench.desks.write(Desk(Texts().changed(Manuscript("Once"))))
+        // The disk is slower than the writer.
+        bench.container.screen.execute { bench.unsettled.edited("Twice") }
+        bench.container.screen.execute { bench.unsettled.save() }
+        started()
+        assertEquals(listOf("Twice", "Once"), shownTexts())
+        writing.save()
+        bench.settle()
+        assertEquals(listOf("Twice", "Once"), bench.desks.read().texts.all.map { it.manuscript.shown })
+    }
+
+    @Test
+    fun `the model goes on at the cursor, and what stands behind it stays`() {
+        started()
+        writing.edited("The of France is old.")
+        writing.complete(cursor = 3)
+        bench.engine.write(" capital")
+        assertEquals("The capital of France is old.", bench.shown.manuscript.shown)
+        assertEquals("The of France is old.", bench.shown.manuscript.text)
+        bench.engine.end()
+        writing.retry()
+        bench.engine.write(" city")
+        bench.engine.end()
+        assertEquals("The city of France is old.", bench.shown.manuscript.shown)
+        // From the end of the suggestion, where the cursor is by then.
+        writing.complete(cursor = 8)
+        bench.engine.write(",")
+        bench.engine.end()
+        assertEquals("The city, of France is old.", bench.shown.manuscript.shown)
+        assertEquals(listOf("The", "The", "The city"), bench.engine.prompts)
+        writing.undo()
+        writing.undo()
+        assertEquals("The of France is old.", bench.shown.manuscript.shown)
+    }
+
+    @Test
+    fun `a suggestion at the cursor outlives the process`() {
+        started()
+        writing.edited("The of France is old.")
+        writing.complete(cursor = 3)
+        bench.engine.write(" capital")
+        bench.engine.end()
+        val next = Bench(folder.root).apply { repository.contents = bench.repository.contents }.start()
+        assertEquals(Manuscript("The of France is old.", " capital", place = 3), next.shown.manuscript)
+    }
+
+    @Test
+    fun `words at the end of a suggestion do not run into those behind it`() {
+        started()
+        writing.edited("It is or Rome")
+        writing.complete(cursor = 6)
+        bench.engine.write("Paris")
+        bench.engine.end()
+        assertEquals("It is Paris or Rome", bench.shown.manuscript.shown)
+    }
+
+    @Test
+    fun `another suggestion keeps the one before it within reach, in another voice too`() {
+        started()
+        written("Once", " upon")
+        assertFalse(bench.shown.canGoBack || bench.shown.canGoForth)
+        writing.choose("pirate")
+        writing.retry()
+        bench.engine.write(" arr")
+        assertFalse(bench.shown.canGoBack)
+        writing.previous()
+        assertEquals("Once arr", bench.shown.manuscript.shown)
+        bench.engine.end()
+        assertTrue(bench.shown.canGoBack)
+        writing.previous()
+        assertEquals("Once upon", bench.shown.manuscript.shown)
+        assertEquals(" upon", bench.shown.spoken)
+        assertTrue(bench.shown.canGoForth && !bench.shown.canGoBack)
+        writing.next()
+        assertEquals("Once arr", bench.shown.manuscript.shown)
+        writing.accept()
+        assertFalse(bench.shown.canGoBack)
     }
 }

@@ -6,33 +6,29 @@ import android.text.style.ForegroundColorSpan
 import android.widget.EditText
 import dev.taskbundler.core.writing.Manuscript
 
-/** A text field that shows the suggestion after the text, in [color]. */
+/** A text field that shows the suggestion in the text, in [color]. */
 class SuggestionField(private val field: EditText, private val color: Int) {
     private var last = Manuscript()
     private var span: ForegroundColorSpan? = null
 
     fun show(manuscript: Manuscript) {
         val content = field.text
-        val isGrown = manuscript.text == last.text && manuscript.suggestion.startsWith(last.suggestion) && content.toString() == last.shown
-        if (isGrown) {
+        val isSame = manuscript.before == last.before && manuscript.after == last.after && content.toString() == last.shown
+        if (isSame && manuscript.suggestion.startsWith(last.suggestion)) {
             // Only what is new is put in: the cursor, the keyboard and the scroll position stay where they are.
-            if (manuscript.suggestion.length > last.suggestion.length) content.append(manuscript.suggestion.substring(last.suggestion.length))
+            val piece = manuscript.suggestion.substring(last.suggestion.length)
+            if (piece.isNotEmpty()) content.insert(last.place + last.suggestion.length, piece)
         } else if (content.toString() != manuscript.shown) {
             field.setText(SpannableStringBuilder(manuscript.shown))
-            field.setSelection(manuscript.shown.length)
+            field.setSelection(manuscript.place + manuscript.suggestion.length)
         }
         last = manuscript
-        colorFrom(manuscript.text.length)
+        colored(manuscript.place, manuscript.place + manuscript.suggestion.length)
     }
 
-    private fun colorFrom(start: Int) {
+    private fun colored(start: Int, end: Int) {
         val content = field.text
         span?.let { content.removeSpan(it) }
-        span = null
-        if (start <
-            content.length
-        ) {
-            span = ForegroundColorSpan(color).also { content.setSpan(it, start, content.length, Spanned.SPAN_EXCLUSIVE_EXCLUSIVE) }
-        }
+        span = if (start == end) null else ForegroundColorSpan(color).also { content.setSpan(it, start, end, Spanned.SPAN_EXCLUSIVE_EXCLUSIVE) }
     }
 }

@@ -56,10 +56,12 @@ class WriteActivity :
                 }
             },
         )
-        onTap(R.id.go_on) { presenter.complete() }
+        onTap(R.id.go_on) { presenter.complete(field.selectionEnd) }
         onTap(R.id.stop) { presenter.stop() }
         onTap(R.id.accept) { presenter.accept() }
         onTap(R.id.retry) { presenter.retry() }
+        onTap(R.id.previous) { presenter.previous() }
+        onTap(R.id.next) { presenter.next() }
         onTap(R.id.undo) { presenter.undo() }
         onTap(R.id.choose_bundle) { startActivity(LibraryActivity.picking(this)) }
         onTap(R.id.safe_mode_try) { presenter.leaveSafeMode(onCpu = false) }
@@ -97,6 +99,7 @@ class WriteActivity :
     override fun onOptionsItemSelected(item: MenuItem): Boolean {
         when (item.itemId) {
             R.id.menu_library -> openLibrary()
+            R.id.menu_texts -> startActivity(Intent(this, TextsActivity::class.java))
             R.id.menu_compare -> startActivity(Intent(this, CompareActivity::class.java))
             R.id.menu_settings -> startActivity(Intent(this, SettingsActivity::class.java))
             R.id.menu_copy_text -> copy(this, getString(R.string.app_name), presenter.draft.text)
@@ -131,6 +134,11 @@ class WriteActivity :
         findViewById<View>(R.id.accept).isEnabled = model.canAccept
         findViewById<View>(R.id.retry).isEnabled = model.canRetry
         findViewById<View>(R.id.undo).isEnabled = model.canUndo
+        val several = if (model.canGoBack || model.canGoForth) View.VISIBLE else View.GONE
+        findViewById<View>(R.id.previous).visibility = several
+        findViewById<View>(R.id.next).visibility = several
+        findViewById<View>(R.id.previous).isEnabled = model.canGoBack
+        findViewById<View>(R.id.next).isEnabled = model.canGoForth
     }
 
     private fun showNotice(model: WriteModel) {

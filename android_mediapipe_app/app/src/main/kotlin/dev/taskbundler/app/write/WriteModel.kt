@@ -27,6 +27,8 @@ data class WriteModel(
     val canStop get() = state == CompletionState.GENERATING || state == CompletionState.MERGING
     val canAccept get() = manuscript.hasSuggestion
     val canRetry get() = manuscript.hasSuggestion && canContinue
+    val canGoBack get() = !isBusy && manuscript.earlier.isNotEmpty()
+    val canGoForth get() = !isBusy && manuscript.later.isNotEmpty()
     val canUndo get() = manuscript.canUndo
 }
 

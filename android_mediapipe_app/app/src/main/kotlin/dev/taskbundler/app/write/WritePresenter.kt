@@ -18,6 +18,7 @@ import dev.taskbundler.core.engine.SerialThread
 import dev.taskbundler.core.findings.FindingException
 import dev.taskbundler.core.writing.CompletionState
 import dev.taskbundler.core.writing.Manuscript
+import dev.taskbundler.core.writing.Texts
 import java.io.IOException
 
 /**
@@ -27,8 +28,8 @@ import java.io.IOException
  */
 class WritePresenter(
     private val container: AppContainer,
-    private val drafts: DraftStore,
-    /** Saves the draft; not the thread for files, on which an import can take minutes. */
+    private val desks: DeskStore,
+    /** Saves the texts; not the thread for files, on which an import can take minutes. */
     private val saving: SerialThread,
 ) : EngineObserver {
     private var screen: WriteScreen? = null
@@ -44,9 +45,16 @@ class WritePresenter(
     private var generation: Long? = null
     private var attempt = 0
 
+    /** The open one may have been changed since; [desk] has it as it is. */
+    private var texts = Texts()
+
     /** What is to be on the disk, whichever thread comes to write it. */
     @Volatile
-    private var latest = Draft()
+    private var latest = Desk()
+
+    /** Whether the texts were read; before that, what is to be saved would replace them. */
+    var hasRead = false
+        private set
 
     /** Takes back that the engine is closed when the screen has not been seen for a while. */
     private var unloading: () -> Unit = {}
@@ -58,20 +66,26 @@ class WritePresenter(
     /** Which bundle writes next, and with which adapter. */
     val choice get() = contents.bundle(bundleId)?.let { Choice(it, contents.adapter(adapterId)) }
 
-    val draft get() = Draft(model.manuscript.text, model.manuscript.suggestion, bundleId, adapterId)
+    /** The text that is open. */
+    val draft get() = model.manuscript
 
-    /** Read the draft and the repository, and open the bundle that was chosen last, unless that killed the app. */
+    /** What is written and chosen now. */
+    val desk get() = Desk(texts.changed(draft), bundleId, adapterId)
+
+    /** Read the texts and the repository, and open the bundle that was chosen last, unless that killed the app. */
     fun start() {
         if (hasStarted) return reload()
         hasStarted = true
         container.events.listeners += this
         saving.post {
-            val draft = drafts.read()
+            val read = desks.read()
             container.screen.execute {
-                bundleId = draft.bundleId
-                adapterId = draft.adapterId
-                // Whoever was faster than the disk has written already.
-                if (model.manuscript == Manuscript()) model = model.copy(manuscript = Manuscript(draft.text, draft.suggestion))
+                bundleId = read.bundleId
+                adapterId = read.adapterId
+                // Whoever was faster than the disk has written already: that is a text of its own.
+                texts = if (draft == Manuscript()) read.texts else read.texts.added().changed(draft)
+                hasRead = true
+                show(model.copy(manuscript = texts.open.manuscript))
                 reload()
             }
         }
@@ -102,17 +116,14 @@ class WritePresenter(
     /** The user has made the text field read [shown]. */
     fun edited(shown: String) {
         if (shown == model.manuscript.shown) return
-        generation?.let { container.controller.stop() }
-        // What the engine still sends belongs to a text that is no more.
-        generation = null
-        attempt = 0
+        stopWriting()
         show(model.copy(manuscript = model.manuscript.edited(shown), spoken = ""))
     }
 
-    /** Let the model go on; a suggestion that is there is taken. */
-    fun complete() {
+    /** Let the model go on at [cursor], or else at the end; a suggestion that is there is taken. */
+    fun complete(cursor: Int = NO_CURSOR) {
         if (!model.canContinue) return if (choice == null) show(model.copy(notice = Notice.NoBundle)) else Unit
-        show(model.copy(manuscript = model.manuscript.accepted()))
+        show(model.copy(manuscript = model.manuscript.accepted().at(cursor)))
         attempt = 0
         generate()
     }
@@ -125,6 +136,12 @@ class WritePresenter(
         generate()
     }
 
+    /** The suggestion before this one at the same place. */
+    fun previous() = turnOver { it.previous() }
+
+    /** The suggestion after this one at the same place. */
+    fun next() = turnOver { it.next() }
+
     /** Stop writing or merging, whichever it is by the time this arrives. */
     fun stop() {
         container.switch.cancelMerge()
@@ -136,7 +153,15 @@ class WritePresenter(
     fun undo() = settle { it.undone() }
 
     /** Put [text], written elsewhere, after the text as a suggestion. */
-    fun suggest(text: String) = settle { it.rejected().grown(text) }
+    fun suggest(text: String) = settle { it.rejected().at(NO_CURSOR).grown(text) }
+
+    /** Open a text of the list, as it was left. */
+    fun openText(id: Int) = turnTo { it.opened(id) }
+
+    /** Begin a new text. */
+    fun newText() = turnTo { it.added() }
+
+    fun deleteText(id: Int) = turnTo { it.without(id) }
 
     /** From the next completion on, write in this voice; null is the base. One that cannot be used with the bundle is told, and not chosen. */
     fun choose(adapterId: String?) {
@@ -172,9 +197,10 @@ class WritePresenter(
         container.controller.close()
     }
 
-    /** Write the draft to the disk. */
+    /** Write the texts to the disk. */
     fun save() {
-        latest = draft
+        if (!hasRead) return
+        latest = desk
         saving.post { write(latest) }
     }
 
@@ -209,7 +235,8 @@ class WritePresenter(
             else -> model.notice
         }
         val figures = Figures(completion.stats, container.memory())
-        show(model.copy(figures = figures, notice = notice, spoken = model.manuscript.suggestion))
+        val manuscript = model.manuscript.ended()
+        show(model.copy(manuscript = manuscript, figures = figures, notice = notice, spoken = manuscript.suggestion))
         save()
         // Behind another screen, a comparison may have the engine by now, and would be stopped.
         if (screen != null) applyWhenFree()
@@ -238,19 +265,45 @@ class WritePresenter(
         val choice = choice ?: return
         val settings = container.settings.read()
         // Before the engine is asked, on its own thread: should the native library crash, the text is on the disk.
-        latest = draft
+        latest = desk
         container.controller.before { write(latest) }
         hasTried = true
-        val request = requestFor(choice, settings, model.manuscript.text, attempt)
+        val request = requestFor(choice, settings, model.manuscript.before, attempt)
         generation = container.switch.generate(choice, settings, contents, request, ::merging)
     }
 
     private fun settle(change: (Manuscript) -> Manuscript) {
-        generation?.let { container.controller.stop() }
-        generation = null
-        attempt = 0
+        stopWriting()
         show(model.copy(manuscript = change(model.manuscript), spoken = ""))
         save()
+    }
+
+    private fun turnOver(change: (Manuscript) -> Manuscript) {
+        if (model.isBusy || generation != null) return
+        val manuscript = change(model.manuscript)
+        show(model.copy(manuscript = manuscript, spoken = manuscript.suggestion))
+        save()
+    }
+
+    /** What is written stays as it is where another text comes to be open. */
+    private fun turnTo(change: (Texts) -> Texts) {
+        if (!hasRead) return
+        val before = desk.texts
+        texts = change(before)
+        if (texts.open.id != before.open.id) {
+            stopWriting()
+            show(model.copy(manuscript = texts.open.manuscript, figures = null, spoken = ""))
+        } else {
+            show(model)
+        }
+        save()
+    }
+
+    private fun stopWriting() {
+        generation?.let { container.controller.stop() }
+        // What the engine still sends belongs to a text that is no more.
+        generation = null
+        attempt = 0
     }
 
     private fun filled(now: Contents) {
@@ -277,10 +330,10 @@ class WritePresenter(
         container.switch.apply(choice, container.settings.read(), contents, progress = ::merging)
     }
 
-    private fun write(draft: Draft) = try {
-        drafts.write(draft)
+    private fun write(desk: Desk) = try {
+        desks.write(desk)
     } catch (failure: IOException) {
-        container.log.add("the draft was not saved: $failure")
+        container.log.add("the texts were not saved: $failure")
     }
 
     private fun merging(percent: Int) {
@@ -298,6 +351,7 @@ class WritePresenter(
     }
 
     private companion object {
+        const val NO_CURSOR = -1
         const val UNLOADED_AFTER_MILLIS = 5 * 60_000L
     }
 }
