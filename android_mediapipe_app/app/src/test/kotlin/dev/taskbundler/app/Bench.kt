@@ -185,7 +185,7 @@ fun adapter(name: String, rank: Int = 16) =
     StoredAdapter(name, name, File("/models/$name"), 100, AdapterHeader(name, 2, 8, rank, listOf(1.0, 1.0), 16.0, "mit", "f"))
 
 fun trainer(name: String, rank: Int = 16) =
-    StoredTrainer(name, name, File("/models/$name"), 500, TrainerFacts(2, 8, rank, 4, listOf(1.0, 1.0), "f", TrainingMemory(500, 40, 2)))
+    StoredTrainer(name, name, File("/models/$name"), 500, TrainerFacts(2, 8, rank, 4, listOf(1.0, 1.0), "f", TrainingMemory(500, 4000, 40, 2)))
 
 class MemoryValues : KeyValues {
     val map = HashMap<String, String>()

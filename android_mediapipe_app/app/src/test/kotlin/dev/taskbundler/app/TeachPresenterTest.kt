@@ -92,7 +92,7 @@ class TeachPresenterTest {
     @Test
     fun `it says what it teaches and what that takes, and when nothing can be taught`() {
         begun()
-        assertEquals(Subject("a.litertlm", 16, TrainingMemory(500, 40, 2), 10_000), shown.subject)
+        assertEquals(Subject("a.litertlm", 16, TrainingMemory(500, 4000, 40, 2), 10_000), shown.subject)
         assertTrue(shown.canBegin)
         for (steps in listOf("", "0", "1001", "many")) {
             presenter.steps(steps)

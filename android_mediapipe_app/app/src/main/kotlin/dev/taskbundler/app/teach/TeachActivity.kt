@@ -35,7 +35,7 @@ class TeachActivity :
         onEdit(R.id.text, presenter::edited)
         onEdit(R.id.steps, presenter::steps)
         onEdit(R.id.name, presenter::named)
-        onTap(R.id.pick) { pick() }
+        onTap(R.id.choose_text) { pick() }
         onTap(R.id.drop) { presenter.dropDocument() }
         onTap(R.id.begin) { presenter.begin() }
         onTap(R.id.stop) { presenter.stop() }
@@ -151,7 +151,8 @@ private fun subjectLine(context: Context, subject: Subject): String {
     val memory = subject.memory
     return listOfNotNull(
         context.getString(R.string.teach_subject, breakable(subject.bundle), subject.rank),
-        context.getString(R.string.teach_memory, size(memory.total), size(memory.mapped), size(memory.activations), size(memory.state)),
+        context.getString(R.string.teach_memory, size(memory.total), size(memory.mapped)),
+        context.getString(R.string.teach_memory_parts, size(memory.weights), size(memory.activations), size(memory.state)),
         subject.freeBytes?.let { context.getString(if (it < memory.total) R.string.teach_memory_short else R.string.teach_memory_free, size(it)) },
     ).joinToString(" ")
 }

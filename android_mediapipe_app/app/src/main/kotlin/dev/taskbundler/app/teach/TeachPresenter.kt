@@ -4,6 +4,7 @@ import dev.taskbundler.app.state.AppContainer
 import dev.taskbundler.app.state.Contents
 import dev.taskbundler.app.state.Notice
 import dev.taskbundler.app.write.WritePresenter
+import dev.taskbundler.core.adapter.tokenizerProblem
 import dev.taskbundler.core.catalogue.ImportSource
 import dev.taskbundler.core.catalogue.Stored
 import dev.taskbundler.core.catalogue.StoredBundle
@@ -15,8 +16,6 @@ import dev.taskbundler.core.engine.Refusal
 import dev.taskbundler.core.engine.RefusalReason
 import dev.taskbundler.core.engine.SerialThread
 import dev.taskbundler.core.engine.failureOf
-import dev.taskbundler.core.findings.Finding
-import dev.taskbundler.core.findings.FindingCode
 import dev.taskbundler.core.findings.FindingException
 import dev.taskbundler.core.formats.CancelSignal
 import dev.taskbundler.core.training.TextTooShortException
@@ -219,13 +218,7 @@ class TeachPresenter(private val container: AppContainer, private val writing: W
             it.litertLm?.baseFingerprint != null && it.litertLm?.baseFingerprint == course.trainer.facts.fingerprint
         }
         val encode = sources.firstNotNullOfOrNull { container.repository.encoder(it) }
-        return encode?.invoke(course.text) ?: throw FindingException(
-            Finding(
-                FindingCode.APP_TRAINER_NO_TOKENIZER,
-                mapOf("bundle" to course.bundle.name),
-                "no bundle here has a readable tokenizer for the model of ${course.bundle.name}; import the .litertlm that was built with it",
-            ),
-        )
+        return encode?.invoke(course.text) ?: throw FindingException(tokenizerProblem(course.bundle.name))
     }
 
     private fun bundle() = writing.choice?.bundle ?: contents.bundles.firstOrNull()

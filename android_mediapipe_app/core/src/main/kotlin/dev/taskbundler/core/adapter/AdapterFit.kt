@@ -72,6 +72,13 @@ fun trainerProblem(finding: Finding, trainer: String, rank: Int, bundle: String)
     else -> finding
 }
 
+/** Nothing that is here has tokens for teaching [bundle]. */
+fun tokenizerProblem(bundle: String) = Finding(
+    FindingCode.APP_TRAINER_NO_TOKENIZER,
+    mapOf("bundle" to bundle),
+    "no bundle here has a readable tokenizer for the model of $bundle; import the .litertlm that was built with it",
+)
+
 /** Why an engine with LoRA support cannot take the adapter beside the weights, or null: its rank has no signatures. */
 fun rankProblem(header: AdapterHeader, facts: LoraFacts, adapter: String, bundle: String): Finding? {
     if (header.rank in facts.ranks) return null

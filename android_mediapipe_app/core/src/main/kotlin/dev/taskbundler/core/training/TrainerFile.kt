@@ -100,9 +100,10 @@ private class TrainerReader(private val bytes: FileBytes, private val name: Stri
             val found = shape(signatures.getValue(key), input)
             if (found != shape) unreadable(name, "takes $input as $found and not as $shape")
         }
-        val peaks = listOf(key, evaluate).sumOf { graphMemory(graph(signatures.getValue(it)), model) }
+        val (step, measurement) = listOf(key, evaluate).map { graphMemory(graph(signatures.getValue(it)), model) }
         // On the side of the loop: what goes into a step and what comes out, of four vectors each.
-        val memory = TrainingMemory(bytes.size, peaks, 2 * 4 * Float.SIZE_BYTES * count)
+        val state = 2 * 4 * Float.SIZE_BYTES * count
+        val memory = TrainingMemory(bytes.size, BYTES_KEPT_OF_WEIGHT * step.constants, step.peak + measurement.peak, state)
         return TrainerFacts(layers, width, rank, length, queryScale, header["fingerprint"]?.text, memory)
     }
 

@@ -25,14 +25,14 @@ class TrainerFileTest {
     }
 
     @Test
-    fun `its memory is the file, what lives at once in both graphs, and the state before and after a step`() {
+    fun `its memory is the file, its weights, what lives at once in both graphs, and the state before and after a step`() {
         val bytes = TrainerBuilder().build()
         val memory = readTrainer(file(bytes)).memory
         // Widest after the second operator: the adapter, which lives from the first to the last, and two tensors of 100 and 50 numbers. The
         // tokens are needed by the first operator alone, and constants are in the file.
         val atOnce = 4L * (96 + 100 + 50)
-        assertEquals(TrainingMemory(bytes.size.toLong(), 2 * atOnce, 8 * 4 * 96), memory)
-        assertEquals(memory.mapped + memory.activations + memory.state, memory.total)
+        assertEquals(TrainingMemory(bytes.size.toLong(), 8 * 1000, 2 * atOnce, 8 * 4 * 96), memory)
+        assertEquals(memory.mapped + memory.weights + memory.activations + memory.state, memory.total)
     }
 
     @Test
