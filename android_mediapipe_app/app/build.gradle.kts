@@ -56,5 +56,6 @@ dependencies {
     implementation(project(":core"))
     implementation(libs.mediapipe.tasks.genai)
     implementation(libs.litertlm.android)
+    implementation(libs.litert)
     testImplementation(libs.junit)
 }

@@ -45,6 +45,7 @@ _BUILDERS = [
         "task/BundleBuilder",
         "task/ZipBuilder",
         "tflite/ModelBuilder",
+        "training/TrainerBuilder",
     )
 ]
 
@@ -120,7 +121,7 @@ def check_end_to_end(classes: AppClasses, tests: Path, folder: Path, sample: Pat
     # In the place of the fakes, which are for MediaPipe then.
     bridge = folder / "engine_process"
     compile_kotlin(toolchain(), kotlin_files(HERE / "engine_process"), bridge, classes.everything, *APP_TARGET)
-    command = "\n".join([sys.executable, str(HERE / "engine_process.py")])
+    command, trainer = ("\n".join([sys.executable, str(HERE / f"{name}_process.py")]) for name in ("engine", "trainer"))
     sample = sample or build_sample(folder / "sample")
     expected = folder / "expected.json"
     expected.write_text(json.dumps({"prompt": PROMPT, "texts": expected_texts(sample)}))
@@ -128,19 +129,27 @@ def check_end_to_end(classes: AppClasses, tests: Path, folder: Path, sample: Pat
     linked = link(folder / "aapt2", classes.framework.android, assets=pack(sample, folder / "assets"))
     with_bridge = replace(classes, engines=(bridge, *classes.engines), apk=linked.apk)
     names = [name for name in test_classes(tests) if name.endswith(_END_TO_END)]
-    printed = run_screens(with_bridge, tests, names, folder, engine_command=command, expected=expected)
+    printed = run_screens(
+        with_bridge,
+        tests,
+        names,
+        folder,
+        engine_command=command,
+        trainer_command=trainer,
+        expected=expected,
+    )
     return f"{_count(printed)} with LiteRT-LM behind the app"
 
 
 def build_sample(folder: Path) -> Path:
-    """Build the embedded sample with LoRA inputs and its two adapters; returns `folder`."""
+    """Build the embedded sample with LoRA inputs, its two adapters and a trainer; returns `folder`."""
     from bundler.pipeline.build import build
     from bundler.pipeline.plan import BuildOptions
 
     sources = tuple(ROOT / "lora_weights/samples" / name for name in _ADAPTERS)
     options = BuildOptions(str(SAMPLE), folder, name="sample", lora_ranks=(16,), adapters=sources)
     # Not verified: that is what other tests are for.
-    build(replace(options, verify=False, app_assets=True))
+    build(replace(options, verify=False, app_assets=True, trainer=True))
     return folder
 
 

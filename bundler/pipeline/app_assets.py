@@ -1,7 +1,10 @@
-"""What a phone needs of a build, in one folder: the bundles, their adapters, and hashes to check the copies by."""
+"""What a phone needs of a build, in one folder: the bundles, their adapters, a trainer if there is one, and hashes to
+check the copies by.
+"""
 
 from __future__ import annotations
 
+import glob
 import hashlib
 import json
 import os
@@ -30,6 +33,7 @@ def write_app_assets(folder: Path, manifest: dict) -> None:
     sources = [
         *(folder / f"{manifest['name']}.{container}" for container in containers),
         *(folder / facts["file"] for facts in adapters),
+        *folder.glob(f"{glob.escape(manifest['name'])}-trainer.tflite"),
     ]
     sums = {}
     for source in sources:

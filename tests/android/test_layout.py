@@ -11,8 +11,8 @@ CORE = APP / "core/src/main/kotlin/dev/taskbundler/core"
 # From the ground up, as in the app's README. A package of core may import those on lower floors only.
 FLOORS = (
     {"findings", "formats", "writing"},
-    {"engine", "tflite", "training"},
-    {"task"},
+    {"engine", "tflite"},
+    {"task", "training"},
     {"litertlm"},
     {"adapter"},
     {"merge"},

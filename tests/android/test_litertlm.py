@@ -80,14 +80,15 @@ TEXTS = [
 ]
 
 
-def test_the_app_counts_the_tokens_that_the_engine_makes(app, sample_build, tmp_path):
+def test_the_app_counts_and_makes_the_tokens_that_the_engine_makes(app, sample_build, tmp_path):
     bundle = sample_build / "sample.litertlm"
     generator = np.random.default_rng(1)
     anything = ["".join(map(chr, generator.integers(32, 0x3000, 40))) for _ in range(20)]
     (tmp_path / "texts.json").write_text(json.dumps(TEXTS + anything))
     counted = app("TokensMain", bundle, tmp_path / "texts.json")
     with open_engine(bundle) as engine:
-        assert [int(line) for line in counted.split()] == [len(engine.tokenize(text)) for text in TEXTS + anything]
+        expected = [engine.tokenize(text) for text in TEXTS + anything]
+    assert [[*map(int, line.split())] for line in counted.splitlines()] == [[len(ids), *ids] for ids in expected]
 
 
 def test_what_a_bundle_says_of_itself(facts, built):

@@ -9,6 +9,7 @@ import dev.taskbundler.app.compare.CompareActivity
 import dev.taskbundler.app.settings.Settings
 import dev.taskbundler.app.state.optionsFor
 import dev.taskbundler.app.state.requestFor
+import dev.taskbundler.app.teach.TeachActivity
 import dev.taskbundler.app.write.WriteActivity
 import dev.taskbundler.core.engine.Completion
 import dev.taskbundler.core.engine.EndReason
@@ -16,6 +17,7 @@ import dev.taskbundler.core.engine.EngineFailure
 import dev.taskbundler.core.engine.EngineObserver
 import dev.taskbundler.core.formats.JsonValue
 import dev.taskbundler.core.formats.parseJson
+import dev.taskbundler.core.training.TrainingEnd
 import dev.taskbundler.core.writing.CompletionState
 import org.junit.Assert.assertEquals
 import org.junit.Assert.assertNotEquals
@@ -177,6 +179,29 @@ class EndToEndTest {
         assertEquals(listOf(EndReason.FULL, EndReason.FULL), ends.map { it.reason })
         assertTrue(text("base").startsWith(prompt + ends[0].text))
         assertEquals(CompletionState.READY, phone.container.events.state)
+    }
+
+    @Test
+    fun whatIsTaughtInFiveStepsIsKeptAndWritesBesideTheModel() {
+        val screen = begin()
+        until("the trainer") { phone.writing.contents.trainers.size == 1 }
+        val teach = open<TeachActivity>().get()
+        teach.findViewById<EditText>(R.id.text).setText("Ahoy, matey! This be the log of a ship, arr.\n".repeat(40))
+        teach.findViewById<EditText>(R.id.steps).setText("5")
+        teach.tap(R.id.begin)
+        until("what was taught") { phone.teaching.model.taught != null }
+        val lesson = phone.teaching.model.taught!!.lesson!!
+        assertEquals(5 to TrainingEnd.DONE, lesson.steps to lesson.end)
+        assertTrue("${lesson.before} to ${lesson.after}", lesson.after!! < 0.9 * lesson.before!!)
+        teach.findViewById<EditText>(R.id.name).setText("sailor")
+        teach.tap(R.id.keep)
+        until("the adapter") { phone.writing.contents.adapters.any { it.name == "sailor.tflite" && it.isKept } }
+        field(screen).append(prompt)
+        ShadowLooper.idleMainLooper()
+        screen.window.decorView.labelled("sailor.tflite").performClick()
+        continued(screen)
+        assertTrue(suggestion(screen).isNotBlank())
+        assertNotEquals(text("base").take(screen.text(R.id.text).length), screen.text(R.id.text))
     }
 
     @Test

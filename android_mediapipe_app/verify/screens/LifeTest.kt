@@ -23,6 +23,7 @@ import dev.taskbundler.app.R
 import dev.taskbundler.app.compare.CompareActivity
 import dev.taskbundler.app.library.LibraryActivity
 import dev.taskbundler.app.settings.SettingsActivity
+import dev.taskbundler.app.teach.TeachActivity
 import dev.taskbundler.app.write.TextsActivity
 import dev.taskbundler.app.write.WriteActivity
 import dev.taskbundler.core.engine.Backend
@@ -41,6 +42,7 @@ import org.junit.runner.RunWith
 import org.robolectric.Robolectric
 import org.robolectric.RobolectricTestRunner
 import org.robolectric.Shadows.shadowOf
+import org.robolectric.android.controller.ActivityController
 import org.robolectric.shadows.ShadowActivity
 import org.robolectric.shadows.ShadowActivityManager.ApplicationExitInfoBuilder
 import org.robolectric.shadows.ShadowDialog
@@ -335,6 +337,72 @@ class LifeTest {
         assertEquals(Intent.ACTION_OPEN_DOCUMENT, shadowOf(library).nextStartedActivityForResult.intent.action)
     }
 
+    private fun teach(): ActivityController<TeachActivity> {
+        addTrainer()
+        ready()
+        Script.gate = Semaphore(9)
+        val screen = open<TeachActivity>()
+        screen.get().findViewById<EditText>(R.id.text).append("Songs of the southern islands, all of them.")
+        screen.get().findViewById<EditText>(R.id.steps).setText("7")
+        screen.get().tap(R.id.begin)
+        until("two steps") { phone.teaching.model.progress?.step == 2 }
+        return screen
+    }
+
+    @Test
+    fun aTurnedPhoneGoesOnTeaching() {
+        val screen = teach()
+        val before = screen.get()
+        screen.recreate()
+        assertTrue(before !== screen.get())
+        assertTrue(screen.get().text(R.id.progress_text).contains("2 of 7"))
+        assertTrue(screen.get().findViewById<View>(R.id.progress).keepScreenOn)
+        assertEquals(0, Script.open.get())
+        Script.gate!!.release(100)
+        until("the result") { screen.get().isShown(R.id.after) }
+        assertTrue(screen.get().text(R.id.result).contains("7 of 7"))
+        screen.get().findViewById<EditText>(R.id.name).setText("sailor")
+        screen.recreate()
+        assertEquals("sailor", screen.get().text(R.id.name))
+        screen.get().tap(R.id.keep)
+        settle()
+        assertTrue(phone.container.repository.contents().adapters.any { it.name == "sailor.tflite" && it.isKept })
+        assertFalse(screen.get().isShown(R.id.after))
+    }
+
+    @Test
+    fun littleMemoryEndsTheTeachingAndKeepsTheLastGoodState() {
+        val screen = teach()
+        phone.onTrimMemory(ComponentCallbacks2.TRIM_MEMORY_BACKGROUND)
+        Script.gate!!.release(100)
+        until("the result") { screen.get().isShown(R.id.after) }
+        assertTrue(screen.get().text(R.id.result).contains(screen.get().getString(R.string.teach_end_memory)))
+        // Another process: what was taught and not kept is there.
+        screen.close()
+        phone.onCreate()
+        val after = open<TeachActivity>().get()
+        assertEquals(after.getString(R.string.teach_earlier), after.text(R.id.result))
+        after.tap(R.id.discard)
+        settle()
+        assertNull(phone.container.repository.contents().taught)
+        assertFalse(after.isShown(R.id.after))
+    }
+
+    @Test
+    fun theTextToLearnFromComesFromThePicker() {
+        addTrainer()
+        val screen = open<TeachActivity>().get()
+        screen.tap(R.id.choose_text)
+        val asked = shadowOf(screen).nextStartedActivityForResult
+        assertEquals(Intent.ACTION_OPEN_DOCUMENT, asked.intent.action)
+        answer(screen, asked, Intent().setData(offer(Offered("songs.txt", "Ho ho ho".toByteArray()))))
+        settle()
+        assertTrue(screen.text(R.id.document).contains("songs"))
+        screen.tap(R.id.begin)
+        until("the refusal") { screen.isShown(R.id.notice) }
+        assertEquals(screen.getString(R.string.teach_text_short, 8, 10), screen.text(R.id.notice))
+    }
+
     @Test
     fun theTextIsCopied() {
         val screen = open<WriteActivity>().get()
@@ -355,6 +423,9 @@ class LifeTest {
 
     @Test
     fun nothingHoldsTheComparingScreen() = assertLetGo(CompareActivity::class.java)
+
+    @Test
+    fun nothingHoldsTheTeachingScreen() = assertLetGo(TeachActivity::class.java)
 
     @Test
     fun nothingHoldsTheSettings() = assertLetGo(SettingsActivity::class.java)

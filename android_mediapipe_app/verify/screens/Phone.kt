@@ -11,8 +11,12 @@ import dev.taskbundler.core.catalogue.ImportSource
 import dev.taskbundler.core.catalogue.Stored
 import dev.taskbundler.core.formats.CancelSignal
 import dev.taskbundler.core.formats.Progress
+import dev.taskbundler.core.litertlm.HF_TOKENIZER
 import dev.taskbundler.core.litertlm.LitertLmBuilder
+import dev.taskbundler.core.litertlm.Section
+import dev.taskbundler.core.litertlm.foldedTokenizer
 import dev.taskbundler.core.task.BundleBuilder
+import dev.taskbundler.core.training.TrainerBuilder
 import dev.taskbundler.core.writing.CompletionState
 import dev.taskbundler.fakes.Script
 import org.junit.rules.ExternalResource
@@ -68,6 +72,8 @@ class CleanApp : ExternalResource() {
         Script.gate?.release(ENOUGH)
         phone.library.cancelImport()
         phone.comparing.stop()
+        phone.teaching.stop()
+        until("the end of the teaching") { !phone.teaching.model.isBusy }
         settle()
         phone.container.controller.close()
         until("the engine to be closed") { phone.container.events.state == CompletionState.IDLE }
@@ -146,16 +152,34 @@ fun import(source: ImportSource): Stored = phone.container.repository.import(sou
 // Small files with all that the app reads in them, and no model.
 val TASK = Offered("sample-124M-int8.task", BundleBuilder().build())
 val LITERTLM = Offered("sample-124M-int8.litertlm", LitertLmBuilder().build())
+private val TEACHABLE = Offered("sample-124M-int8.litertlm", LitertLmBuilder(withTokenizer(LitertLmBuilder().sections)).build())
+val TRAINER = Offered("sample-124M-int8-trainer.tflite", TrainerBuilder().build())
 val PIRATE = Offered("pirate.tflite", AdapterBuilder().build())
 val SHOUTING = Offered("shouting.tflite", AdapterBuilder(value = { _, index -> index / 9f }).build())
 
+/** [sections] with a tokenizer whose tokens are letters. */
+private fun withTokenizer(sections: List<Section>): List<Section> {
+    val letters = (('!'..'~') + 'Ġ').filter { it !in "\"\\" }.withIndex().joinToString { (id, letter) -> "\"$letter\": $id" }
+    val tokenizer = "{\"pre_tokenizer\": {\"type\": \"ByteLevel\"}, \"model\": {\"type\": \"BPE\", \"merges\": [], \"vocab\": {$letters}}}"
+    return sections.map { if (it.type == HF_TOKENIZER) Section(HF_TOKENIZER, foldedTokenizer(tokenizer, tokenizer.toByteArray().size)) else it }
+}
+
 /** Import a bundle of each kind and two adapters. */
-fun fillLibrary() {
+fun fillLibrary(litertLm: Offered = LITERTLM) {
     // The app clears leftovers when it begins, and would take the files for some.
     settle()
-    listOf(TASK, LITERTLM, PIRATE, SHOUTING).forEach(::import)
+    listOf(TASK, litertLm, PIRATE, SHOUTING).forEach(::import)
     phone.writing.reload()
     settle()
+}
+
+/** The same, and a trainer, whose bundle is then chosen. */
+fun addTrainer() {
+    fillLibrary(TEACHABLE)
+    import(TRAINER)
+    phone.writing.reload()
+    settle()
+    phone.writing.chooseBundle(phone.writing.contents.bundles.first { it.name == TASK.name }.id)
 }
 
 // Long, because the machine may do other things too; what is waited for takes a second or two.

@@ -7,6 +7,7 @@ import dev.taskbundler.app.R
 import dev.taskbundler.app.compare.CompareActivity
 import dev.taskbundler.app.library.LibraryActivity
 import dev.taskbundler.app.settings.SettingsActivity
+import dev.taskbundler.app.teach.TeachActivity
 import dev.taskbundler.app.write.TextsActivity
 import dev.taskbundler.app.write.WriteActivity
 import dev.taskbundler.core.engine.Backend
@@ -90,6 +91,20 @@ private fun writeSeveral() {
         phone.writing.newText()
     }
     settle()
+}
+
+/** Teach the bundle with a trainer in [permits] sequences of 4 × 3, or to the end. */
+private fun teach(permits: Int? = null) {
+    addTrainer()
+    until("a bundle to be open") { phone.container.events.state == CompletionState.READY }
+    Script.gate = permits?.let(::Semaphore)
+    open<TeachActivity>().close()
+    phone.teaching.take(Offered("songs-of-the-southern-islands.txt", BEGUN.repeat(20).toByteArray()))
+    settle()
+    phone.teaching.steps("3")
+    phone.teaching.begin()
+    val isThere = if (permits == null) "what was taught" else "a step"
+    until(isThere) { phone.teaching.model.let { if (permits == null) it.taught != null else it.progress != null } }
 }
 
 private fun lastDialog(): View = ShadowDialog.getLatestDialog().window!!.decorView
@@ -182,6 +197,19 @@ val SCREENS: List<Screen> = listOf(
     Screen("comparing", { compareWith("pirate", isDone = false) }, { open<CompareActivity>() }),
     Screen("compare", { compareWith("pirate", isDone = true) }, { open<CompareActivity>() }),
     Screen("safe-mode", ::diedOpening, ::writing),
+    Screen("teach-nothing", { fillLibrary() }, { open<TeachActivity>() }),
+    Screen("teach", ::addTrainer, { open<TeachActivity>() }),
+    Screen("teach-refused", {
+        addTrainer()
+        open<TeachActivity>().close()
+        phone.teaching.take(Offered("songs-of-the-southern-islands.txt", BEGUN.toByteArray()))
+        settle()
+        phone.teaching.take(Offered("picture.png", byteArrayOf(-1, -2)))
+        settle()
+    }, { open<TeachActivity>() }),
+    Screen("teaching", { teach(permits = 5) }, { open<TeachActivity>() }),
+    Screen("taught", { teach() }, { open<TeachActivity>() }),
+    Screen("library-trainer", { teach() }, ::library),
 )
 
 /** Overwrite the beginning of a stored file. */

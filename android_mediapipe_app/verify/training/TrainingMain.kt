@@ -1,13 +1,14 @@
 package dev.taskbundler.verify
 
-import dev.taskbundler.core.adapter.AdapterHeader
-import dev.taskbundler.core.adapter.writeAdapter
+import dev.taskbundler.core.adapter.taughtHeader
+import dev.taskbundler.core.adapter.writeTaught
 import dev.taskbundler.core.formats.CancelSignal
-import dev.taskbundler.core.training.FlatAdapter
 import dev.taskbundler.core.training.StepEngine
 import dev.taskbundler.core.training.StepInputs
 import dev.taskbundler.core.training.StepResult
+import dev.taskbundler.core.training.TrainerFacts
 import dev.taskbundler.core.training.Training
+import dev.taskbundler.core.training.TrainingMemory
 import dev.taskbundler.core.training.TrainingPlan
 import dev.taskbundler.core.training.TrainingState
 import java.io.DataInputStream
@@ -27,16 +28,8 @@ fun main(arguments: Array<String>) {
     val plan = TrainingPlan(steps, batch = 2, learningRate = 2e-2, warmup = 2)
     val trained = Training(engine, plan, tokens).run({ System.err.println("${it.step} ${it.loss}") }, CancelSignal())
     System.err.println("perplexity ${trained.before} ${trained.after}")
-    val scale = arguments[5].toDouble()
-    val flat = FlatAdapter(layers, width, rank)
-    writeAdapter(File(arguments[0]), AdapterHeader("taught", layers, width, rank, List(layers) { scale }, 2.0 * rank, null, null)) { name ->
-        val (projection, factor, layer) = Regex("lora_atten_(.)_(.)_prime_weight_(\\d+)").matchEntire(name)!!.destructured
-        if (factor == "a") {
-            flat.a(trained.adapter, projection, layer.toInt(), plan.scaling)
-        } else {
-            flat.b(trained.adapter, projection, layer.toInt(), scale)
-        }
-    }
+    val facts = TrainerFacts(layers, width, rank, engine.length, List(layers) { arguments[5].toDouble() }, null, TrainingMemory(0, 0, 0, 0))
+    writeTaught(File(arguments[0]), taughtHeader(facts, "taught", plan.scaling), trained.adapter, plan.scaling)
     engine.end()
 }
 

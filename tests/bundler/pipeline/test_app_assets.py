@@ -16,6 +16,7 @@ def test_the_folder_holds_the_bundle_its_adapters_and_their_hashes(tiny_bundle, 
     output, manifest = tiny_bundle
     for container in ("task", "litertlm"):
         shutil.copy(output / f"tiny.{container}", tmp_path)
+    (tmp_path / "tiny-trainer.tflite").write_bytes(b"trainer")
     (tmp_path / "adapters").mkdir()
     for name in ("zero", "loud"):
         (tmp_path / "adapters" / f"{name}.tflite").write_bytes(name.encode())
@@ -28,7 +29,8 @@ def test_the_folder_holds_the_bundle_its_adapters_and_their_hashes(tiny_bundle, 
         monkeypatch.setattr(app_assets.os, "link", refuse)
     write_app_assets(tmp_path, {**manifest, "adapters": adapters, "lora": {**manifest["lora"], "ranks": [16]}})
     assets = tmp_path / "app_assets"
-    assert sorted(os.listdir(assets)) == ["SHA256SUMS", "loud.tflite", "manifest.json", "tiny.litertlm", "tiny.task"]
+    expected = ["SHA256SUMS", "loud.tflite", "manifest.json", "tiny-trainer.tflite", "tiny.litertlm", "tiny.task"]
+    assert sorted(os.listdir(assets)) == expected
     for line in (assets / "SHA256SUMS").read_text().splitlines():
         digest, name = line.split("  ")
         assert hashlib.sha256((assets / name).read_bytes()).hexdigest() == digest

@@ -32,6 +32,8 @@ public final class Script {
   public static final List<String> calls = Collections.synchronizedList(new ArrayList<>());
   /** Engines that are open now; one that a test leaves open for good is forgotten by {@link #reset}. */
   public static final AtomicInteger open = new AtomicInteger();
+  /** Whether the model of a trainer diverges in its next step. */
+  public static volatile boolean diverges;
   /** Ends an answer that hangs. */
   public static volatile Semaphore release;
 
@@ -47,6 +49,7 @@ public final class Script {
     hangs = false;
     gate = null;
     withoutLora = false;
+    diverges = false;
     release = new Semaphore(0);
     open.set(0);
     violations.clear();

@@ -1,5 +1,6 @@
 package dev.taskbundler.app
 
+import android.app.ActivityManager
 import android.app.Application
 import android.content.ComponentCallbacks2
 import android.content.Context
@@ -8,6 +9,7 @@ import android.os.Handler
 import android.os.Looper
 import dev.taskbundler.app.compare.ComparePresenter
 import dev.taskbundler.app.engine.AndroidEngines
+import dev.taskbundler.app.engine.openTrainer
 import dev.taskbundler.app.library.LibraryPresenter
 import dev.taskbundler.app.library.packedSources
 import dev.taskbundler.app.report.EventLog
@@ -17,6 +19,8 @@ import dev.taskbundler.app.settings.SettingsStore
 import dev.taskbundler.app.state.AppContainer
 import dev.taskbundler.app.state.CatalogueRepository
 import dev.taskbundler.app.state.EventHub
+import dev.taskbundler.app.teach.Classroom
+import dev.taskbundler.app.teach.TeachPresenter
 import dev.taskbundler.app.write.DeskStore
 import dev.taskbundler.app.write.WritePresenter
 import dev.taskbundler.core.catalogue.Catalogue
@@ -35,6 +39,8 @@ class WriterApplication : Application() {
     lateinit var library: LibraryPresenter
         private set
     lateinit var comparing: ComparePresenter
+        private set
+    lateinit var teaching: TeachPresenter
         private set
 
     override fun onCreate() {
@@ -60,6 +66,7 @@ class WriterApplication : Application() {
         writing = WritePresenter(container, DeskStore(File(filesDir, "texts"), File(filesDir, "draft")), BackgroundThread("draft"))
         library = LibraryPresenter(container, writing)
         comparing = ComparePresenter(container)
+        teaching = TeachPresenter(container, writing, Classroom(::openTrainer, BackgroundThread("training"), ::freeMemory))
         writing.start()
         importPacked()
     }
@@ -73,7 +80,16 @@ class WriterApplication : Application() {
     override fun onTrimMemory(level: Int) {
         super.onTrimMemory(level)
         // When nothing of the app is seen only the list of recent apps' order tells how near its end is; while it is seen, the level does.
-        if (level >= ComponentCallbacks2.TRIM_MEMORY_BACKGROUND || level == RUNNING_CRITICAL) writing.unload()
+        if (level >= ComponentCallbacks2.TRIM_MEMORY_BACKGROUND || level == RUNNING_CRITICAL) {
+            writing.unload()
+            teaching.endForMemory()
+        }
+    }
+
+    private fun freeMemory(): Long {
+        val info = ActivityManager.MemoryInfo()
+        (getSystemService(Context.ACTIVITY_SERVICE) as ActivityManager).getMemoryInfo(info)
+        return info.availMem
     }
 
     private fun memoryOfProcess(): Long {

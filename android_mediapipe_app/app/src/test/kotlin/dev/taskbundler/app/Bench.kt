@@ -17,6 +17,7 @@ import dev.taskbundler.core.catalogue.Sha256Sums
 import dev.taskbundler.core.catalogue.Stored
 import dev.taskbundler.core.catalogue.StoredAdapter
 import dev.taskbundler.core.catalogue.StoredBundle
+import dev.taskbundler.core.catalogue.StoredTrainer
 import dev.taskbundler.core.engine.EngineController
 import dev.taskbundler.core.engine.EngineOpener
 import dev.taskbundler.core.engine.EngineOptions
@@ -34,6 +35,8 @@ import dev.taskbundler.core.task.BundleManifest
 import dev.taskbundler.core.task.LlmParameters
 import dev.taskbundler.core.task.LoraFacts
 import dev.taskbundler.core.tflite.LoraInputs
+import dev.taskbundler.core.training.TrainerFacts
+import dev.taskbundler.core.training.TrainingMemory
 import java.io.File
 import java.util.concurrent.Executor
 
@@ -128,6 +131,7 @@ class PlayedRepository : FileRepository {
     val merges = ArrayList<String>()
     val hashes = ArrayList<String?>()
     val deleted = ArrayList<Stored>()
+    val taught = ArrayList<List<Float>>()
     var whileMerging: (CancelSignal) -> Unit = {}
 
     override fun contents() = contents
@@ -151,7 +155,19 @@ class PlayedRepository : FileRepository {
 
     override fun delete(item: Stored) {
         deleted += item
+        contents = contents.copy(adapters = contents.adapters.filter { it.id != item.id })
     }
+
+    override fun encoder(bundle: StoredBundle): ((String) -> IntArray?)? =
+        if (bundle.litertLm == null) null else { text -> IntArray(text.length) { text[it].code } }
+
+    override fun putTaught(trainer: StoredTrainer, name: String, vector: FloatArray, scaling: Double): StoredAdapter {
+        taught += vector.asList()
+        return adapter(name).copy(id = "taught", isKept = false).also { contents = contents.copy(adapters = contents.adapters + it) }
+    }
+
+    override fun keep(adapter: StoredAdapter, name: String): StoredAdapter =
+        adapter(name).also { contents = contents.copy(adapters = contents.adapters.filter { it.isKept } + it) }
 }
 
 fun bundle(name: String, context: Int? = 256, ranks: List<Int> = listOf(16)): StoredBundle {
@@ -168,6 +184,9 @@ fun litertLm(name: String, rank: Int? = 16, context: Int? = 256, growth: Int? = 
 fun adapter(name: String, rank: Int = 16) =
     StoredAdapter(name, name, File("/models/$name"), 100, AdapterHeader(name, 2, 8, rank, listOf(1.0, 1.0), 16.0, "mit", "f"))
 
+fun trainer(name: String, rank: Int = 16) =
+    StoredTrainer(name, name, File("/models/$name"), 500, TrainerFacts(2, 8, rank, 4, listOf(1.0, 1.0), "f", TrainingMemory(500, 4000, 40, 2)))
+
 class MemoryValues : KeyValues {
     val map = HashMap<String, String>()
 
@@ -178,7 +197,7 @@ class MemoryValues : KeyValues {
 
 /** A container in [folder] where everything happens at once. */
 class Bench(folder: File) {
-    private val turns = Turns()
+    val turns = Turns()
     val engine = PlayedEngine(turns::settle)
     val repository = PlayedRepository()
     val markerFile = File(folder, "tried")

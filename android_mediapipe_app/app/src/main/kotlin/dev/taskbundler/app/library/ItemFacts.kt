@@ -11,6 +11,7 @@ import dev.taskbundler.core.catalogue.MergedCopy
 import dev.taskbundler.core.catalogue.Stored
 import dev.taskbundler.core.catalogue.StoredAdapter
 import dev.taskbundler.core.catalogue.StoredBundle
+import dev.taskbundler.core.catalogue.StoredTrainer
 import dev.taskbundler.core.litertlm.LitertLmBundle
 
 /** What there is to know about [item]: its size, what it is made for, and what is wrong with it. */
@@ -22,9 +23,15 @@ fun factsOf(context: Context, item: Stored, contents: Contents): String {
         is StoredAdapter ->
             listOfNotNull(
                 context.getString(R.string.adapter_facts, size, item.header.rank),
+                if (item.isKept) null else context.getString(R.string.adapter_not_kept),
                 item.header.licence?.let { context.getString(R.string.adapter_licence, it) },
                 fits(context, item, contents),
             ).joinToString("\n")
+
+        is StoredTrainer -> listOf(
+            context.getString(R.string.adapter_facts, size, item.facts.rank),
+            teaches(context, item, contents),
+        ).joinToString("\n")
 
         is MergedCopy -> context.getString(R.string.merged_facts, size)
 
@@ -46,6 +53,13 @@ private fun litertLmFacts(context: Context, bundle: StoredBundle, file: LitertLm
         context.getString(R.string.bundle_litertlm_only),
         if (rank == null) context.getString(R.string.bundle_litertlm_plain) else context.getString(R.string.bundle_litertlm_rank, rank),
     ).joinToString("\n")
+}
+
+private fun teaches(context: Context, trainer: StoredTrainer, contents: Contents): String {
+    val bundles = contents.bundles.filter { (trainer.id to it.id) !in contents.trainerMisfits }
+    if (bundles.isNotEmpty()) return context.getString(R.string.trainer_teaches, bundles.joinToString { breakable(it.name) })
+    val why = contents.trainerMisfits.entries.firstOrNull { it.key.first == trainer.id }?.value
+    return listOfNotNull(context.getString(R.string.trainer_teaches_none), why?.let { sentence(context, it) }).joinToString(" ")
 }
 
 private fun fits(context: Context, adapter: StoredAdapter, contents: Contents): String {

@@ -27,6 +27,11 @@ class ItemList(private val list: LinearLayout, private val onDelete: (Stored) ->
             contents.adapters,
             contents,
         )
+        section(
+            resources.getQuantityString(R.plurals.library_count_trainers, contents.trainers.size, contents.trainers.size),
+            contents.trainers,
+            contents,
+        )
         section(context.getString(R.string.library_merged), contents.merged, contents)
         section(context.getString(R.string.library_damaged), contents.damaged, contents)
     }

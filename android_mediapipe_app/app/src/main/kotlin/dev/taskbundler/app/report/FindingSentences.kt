@@ -62,4 +62,8 @@ internal fun findingSentence(code: FindingCode): Int = when (code) {
     FindingCode.APP_LITERTLM_NOT_MERGED -> R.string.finding_app_litertlm_not_merged
     FindingCode.APP_BUNDLE_MERGED -> R.string.finding_app_bundle_merged
     FindingCode.APP_ADAPTER_TOO_STRONG -> R.string.finding_app_adapter_too_strong
+    FindingCode.APP_TRAINER_UNREADABLE -> R.string.finding_app_trainer_unreadable
+    FindingCode.APP_TRAINER_OTHER_MODEL -> R.string.finding_app_trainer_other_model
+    FindingCode.APP_TRAINER_RANK_UNUSED -> R.string.finding_app_trainer_rank_unused
+    FindingCode.APP_TRAINER_NO_TOKENIZER -> R.string.finding_app_trainer_no_tokenizer
 }

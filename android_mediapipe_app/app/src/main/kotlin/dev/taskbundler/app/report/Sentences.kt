@@ -3,6 +3,7 @@ package dev.taskbundler.app.report
 import android.content.Context
 import dev.taskbundler.app.R
 import dev.taskbundler.app.state.Notice
+import dev.taskbundler.app.state.TextProblem
 import dev.taskbundler.core.engine.Backend
 import dev.taskbundler.core.engine.FailureKind
 import dev.taskbundler.core.engine.RefusalReason
@@ -40,6 +41,18 @@ private fun words(context: Context, notice: Notice): String = when (notice) {
     Notice.NoBundle -> context.getString(R.string.notice_no_bundle)
 
     Notice.Cancelled -> context.getString(R.string.notice_cancelled)
+
+    is Notice.TextRefused -> context.getString(textSentence(notice.problem))
+
+    is Notice.TextTooShort -> context.getString(R.string.teach_text_short, notice.found, notice.needed)
+
+    Notice.NoTrainer -> context.getString(R.string.teach_no_trainer)
+
+    Notice.NameTaken -> context.getString(R.string.teach_name_taken)
+
+    is Notice.Kept -> context.getString(R.string.teach_kept, notice.name)
+
+    Notice.NothingLearnt -> context.getString(R.string.teach_nothing)
 }
 
 /** The sentence of a finding, in the user's language. */
@@ -71,6 +84,12 @@ fun stateSentence(state: CompletionState): Int = when (state) {
     CompletionState.FAILED -> R.string.state_failed
 }
 
+private fun textSentence(problem: TextProblem): Int = when (problem) {
+    TextProblem.EMPTY -> R.string.teach_text_empty
+    TextProblem.NO_TEXT -> R.string.teach_text_binary
+    TextProblem.TOO_LONG -> R.string.teach_text_long
+}
+
 private fun refusalSentence(reason: RefusalReason): Int = when (reason) {
     RefusalReason.RANKS_ON_CPU -> R.string.refusal_ranks_on_cpu
     RefusalReason.NO_RANKS_DECLARED -> R.string.refusal_no_ranks_declared
@@ -84,6 +103,7 @@ private fun refusalSentence(reason: RefusalReason): Int = when (reason) {
     RefusalReason.ENGINE_STUCK -> R.string.refusal_engine_stuck
     RefusalReason.NOTHING_TO_CONTINUE -> R.string.refusal_nothing_to_continue
     RefusalReason.LISTED_WORD -> R.string.refusal_listed_word
+    RefusalReason.TEACHING -> R.string.refusal_teaching
 }
 
 private fun failureSentence(kind: FailureKind): Int = when (kind) {

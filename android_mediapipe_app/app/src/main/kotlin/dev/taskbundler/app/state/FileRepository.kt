@@ -8,9 +8,11 @@ import dev.taskbundler.core.catalogue.Sha256Sums
 import dev.taskbundler.core.catalogue.Stored
 import dev.taskbundler.core.catalogue.StoredAdapter
 import dev.taskbundler.core.catalogue.StoredBundle
+import dev.taskbundler.core.catalogue.StoredTrainer
 import dev.taskbundler.core.findings.Finding
 import dev.taskbundler.core.formats.CancelSignal
 import dev.taskbundler.core.formats.Progress
+import dev.taskbundler.core.litertlm.tokenEncoder
 
 /** What lies in the app's storage, as it was when it was read. */
 data class Contents(
@@ -21,8 +23,11 @@ data class Contents(
     val freeBytes: Long = 0,
     /** Why an adapter cannot be used with a bundle, by their ids; those that can are not in it. */
     val misfits: Map<Pair<String, String>, Finding> = emptyMap(),
+    val trainers: List<StoredTrainer> = emptyList(),
+    /** Why what a trainer teaches cannot be used with a bundle, by their ids; those that can are not in it. */
+    val trainerMisfits: Map<Pair<String, String>, Finding> = emptyMap(),
 ) {
-    val isEmpty get() = bundles.isEmpty() && adapters.isEmpty() && merged.isEmpty() && damaged.isEmpty()
+    val isEmpty get() = bundles.isEmpty() && adapters.isEmpty() && merged.isEmpty() && damaged.isEmpty() && trainers.isEmpty()
 
     fun bundle(id: String?) = bundles.find { it.id == id }
 
@@ -35,6 +40,9 @@ data class Contents(
 
     /** Why the adapter of this id cannot be used with the bundle of that, or null. */
     fun misfit(adapterId: String?, bundleId: String?): Finding? = if (adapterId == null || bundleId == null) null else misfits[adapterId to bundleId]
+
+    /** What was taught and is not kept yet; there is one at most. */
+    val taught get() = adapters.find { !it.isKept }
 
     fun mergedCopy(bundle: StoredBundle, adapter: StoredAdapter) = merged.find { it.bundleId == bundle.id && it.adapterId == adapter.id }
 
@@ -52,6 +60,14 @@ interface FileRepository {
     fun merge(bundle: StoredBundle, adapter: StoredAdapter, progress: Progress, cancel: CancelSignal): MergedCopy
 
     fun delete(item: Stored)
+
+    /** What makes tokens as the tokenizer of [bundle] does; null if it has none that this app can read. Takes a fraction of a second. */
+    fun encoder(bundle: StoredBundle): ((String) -> IntArray?)?
+
+    /** Put [vector], taught with [trainer], under [name] until it is kept or deleted; [scaling] is alpha / rank. */
+    fun putTaught(trainer: StoredTrainer, name: String, vector: FloatArray, scaling: Double): StoredAdapter
+
+    fun keep(adapter: StoredAdapter, name: String): StoredAdapter
 }
 
 /** The repository that is a [Catalogue]. */
@@ -67,7 +83,12 @@ class CatalogueRepository(private val catalogue: Catalogue) : FileRepository {
         for (bundle in bundles) {
             for (adapter in adapters) catalogue.misfit(adapter, bundle)?.let { misfits[adapter.id to bundle.id] = it }
         }
-        return Contents(bundles, adapters, catalogue.merged(), catalogue.damaged(), catalogue.freeBytes(), misfits)
+        val trainers = catalogue.trainers()
+        val trainerMisfits = HashMap<Pair<String, String>, Finding>()
+        for (bundle in bundles) {
+            for (trainer in trainers) catalogue.misfit(trainer, bundle)?.let { trainerMisfits[trainer.id to bundle.id] = it }
+        }
+        return Contents(bundles, adapters, catalogue.merged(), catalogue.damaged(), catalogue.freeBytes(), misfits, trainers, trainerMisfits)
     }
 
     override fun import(source: ImportSource, sums: Sha256Sums?, progress: Progress, cancel: CancelSignal) =
@@ -77,4 +98,17 @@ class CatalogueRepository(private val catalogue: Catalogue) : FileRepository {
         catalogue.merge(bundle, adapter, progress, cancel)
 
     override fun delete(item: Stored) = catalogue.delete(item)
+
+    override fun encoder(bundle: StoredBundle): ((String) -> IntArray?)? = if (bundle.litertLm ==
+        null
+    ) {
+        null
+    } else {
+        tokenEncoder(bundle.file)?.let { it::encode }
+    }
+
+    override fun putTaught(trainer: StoredTrainer, name: String, vector: FloatArray, scaling: Double) =
+        catalogue.putTaught(trainer, name, vector, scaling)
+
+    override fun keep(adapter: StoredAdapter, name: String) = catalogue.keep(adapter, name)
 }

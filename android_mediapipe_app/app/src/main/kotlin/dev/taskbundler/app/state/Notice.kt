@@ -7,6 +7,9 @@ import dev.taskbundler.core.engine.Refusal
 import dev.taskbundler.core.findings.Finding
 import dev.taskbundler.core.writing.CompletionState
 
+/** What is wrong with a text that was to be taught from. */
+enum class TextProblem { EMPTY, NO_TEXT, TOO_LONG }
+
 /** Something to say to the user; the screens make a sentence of it in the user's language. */
 sealed interface Notice {
     data class Found(val finding: Finding) : Notice
@@ -35,6 +38,23 @@ sealed interface Notice {
     data object NoBundle : Notice
 
     data object Cancelled : Notice
+
+    /** Nothing can be taught from this text. */
+    data class TextRefused(val problem: TextProblem) : Notice
+
+    /** In tokens. */
+    data class TextTooShort(val found: Int, val needed: Int) : Notice
+
+    /** No trainer has been imported. */
+    data object NoTrainer : Notice
+
+    /** The name for an adapter is empty, or another's. */
+    data object NameTaken : Notice
+
+    data class Kept(val name: String) : Notice
+
+    /** Nothing was learnt before the teaching was stopped, or failed. */
+    data object NothingLearnt : Notice
 
     /** Beyond what this app foresees; the log has more. */
     data class Unexpected(val what: String) : Notice

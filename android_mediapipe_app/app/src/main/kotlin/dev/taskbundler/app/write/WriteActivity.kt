@@ -24,6 +24,7 @@ import dev.taskbundler.app.report.share
 import dev.taskbundler.app.report.shareLog
 import dev.taskbundler.app.settings.SettingsActivity
 import dev.taskbundler.app.state.Notice
+import dev.taskbundler.app.teach.TeachActivity
 import dev.taskbundler.core.writing.CompletionState
 
 /** The writing screen: shows what [WritePresenter] says and tells it what is tapped. */
@@ -101,6 +102,7 @@ class WriteActivity :
             R.id.menu_library -> openLibrary()
             R.id.menu_texts -> startActivity(Intent(this, TextsActivity::class.java))
             R.id.menu_compare -> startActivity(Intent(this, CompareActivity::class.java))
+            R.id.menu_teach -> startActivity(Intent(this, TeachActivity::class.java))
             R.id.menu_settings -> startActivity(Intent(this, SettingsActivity::class.java))
             R.id.menu_copy_text -> copy(this, getString(R.string.app_name), presenter.draft.text)
             R.id.menu_share_text -> share(this, getString(R.string.app_name), presenter.draft.text, getString(R.string.menu_share_text))

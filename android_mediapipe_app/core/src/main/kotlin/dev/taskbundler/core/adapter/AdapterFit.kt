@@ -53,6 +53,32 @@ fun litertLmProblem(header: AdapterHeader, file: LitertLmBundle, adapter: String
     return baseProblem(header, facts, adapter, bundle) ?: rankProblem(header, facts, adapter, bundle)
 }
 
+/**
+ * The finding on an adapter of [trainer]'s, as one on the trainer itself; what is wrong with the bundle alone stays. [rank] is the trainer's.
+ */
+fun trainerProblem(finding: Finding, trainer: String, rank: Int, bundle: String): Finding = when (finding.code) {
+    FindingCode.APP_ADAPTER_OTHER_BASE, FindingCode.APP_ADAPTER_OTHER_SHAPE -> Finding(
+        FindingCode.APP_TRAINER_OTHER_MODEL,
+        mapOf("trainer" to trainer, "bundle" to bundle),
+        "$trainer was made from another model than $bundle; choose the bundle that was built with it, or build one with --trainer",
+    )
+
+    FindingCode.APP_ADAPTER_RANK_UNSUPPORTED -> Finding(
+        FindingCode.APP_TRAINER_RANK_UNUSED,
+        mapOf("trainer" to trainer, "bundle" to bundle, "rank" to rank, "ranks" to finding.arguments.getValue("ranks")),
+        "$trainer teaches adapters of rank $rank, $bundle takes rank ${finding.arguments["ranks"]}; choose the .task, or build both at once",
+    )
+
+    else -> finding
+}
+
+/** Nothing that is here has tokens for teaching [bundle]. */
+fun tokenizerProblem(bundle: String) = Finding(
+    FindingCode.APP_TRAINER_NO_TOKENIZER,
+    mapOf("bundle" to bundle),
+    "no bundle here has a readable tokenizer for the model of $bundle; import the .litertlm that was built with it",
+)
+
 /** Why an engine with LoRA support cannot take the adapter beside the weights, or null: its rank has no signatures. */
 fun rankProblem(header: AdapterHeader, facts: LoraFacts, adapter: String, bundle: String): Finding? {
     if (header.rank in facts.ranks) return null

@@ -5,6 +5,10 @@ import dev.taskbundler.core.adapter.litertLmProblem
 import dev.taskbundler.core.adapter.rankProblem
 import dev.taskbundler.core.adapter.readAdapter
 import dev.taskbundler.core.adapter.readAdapterHeader
+import dev.taskbundler.core.adapter.taughtHeader
+import dev.taskbundler.core.adapter.trainerProblem
+import dev.taskbundler.core.adapter.writeRenamed
+import dev.taskbundler.core.adapter.writeTaught
 import dev.taskbundler.core.adapter.writeZeroAdapter
 import dev.taskbundler.core.findings.Finding
 import dev.taskbundler.core.findings.FindingCode
@@ -12,6 +16,7 @@ import dev.taskbundler.core.findings.FindingException
 import dev.taskbundler.core.findings.refuse
 import dev.taskbundler.core.formats.CancelSignal
 import dev.taskbundler.core.formats.Progress
+import dev.taskbundler.core.formats.sha256Of
 import dev.taskbundler.core.litertlm.LitertLmBundle
 import dev.taskbundler.core.litertlm.checkTokenizer
 import dev.taskbundler.core.litertlm.openLitertLm
@@ -20,12 +25,19 @@ import dev.taskbundler.core.merge.mergeProblem
 import dev.taskbundler.core.task.checkEntry
 import dev.taskbundler.core.task.checkModel
 import dev.taskbundler.core.task.openBundle
+import dev.taskbundler.core.training.TrainerFacts
+import dev.taskbundler.core.training.readTrainer
 import java.io.File
 import java.io.IOException
+import java.util.concurrent.ConcurrentHashMap
 
 private const val BUNDLES = "bundles"
 private const val ADAPTERS = "adapters"
 private const val MERGED = "merged"
+private const val TRAINERS = "trainers"
+
+/** An adapter that was taught here, until it is kept or deleted. */
+private const val TAUGHT = "taught"
 
 /** Adapters of zeros, by the id of the bundle that each is for. */
 private const val ZEROS = "zeros"
@@ -40,6 +52,9 @@ private const val ZEROS = "zeros"
 class Catalogue(root: File, private val caches: File = File(root, "caches"), freeSpace: (File) -> Long = File::getUsableSpace) {
     private val storage = Storage(root, freeSpace)
 
+    /** Of trainers, by id: to read their graphs takes longer than anything else in a list. */
+    private val facts = ConcurrentHashMap<String, TrainerFacts>()
+
     /** Remove what an import, merge or deletion that was cut off has left. To be called at start, before all else. */
     fun clearLeftovers() {
         storage.clearLeftovers()
@@ -50,20 +65,25 @@ class Catalogue(root: File, private val caches: File = File(root, "caches"), fre
 
     fun bundles(): List<StoredBundle> = storage.list(BUNDLES).mapNotNull { (id, file) -> bundle(id, file) as? StoredBundle }
 
-    fun adapters(): List<StoredAdapter> = storage.list(ADAPTERS).mapNotNull { (id, file) -> adapter(id, file) as? StoredAdapter }
+    /** Those that are not kept come last. */
+    fun adapters(): List<StoredAdapter> = (storage.list(ADAPTERS) + storage.list(TAUGHT)).mapNotNull { (id, file) ->
+        adapter(id, file) as? StoredAdapter
+    }
+
+    fun trainers(): List<StoredTrainer> = storage.list(TRAINERS).mapNotNull { (id, file) -> trainer(id, file) as? StoredTrainer }
 
     fun merged(): List<MergedCopy> = storage.list(MERGED).map { (id, file) -> mergedCopy(id, file) }
 
     /** What can only be deleted: files that something damaged after they were put here. */
-    fun damaged(): List<DamagedFile> =
-        (storage.list(BUNDLES).map { (id, file) -> bundle(id, file) } + storage.list(ADAPTERS).map { (id, file) -> adapter(id, file) })
-            .filterIsInstance<DamagedFile>()
+    fun damaged(): List<DamagedFile> = listOf(BUNDLES to ::bundle, ADAPTERS to ::adapter, TAUGHT to ::adapter, TRAINERS to ::trainer)
+        .flatMap { (kind, read) -> storage.list(kind).map { (id, file) -> read(id, file) } }
+        .filterIsInstance<DamagedFile>()
 
     /** Bytes that the file system has left for this app. */
     fun freeBytes(): Long = storage.freeBytes()
 
     /**
-     * Copy what [source] offers, check it, and list it: a [StoredBundle] or a [StoredAdapter], told apart by content.
+     * Copy what [source] offers, check it, and list it: a [StoredBundle], a [StoredAdapter] or a [StoredTrainer], told apart by content.
      *
      * A file that is there already is returned as it is. With [sums], the copy must have the hash listed for its name.
      * Throws CancellationException when [cancel] is asked for.
@@ -84,12 +104,59 @@ class Catalogue(root: File, private val caches: File = File(root, "caches"), fre
                 FileKind.LITERTLM -> zeroAdapter(hash, checkLitertLm(named, cancel))
 
                 FileKind.ADAPTER -> readAdapter(named)
+
+                FileKind.TRAINER -> readTrainer(named)
             }
             rename(named, File(folder, storedName(named.name, hash)))
-            Filled(if (kind == FileKind.ADAPTER) ADAPTERS else BUNDLES, hash, kind to hash)
+            Filled(folderOf(kind), hash, kind to hash)
         }
         val (kind, hash) = filled
-        return if (kind == FileKind.ADAPTER) adapter(hash, file) else bundle(hash, file)
+        return when (kind) {
+            FileKind.ADAPTER -> adapter(hash, file)
+            FileKind.TRAINER -> trainer(hash, file)
+            else -> bundle(hash, file)
+        }
+    }
+
+    private fun folderOf(kind: FileKind) = when (kind) {
+        FileKind.ADAPTER -> ADAPTERS
+        FileKind.TRAINER -> TRAINERS
+        else -> BUNDLES
+    }
+
+    /**
+     * Put here what [vector], see [FlatAdapter][dev.taskbundler.core.training.FlatAdapter], was taught with [trainer], to be tried before it
+     * is kept; what was taught before and not kept goes. [scaling] is alpha / rank.
+     */
+    fun putTaught(trainer: StoredTrainer, name: String, vector: FloatArray, scaling: Double): StoredAdapter {
+        val before = adapters().filter { !it.isKept }
+        val header = taughtHeader(trainer.facts, nameOf(name), scaling)
+        return write(TAUGHT, name) {
+            writeTaught(it, header, vector, scaling)
+        }.also { taught -> before.filter { it.id != taught.id }.forEach(::delete) }
+    }
+
+    /** Keep an [adapter] that was taught, under [name], as if it had been imported. */
+    fun keep(adapter: StoredAdapter, name: String): StoredAdapter {
+        if (!adapter.file.exists()) gone(adapter)
+        storage.needRoom(adapter.size)
+        return write(ADAPTERS, name) { writeRenamed(it, readAdapter(adapter.file), nameOf(name)) }.also { delete(adapter) }
+    }
+
+    private fun nameOf(offered: String) = fileName(offered, FileKind.ADAPTER.suffix).removeSuffix(FileKind.ADAPTER.suffix)
+
+    /** Let [write] make an adapter file, and list it. */
+    private fun write(kind: String, name: String, write: (File) -> Unit): StoredAdapter {
+        val (file, hash) = storage.put { folder ->
+            val written = File(folder, fileName(name, FileKind.ADAPTER.suffix))
+            val hash = storage.writing(0) {
+                write(written)
+                sha256Of(written)
+            }
+            rename(written, File(folder, storedName(written.name, hash)))
+            Filled(kind, hash, hash)
+        }
+        return adapter(hash, file) as? StoredAdapter ?: throw FindingException(goneFinding(name, null))
     }
 
     private fun rename(from: File, to: File) = storage.writing(0) { if (!from.renameTo(to)) throw IOException("cannot rename $from to $to") }
@@ -97,6 +164,12 @@ class Catalogue(root: File, private val caches: File = File(root, "caches"), fre
     /** Why [adapter] cannot be used with [bundle], or null if it can: merged into a `.task`, beside the weights of a `.litertlm`. */
     fun misfit(adapter: StoredAdapter, bundle: StoredBundle): Finding? =
         if (bundle.litertLm != null) nativeMisfit(adapter, bundle) else mergeMisfit(adapter, bundle)
+
+    /** Why what [trainer] teaches cannot be used with [bundle], or null if it can. */
+    fun misfit(trainer: StoredTrainer, bundle: StoredBundle): Finding? {
+        val taught = StoredAdapter(trainer.id, trainer.name, trainer.file, trainer.size, taughtHeader(trainer.facts, trainer.name, 1.0))
+        return misfit(taught, bundle)?.let { trainerProblem(it, trainer.name, trainer.facts.rank, bundle.name) }
+    }
 
     private fun mergeMisfit(adapter: StoredAdapter, bundle: StoredBundle): Finding? =
         bundle.mergeProblem ?: bundle.manifest?.lora?.let { baseProblem(adapter.header, it, adapter.name, bundle.name) }
@@ -178,7 +251,11 @@ class Catalogue(root: File, private val caches: File = File(root, "caches"), fre
     }
 
     private fun adapter(id: String, file: File): Stored = readable(id, file) { name ->
-        StoredAdapter(id, name, file, file.length(), readAdapterHeader(file))
+        StoredAdapter(id, name, file, file.length(), readAdapterHeader(file), file.parentFile?.parentFile?.name != TAUGHT)
+    }
+
+    private fun trainer(id: String, file: File): Stored = readable(id, file) { name ->
+        StoredTrainer(id, name, file, file.length(), facts.getOrPut(id) { readTrainer(file, name) })
     }
 
     private fun readable(id: String, file: File, read: (String) -> Stored): Stored {

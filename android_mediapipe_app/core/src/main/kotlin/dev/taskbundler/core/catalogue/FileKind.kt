@@ -4,6 +4,7 @@ import dev.taskbundler.core.findings.FindingCode
 import dev.taskbundler.core.findings.refuse
 import dev.taskbundler.core.formats.FileBytes
 import dev.taskbundler.core.litertlm.MAGIC
+import dev.taskbundler.core.training.isTrainer
 import java.io.File
 
 /** What this app keeps; [suffix] is what engines want the file's name to end in. */
@@ -11,6 +12,7 @@ internal enum class FileKind(val suffix: String) {
     BUNDLE(".task"),
     LITERTLM(".litertlm"),
     ADAPTER(".tflite"),
+    TRAINER(".tflite"),
 }
 
 private const val BEGINNING = 8
@@ -25,13 +27,13 @@ internal fun kindOf(file: File, name: String): FileKind {
         // MediaPipe's writer puts up to four zeros before the first header.
         ZIP.any { beginning.startsWith(it) || beginning.trimStart('\u0000').startsWith(it) } -> FileKind.BUNDLE
 
-        beginning.startsWith("TFL3", 4) -> FileKind.ADAPTER
+        beginning.startsWith("TFL3", 4) -> if (isTrainer(file)) FileKind.TRAINER else FileKind.ADAPTER
 
         beginning == MAGIC -> FileKind.LITERTLM
 
         else -> refuse(
             FindingCode.NOT_A_KNOWN_FILE,
-            "$name is no .task, .litertlm or adapter file; choose what `task-bundler build` or `task-bundler lora export` wrote. " +
+            "$name is no .task, .litertlm, adapter or trainer file; choose what `task-bundler build` or `task-bundler lora export` wrote. " +
                 "A web page that was saved under the file's name is a common cause",
         )
     }

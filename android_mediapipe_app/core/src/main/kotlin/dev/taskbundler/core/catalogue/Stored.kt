@@ -5,6 +5,7 @@ import dev.taskbundler.core.findings.Finding
 import dev.taskbundler.core.litertlm.LitertLmBundle
 import dev.taskbundler.core.task.BundleManifest
 import dev.taskbundler.core.task.LlmParameters
+import dev.taskbundler.core.training.TrainerFacts
 import java.io.File
 
 /** A whole, checked file in the app's storage. */
@@ -60,6 +61,17 @@ data class StoredAdapter(
     override val file: File,
     override val size: Long,
     val header: AdapterHeader,
+    /** False for what was taught here and is to be tried before it is kept. */
+    val isKept: Boolean = true,
+) : Stored
+
+/** A file that trains adapters for bundles of its model. */
+data class StoredTrainer(
+    override val id: String,
+    override val name: String,
+    override val file: File,
+    override val size: Long,
+    val facts: TrainerFacts,
 ) : Stored
 
 /** A bundle with an adapter merged in, made here. Can be made again, so an app may delete it to get room. */

@@ -15,7 +15,8 @@ import java.util.concurrent.atomic.AtomicLong
  * The rules: one engine at a time, the old one closed before the next is opened; a session that answers is neither closed
  * nor asked, only cancelled, and what was wished meanwhile waits for its end; a full context is an end, and closes nothing; adapter ranks never on the CPU; an engine
  * that never ends is left alone for good; a model with inputs for adapters is always given one, of zeros for its base; an
- * engine that keeps every session's adapter is opened again after [SESSIONS_AN_ENGINE] of them.
+ * engine that keeps every session's adapter is opened again after [SESSIONS_AN_ENGINE] of them; while its memory is held for something else,
+ * none is opened.
  * Around each step that has been seen to kill the process, [marker] is set.
  */
 class EngineController(
@@ -40,6 +41,7 @@ class EngineController(
     private val waiting = ArrayDeque<Waiting>()
     private var hasWritten = false
     private var adaptersKept = 0
+    private var isHeld = false
 
     /** Do [task] before what is wished from now on. */
     fun before(task: () -> Unit) = thread.post(task)
@@ -80,7 +82,19 @@ class EngineController(
         move(CompletionEvent.CLOSE)
     }
 
-    private fun whenFree(action: () -> Unit) = thread.post {
+    /** Close the engine and open none until [release]; then do [task], which needs the memory. */
+    fun hold(task: () -> Unit) = whenFree(stays = true) {
+        isHeld = true
+        closeEngine()
+        move(CompletionEvent.CLOSE)
+        task()
+    }
+
+    /** End what [hold] has begun. */
+    fun release() = thread.post { isHeld = false }
+
+    /** [stays]: another wish does not take its place. */
+    private fun whenFree(stays: Boolean = false, action: () -> Unit) = thread.post {
         if (answer == null) {
             if (stuck != null) {
                 refuse(null, RefusalReason.ENGINE_STUCK, "The engine has not ended its answer. Close the app and open it again.")
@@ -90,15 +104,15 @@ class EngineController(
         } else {
             // What was wished before this was for another engine.
             drop()
-            waiting += Waiting(null, action)
+            waiting += Waiting(null, stays, action)
             stopNow(EndReason.STOPPED)
         }
     }
 
     /** A wish, and the number of the generation that it is. */
-    private class Waiting(val id: Long?, val action: () -> Unit)
+    private class Waiting(val id: Long?, val stays: Boolean = false, val action: () -> Unit)
 
-    private fun drop(which: (Waiting) -> Boolean = { true }) {
+    private fun drop(which: (Waiting) -> Boolean = { !it.stays }) {
         val dropped = waiting.filter(which)
         waiting.removeAll(dropped)
         for (id in dropped.mapNotNull { it.id }) refuse(id, RefusalReason.BUSY, "Another bundle or adapter was wished before this could begin.")
@@ -109,6 +123,7 @@ class EngineController(
     }
 
     private fun openNow(options: EngineOptions) {
+        if (isHeld) return refuseHeld(null)
         refusal(options)?.let { return observer.onRefused(null, it) }
         closeEngine()
         move(CompletionEvent.LOAD)
@@ -132,6 +147,7 @@ class EngineController(
     }
 
     private fun mergeNow(job: () -> EngineOptions) {
+        if (isHeld) return refuseHeld(null)
         closeEngine()
         move(CompletionEvent.MERGE)
         val merged = try {
@@ -148,6 +164,7 @@ class EngineController(
 
     private fun generateNow(id: Long, request: GenerationRequest) {
         val options = this.options
+        if (isHeld) return refuseHeld(id)
         if (answer != null) {
             return refuse(id, RefusalReason.BUSY, "An answer is still being written. Stop it first.")
         }
@@ -284,7 +301,7 @@ class EngineController(
     private fun giveUp(answer: RunningAnswer) {
         stuck = answer
         this.answer = null
-        drop()
+        drop { true }
         survived()
         show(answer, answer.finish())
         move(CompletionEvent.FAIL)
@@ -340,6 +357,9 @@ class EngineController(
             }
         }
     }
+
+    private fun refuseHeld(id: Long?) =
+        refuse(id, RefusalReason.TEACHING, "An adapter is being taught, which needs the memory. Wait for its end, or stop it.")
 
     private fun refuse(id: Long?, reason: RefusalReason, message: String, detail: String = "") =
         observer.onRefused(id, Refusal(reason, detail, message))

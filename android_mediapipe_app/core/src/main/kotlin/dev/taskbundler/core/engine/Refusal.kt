@@ -29,6 +29,9 @@ enum class RefusalReason {
 
     /** The text has a word that the user does not want sent. */
     LISTED_WORD,
+
+    /** An adapter is being taught, which takes the engine's memory. */
+    TEACHING,
 }
 
 /** A refused wish; [detail] is the number or word it is about, and [message] the sentence for a log. */

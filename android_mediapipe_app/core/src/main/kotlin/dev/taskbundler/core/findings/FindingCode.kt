@@ -94,4 +94,16 @@ enum class FindingCode(val id: String) {
 
     /** A merged weight would not be finite in the bundle's type. */
     APP_ADAPTER_TOO_STRONG("app-adapter-too-strong"),
+
+    /** A trainer file that does not say what a training needs to know, or whose signatures are others. */
+    APP_TRAINER_UNREADABLE("app-trainer-unreadable"),
+
+    /** The trainer was made from another model than the bundle. */
+    APP_TRAINER_OTHER_MODEL("app-trainer-other-model"),
+
+    /** Adapters of the trainer's rank cannot be used with the bundle. */
+    APP_TRAINER_RANK_UNUSED("app-trainer-rank-unused"),
+
+    /** No bundle of the trainer's model has a tokenizer that the app can read. */
+    APP_TRAINER_NO_TOKENIZER("app-trainer-no-tokenizer"),
 }

@@ -3,6 +3,7 @@ package dev.taskbundler.core.litertlm
 import dev.taskbundler.core.findings.FindingException
 import dev.taskbundler.core.formats.FileBytes
 import dev.taskbundler.core.formats.JsonException
+import dev.taskbundler.core.formats.JsonObject
 import dev.taskbundler.core.formats.JsonValue
 import dev.taskbundler.core.formats.i64
 import dev.taskbundler.core.formats.parseJson
@@ -21,12 +22,17 @@ private const val MOST_BYTES = 1L shl 24
  * What counts tokens as the Hugging Face tokenizer in a `.litertlm` does, or null if it has none of GPT-2's kind. Takes a fraction of a
  * second.
  */
-fun tokenCounter(file: File): TokenCounter? = try {
+fun tokenCounter(file: File): TokenCounter? = tokenizer(file)?.let { encoder(it, emptyMap()) }
+
+/** The same, which knows the ids of tokens as well: some megabytes more. */
+fun tokenEncoder(file: File): BytePairEncoder? = tokenizer(file)?.let { encoder(it, ids(it)) }
+
+private fun tokenizer(file: File): JsonValue? = try {
     val section = readLitertLm(file).tokenizer
     if (section.type != HF_TOKENIZER) {
         null
     } else {
-        encoder(parseJson(FileBytes(file, section.offset, section.size).use { unfolded(it) }))
+        parseJson(FileBytes(file, section.offset, section.size).use { unfolded(it) })
     }
 } catch (_: FindingException) {
     null
@@ -51,7 +57,7 @@ private fun unfolded(bytes: FileBytes): ByteArray {
     return content
 }
 
-private fun encoder(tokenizer: JsonValue): TokenCounter? {
+private fun encoder(tokenizer: JsonValue, ids: Map<String, Int>): BytePairEncoder? {
     val cut = tokenizer["pre_tokenizer"]
     val model = tokenizer["model"] ?: return null
     val merges = model["merges"]?.array
@@ -60,5 +66,17 @@ private fun encoder(tokenizer: JsonValue): TokenCounter? {
     val ranks = HashMap<String, Int>(merges.size * 2)
     // Older files have the two symbols of a merge in one text.
     merges.forEachIndexed { rank, merge -> ranks[merge.text ?: merge.array.orEmpty().joinToString(" ") { it.text.orEmpty() }] = rank }
-    return BytePairEncoder(ranks, tokenizer["added_tokens"]?.array.orEmpty().mapNotNull { it["content"]?.text?.ifEmpty { null } })
+    return BytePairEncoder(ranks, added(tokenizer).map { it.first }, ids)
+}
+
+/** Texts that are one token each, and what they have beside their text. */
+private fun added(tokenizer: JsonValue): List<Pair<String, JsonValue>> =
+    tokenizer["added_tokens"]?.array.orEmpty().mapNotNull { token -> token["content"]?.text?.ifEmpty { null }?.let { it to token } }
+
+private fun ids(tokenizer: JsonValue): Map<String, Int> {
+    val symbols = (tokenizer["model"]?.get("vocab") as? JsonObject)?.members.orEmpty()
+    val ids = HashMap<String, Int>(symbols.size * 2)
+    for ((symbol, id) in symbols) ids[symbol] = id.int() ?: continue
+    for ((text, token) in added(tokenizer)) ids[text] = token["id"]?.int() ?: continue
+    return ids
 }

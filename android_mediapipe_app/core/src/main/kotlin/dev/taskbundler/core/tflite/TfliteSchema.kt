@@ -22,6 +22,11 @@ internal object SubgraphField {
     const val NAME = 4
 }
 
+internal object OperatorField {
+    const val INPUTS = 1
+    const val OUTPUTS = 2
+}
+
 internal object TensorField {
     const val COUNT = 11
     const val SHAPE = 0

@@ -1,5 +1,7 @@
 package dev.taskbundler.core.training
 
+import java.io.File
+
 /** The adapter (see [FlatAdapter]), AdamW's moments, and the gradient summed so far. A step gives a new one. */
 class TrainingState(val adapter: FloatArray, val firstMoment: FloatArray, val secondMoment: FloatArray, val gradient: FloatArray) {
     companion object {
@@ -13,8 +15,8 @@ class StepInputs(val step: Int, val learningRate: Float, val scaling: Float, val
 
 class StepResult(val state: TrainingState, val loss: Float)
 
-/** What computes with a trainer file: on a phone TFLite's interpreter, in a test that of the machine it runs on. */
-interface StepEngine {
+/** What computes with a trainer file: on a phone LiteRT's interpreter, in a test that of the machine it runs on. For one thread. */
+interface StepEngine : AutoCloseable {
     /** Tokens of a sequence. */
     val length: Int
 
@@ -26,4 +28,12 @@ interface StepEngine {
 
     /** The cross-entropy of each of [tokens] but the first, given those before it; [length] tokens, in nats. */
     fun losses(tokens: IntArray, adapter: FloatArray, scaling: Float): FloatArray
+
+    /** Give its memory back. */
+    override fun close() = Unit
+}
+
+/** Opens a trainer file that says this of itself. Blocks; throws what the library throws. */
+fun interface TrainerOpener {
+    fun open(file: File, facts: TrainerFacts): StepEngine
 }

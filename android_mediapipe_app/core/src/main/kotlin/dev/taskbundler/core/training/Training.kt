@@ -9,6 +9,9 @@ import kotlin.math.exp
 /** Every tenth token, at the end of the text, is held out. */
 private const val HELD_OUT_PART = 10
 
+/** Sequences; more would take longer to measure than some trainings take. */
+private const val MOST_HELD_OUT = 32
+
 /** How an adapter is trained. [batch] is in sequences; [scaling] is alpha / rank. The schedule is that of `task-bundler lora train`. */
 data class TrainingPlan(
     val steps: Int,
@@ -32,12 +35,18 @@ class TrainingProgress(val step: Int, val steps: Int, val loss: Float, val secon
 /** Why a training ended. */
 enum class TrainingEnd { DONE, STOPPED, DIVERGED }
 
-/** What was learnt in [steps] steps: the last good adapter, and the held-out perplexity before and after. */
-class Trained(val adapter: FloatArray, val steps: Int, val end: TrainingEnd, val before: Double, val after: Double)
+/** What was learnt in [steps] steps: the last good adapter, and the held-out perplexity before and after; null where it was stopped before that. */
+class Trained(val adapter: FloatArray, val steps: Int, val end: TrainingEnd, val before: Double?, val after: Double?)
 
 /** The text has fewer tokens than a training takes. */
 class TextTooShortException(val found: Int, val needed: Int) :
     Exception("the text has $found tokens; training takes at least $needed; give a longer text")
+
+/** Throws [TextTooShortException] if [tokens] are too few for sequences of [length]. */
+fun checkLength(tokens: IntArray, length: Int) {
+    val needed = 2 * length + 2
+    if (tokens.size < needed) throw TextTooShortException(tokens.size, needed)
+}
 
 /**
  * Trains an adapter on [tokens] with [engine]. Nothing here knows of layers, files or threads; [clock] gives nanoseconds.
@@ -49,9 +58,8 @@ class Training(private val engine: StepEngine, private val plan: TrainingPlan, t
     private val heldOut: IntArray
 
     init {
-        val needed = 2 * engine.length + 2
-        if (tokens.size < needed) throw TextTooShortException(tokens.size, needed)
-        val kept = maxOf(engine.length, tokens.size / HELD_OUT_PART)
+        checkLength(tokens, engine.length)
+        val kept = (tokens.size / HELD_OUT_PART).coerceIn(engine.length, MOST_HELD_OUT * engine.length)
         train = tokens.copyOf(tokens.size - kept)
         heldOut = tokens.copyOfRange(tokens.size - kept, tokens.size)
     }
@@ -59,7 +67,7 @@ class Training(private val engine: StepEngine, private val plan: TrainingPlan, t
     /** [onStep] is called after each step, on this thread; [signal] ends the training after the sequence that runs. */
     fun run(onStep: (TrainingProgress) -> Unit, signal: CancelSignal): Trained {
         var state = TrainingState.from(engine.start())
-        val before = perplexity(FloatArray(state.adapter.size))
+        val before = perplexity(FloatArray(state.adapter.size), signal)
         val started = clock()
         var end = TrainingEnd.DONE
         var done = 0
@@ -78,7 +86,7 @@ class Training(private val engine: StepEngine, private val plan: TrainingPlan, t
                 }
             }
         }
-        return Trained(state.adapter, done, end, before, perplexity(state.adapter))
+        return Trained(state.adapter, done, end, before, perplexity(state.adapter, signal))
     }
 
     /** Null if it was stopped on the way. */
@@ -103,8 +111,9 @@ class Training(private val engine: StepEngine, private val plan: TrainingPlan, t
         return StepResult(state, loss)
     }
 
-    private fun perplexity(adapter: FloatArray): Double {
+    private fun perplexity(adapter: FloatArray, signal: CancelSignal): Double? {
         val losses = heldOut.asList().chunked(engine.length).filter { it.size == engine.length }.flatMap {
+            if (signal.isCancelled) return null
             engine.losses(it.toIntArray(), adapter, plan.scaling.toFloat()).asList()
         }
         return exp(losses.sumOf { it.toDouble() } / losses.size)

@@ -1,37 +1,56 @@
 package dev.taskbundler.core.writing
 
 /**
- * Counts the tokens of GPT-2's byte pair encoding, exactly.
+ * Counts and gives the tokens of GPT-2's byte pair encoding, exactly.
  *
- * [ranks]: of two symbols that are merged, written with a space between, how early. [special] texts are one token each. For one thread.
+ * [ranks]: of two symbols that are merged, written with a space between, how early. [special] texts are one token each. [ids]: of each
+ * symbol and special text; without them tokens are counted only. For one thread.
  */
-class BytePairEncoder(private val ranks: Map<String, Int>, private val special: List<String>) : TokenCounter {
+class BytePairEncoder(private val ranks: Map<String, Int>, private val special: List<String>, private val ids: Map<String, Int> = emptyMap()) :
+    TokenCounter {
     // A text is counted again with every tap, and most of its words are those of the last time.
-    private val known = object : LinkedHashMap<String, Int>(WORDS_KEPT, 0.75f, true) {
-        override fun removeEldestEntry(eldest: Map.Entry<String, Int>) = size > WORDS_KEPT
+    private val known = object : LinkedHashMap<String, List<String>>(WORDS_KEPT, 0.75f, true) {
+        override fun removeEldestEntry(eldest: Map.Entry<String, List<String>>) = size > WORDS_KEPT
     }
 
     override fun count(text: String): Int {
         var tokens = 0
-        var start = 0
-        while (start < text.length) {
-            val (at, found) = special.map { text.indexOf(it, start) to it }.filter { it.first >= 0 }.minByOrNull { it.first } ?: (text.length to "")
-            tokens += words(text.substring(start, at)).sumOf { word -> known.getOrPut(word) { merged(word) } }
-            if (found.isNotEmpty()) tokens++
-            start = at + found.length
-        }
+        divide(text) { tokens += it.size }
         return tokens
     }
 
-    /** How many symbols are left when nothing more is merged. */
-    private fun merged(word: String): Int {
+    /** The ids of [text]'s tokens; null if one of them has none. */
+    fun encode(text: String): IntArray? {
+        var tokens = IntArray(text.length / 2 + 1)
+        var count = 0
+        var isWhole = true
+        divide(text) { symbols ->
+            if (count + symbols.size > tokens.size) tokens = tokens.copyOf(2 * tokens.size + symbols.size)
+            for (symbol in symbols) tokens[count++] = ids[symbol] ?: 0.also { isWhole = false }
+        }
+        return if (isWhole) tokens.copyOf(count) else null
+    }
+
+    /** Tell [onSymbols] the symbols of [text], word by word. */
+    private fun divide(text: String, onSymbols: (List<String>) -> Unit) {
+        var start = 0
+        while (start < text.length) {
+            val (at, found) = special.map { text.indexOf(it, start) to it }.filter { it.first >= 0 }.minByOrNull { it.first } ?: (text.length to "")
+            for (word in words(text.substring(start, at))) onSymbols(known.getOrPut(word) { merged(word) })
+            if (found.isNotEmpty()) onSymbols(listOf(found))
+            start = at + found.length
+        }
+    }
+
+    /** The symbols that are left when nothing more is merged. */
+    private fun merged(word: String): List<String> {
         val symbols = word.toByteArray().mapTo(ArrayList()) { PRINTABLE[it.toInt() and 0xFF].toString() }
         while (symbols.size > 1) {
             val best = (0 until symbols.size - 1).minByOrNull { ranks["${symbols[it]} ${symbols[it + 1]}"] ?: Int.MAX_VALUE }!!
             if ("${symbols[best]} ${symbols[best + 1]}" !in ranks) break
             symbols[best] += symbols.removeAt(best + 1)
         }
-        return symbols.size
+        return symbols
     }
 
     private companion object {

@@ -195,6 +195,28 @@ class EngineControllerTest {
     }
 
     @Test
+    fun `while the memory is held no engine is open, and none is opened`() {
+        generating()
+        var held = 0
+        controller.hold { held++ }
+        thread.run()
+        assertEquals(0, held)
+        opener.session.done()
+        thread.run()
+        assertEquals(1 to 1, held to seen.finished.size)
+        assertTrue(opener.opened.single().isClosed)
+        controller.open(options("b.task"))
+        controller.merge { error("not to be called") }
+        val refused = controller.generate(request())
+        thread.run()
+        assertEquals(listOf(null, null, refused).map { it to RefusalReason.TEACHING }, seen.refused)
+        controller.release()
+        ready()
+        assertEquals(READY, seen.states.last())
+        assertEquals(2, opener.opened.size)
+    }
+
+    @Test
     fun `closing waits as well`() {
         generating()
         controller.close()

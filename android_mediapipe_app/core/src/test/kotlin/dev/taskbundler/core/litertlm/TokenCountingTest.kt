@@ -11,15 +11,22 @@ class TokenCountingTest {
     @get:Rule
     val folder = TemporaryFolder()
 
-    private fun counter(tokenizer: ByteArray, type: Int = HF_TOKENIZER): TokenCounter? = tokenCounter(
-        folder.newFile().apply {
-            writeBytes(LitertLmBuilder(listOf(Section(LLM_METADATA, GPT2_LLM_METADATA), Section(type, tokenizer), modelSection())).build())
-        },
-    )
+    private fun counter(tokenizer: ByteArray, type: Int = HF_TOKENIZER): TokenCounter? = tokenCounter(file(tokenizer, type))
+
+    private fun file(tokenizer: ByteArray, type: Int = HF_TOKENIZER) = folder.newFile().apply {
+        writeBytes(LitertLmBuilder(listOf(Section(LLM_METADATA, GPT2_LLM_METADATA), Section(type, tokenizer), modelSection())).build())
+    }
 
     private fun json(merges: String = "[[\"t\", \"h\"], [\"th\", \"e\"]]", model: String = "BPE", cut: String = "ByteLevel") =
-        "{\"added_tokens\": [{\"content\": \"<|endoftext|>\"}], \"pre_tokenizer\": {\"type\": \"$cut\"}, " +
-            "\"model\": {\"type\": \"$model\", \"merges\": $merges}}"
+        "{\"added_tokens\": [{\"content\": \"<|endoftext|>\", \"id\": 7}], \"pre_tokenizer\": {\"type\": \"$cut\"}, " +
+            "\"model\": {\"type\": \"$model\", \"vocab\": {\"the\": 5, \"x\": 2}, \"merges\": $merges}}"
+
+    @Test
+    fun `ids are the vocabulary's and the added tokens'`() {
+        assertEquals(listOf(5, 2, 7), tokenEncoder(file(foldedTokenizer(json())))!!.encode("thex<|endoftext|>")?.asList())
+        assertNull(tokenEncoder(file(foldedTokenizer(json())))!!.encode("y"))
+        assertNull(tokenEncoder(file(foldedTokenizer(json(model = "Unigram")))))
+    }
 
     @Test
     fun `merges are read in both their forms`() {

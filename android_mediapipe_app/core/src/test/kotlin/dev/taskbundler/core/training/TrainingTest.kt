@@ -44,8 +44,8 @@ class TrainingTest {
         assertTrue(steps.last().loss < 0.01f)
         assertEquals(19.0, steps.first().secondsLeft, 1e-9)
         assertEquals(0.0, steps.last().secondsLeft, 1e-9)
-        assertEquals(exp(1.0), trained.before, 1e-6)
-        assertTrue(trained.after < 1.01)
+        assertEquals(exp(1.0), trained.before!!, 1e-6)
+        assertTrue(trained.after!! < 1.01)
     }
 
     @Test

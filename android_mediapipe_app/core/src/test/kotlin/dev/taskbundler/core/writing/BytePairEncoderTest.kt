@@ -1,6 +1,7 @@
 package dev.taskbundler.core.writing
 
 import org.junit.Assert.assertEquals
+import org.junit.Assert.assertNull
 import org.junit.Test
 
 class BytePairEncoderTest {
@@ -24,6 +25,17 @@ class BytePairEncoderTest {
         assertEquals(1, encoder.count(" the"))
         assertEquals(2, encoder.count("abc"))
         assertEquals(3, encoder.count("xyz"))
+    }
+
+    @Test
+    fun `tokens have the ids of their symbols`() {
+        val ids = listOf("Ġthe", "the", "a", "Ã©", "<|endoftext|>", "ab", "c").withIndex().associate { it.value to it.index }
+        val encoder = BytePairEncoder(ranks("t h", "th e", "Ġ the", "Ã ©", "a b"), listOf("<|endoftext|>"), ids)
+        assertEquals(listOf(1, 0, 4, 5, 6, 3, 2), encoder.encode("the the<|endoftext|>abcéa")?.asList())
+        assertEquals(emptyList<Int>(), encoder.encode("")?.asList())
+        assertEquals(100, encoder.encode("a".repeat(100))?.size)
+        assertNull(encoder.encode("the b"))
+        assertNull(this.encoder.encode("the"))
     }
 
     @Test
