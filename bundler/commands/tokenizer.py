@@ -196,10 +196,11 @@ def report(
 def _read(
     tokenizer_path: Path | None, vocab: Path | None, merges: Path | None, parse_special: bool | None
 ) -> "BytePairVocabulary":
-    from tokenizer_tools.vocabulary_files import read_vocabulary, read_vocabulary_files
+    from bundler.doctor.own_pieces import read_sound_vocabulary
+    from tokenizer_tools.vocabulary_files import read_vocabulary_files
 
     if tokenizer_path and not vocab and not merges:
-        return read_vocabulary(tokenizer_path, parse_special)
+        return read_sound_vocabulary(tokenizer_path, parse_special)
     if vocab and merges and not tokenizer_path:
         return replace(read_vocabulary_files(vocab, merges), parse_special=parse_special is not False)
     raise OptionError("give the vocabulary either as --tokenizer PATH or as --vocab V with --merges M")

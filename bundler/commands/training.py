@@ -93,16 +93,14 @@ def paths(*inputs: str | Path | None) -> list[Path]:
 def open_base(model: str, tokenizer: Path | None, hub: HubAccess) -> BaseModel:
     """The model in PyTorch, its tokenizer, its fingerprint, and the files of its vocabulary."""
     from bundler.checkpoints.checkpoint import open_checkpoint
-    from bundler.doctor.own_pieces import check_own_pieces
+    from bundler.doctor.own_pieces import read_sound_vocabulary
     from bundler.lora.facts import weights_fingerprint
     from gpt2_training.base_model import BaseModel
     from tokenizer_tools.auto_tokenizer import TOKENIZER_FILES
     from tokenizer_tools.vocabulary import reference_tokenizer
-    from tokenizer_tools.vocabulary_files import read_vocabulary
 
     checkpoint = open_checkpoint(model, tokenizer=tokenizer, hub=hub)
-    check_own_pieces(checkpoint.folder)
-    vocabulary = read_vocabulary(checkpoint.folder)
+    vocabulary = read_sound_vocabulary(checkpoint.folder)
     checkpoint.check_vocabulary(len(vocabulary))
     return BaseModel(
         checkpoint.reference_model(),

@@ -1,4 +1,4 @@
-"""The SentencePiece model that a checkpoint brings, looked at before its library gets it."""
+"""A checkpoint's vocabulary; a SentencePiece model that it brings is looked at before its library gets it."""
 
 from __future__ import annotations
 
@@ -8,10 +8,19 @@ from bundler.doctor.report import Finding
 from bundler.doctor.sentencepiece_file import LIMIT, read_sentencepiece
 from bundler.errors import BundleError
 from tokenizer_tools.auto_tokenizer import PIECES_FILE
+from tokenizer_tools.vocabulary import BytePairVocabulary
+from tokenizer_tools.vocabulary_files import read_vocabulary
 
 
-def check_own_pieces(folder: Path) -> None:
-    """Raise BundleError if the folder's SentencePiece model, if there is one, is none that the library would load."""
+def read_sound_vocabulary(path: str | Path, parse_special: bool | None = None) -> BytePairVocabulary:
+    """A checkpoint's vocabulary, as `read_vocabulary` reads it. Raises BundleError where its SentencePiece model, if it
+    has one, is none that the library would load, and TokenizerError as `read_vocabulary` does.
+    """
+    _check_own_pieces(Path(path))
+    return read_vocabulary(path, parse_special)
+
+
+def _check_own_pieces(folder: Path) -> None:
     path = folder / PIECES_FILE
     if not path.is_file():
         return

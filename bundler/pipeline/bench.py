@@ -234,12 +234,12 @@ def distance_from_pytorch(path: Path, model: str) -> dict[str, float]:
     """
     from bundler.checkpoints.checkpoint import open_checkpoint
     from bundler.containers.tokenizer import bundle_tokenizer
+    from bundler.doctor.own_pieces import read_sound_vocabulary
     from bundler.tflite.fixed_model import write_fixed
     from bundler.verification.logit_gates import text_distance, verification_pair
-    from tokenizer_tools.vocabulary_files import read_vocabulary
 
     bundle, checkpoint = open_bundle(path), open_checkpoint(model)
-    tokenizer = bundle_tokenizer(bundle, read_vocabulary(checkpoint.folder))
+    tokenizer = bundle_tokenizer(bundle, read_sound_vocabulary(checkpoint.folder))
     with temporary_folder("verify") as folder, quiet():
         write_fixed(bundle.model, folder / "model.tflite")
         distance = text_distance(verification_pair(folder / "model.tflite", checkpoint, tokenizer, ""))

@@ -12,6 +12,7 @@ from bundler.containers.bundle import open_bundle
 from bundler.containers.tokenizer import bundle_tokenizer
 from bundler.conversion.quantize import check_known, check_recipe
 from bundler.conversion.recipes import AUTO
+from bundler.doctor.own_pieces import read_sound_vocabulary
 from bundler.errors import OptionError
 from bundler.pipeline.bench import BenchOptions, litertlm_candidate, measure_rounds, summarize
 from bundler.pipeline.build import build
@@ -26,7 +27,6 @@ from bundler.verification.gate import Progress
 from bundler.verification.logit_gates import text_distance, verification_pair
 from bundler.verification.text_divergence import text_blocks, text_divergence
 from bundler.verification.verify import check_texts
-from tokenizer_tools.vocabulary_files import read_vocabulary
 
 LENGTH = 128  # tokens read, and of context written after, for the speed
 NAME = "compared"
@@ -101,7 +101,7 @@ def _distance(task: Path, options: CompareOptions) -> Divergence:
     given = options.build
     bundle = open_bundle(task)
     checkpoint = open_checkpoint(given.model, tokenizer=given.tokenizer, revision=given.revision, hub=given.hub)
-    tokenizer = bundle_tokenizer(bundle, read_vocabulary(checkpoint.folder))
+    tokenizer = bundle_tokenizer(bundle, read_sound_vocabulary(checkpoint.folder))
     with temporary_folder("verify") as folder:
         write_fixed(bundle.model, model := folder / "model.tflite")
         if not given.texts:

@@ -125,17 +125,17 @@ def check_adapter(
 ) -> list[Gate]:
     """Run the LoRA gates on the bundles with this adapter, against the checkpoint. Raises VerificationError."""
     from bundler.containers.tokenizer import bundle_tokenizer
+    from bundler.doctor.own_pieces import read_sound_vocabulary
     from bundler.lora.facts import weights_fingerprint
     from bundler.verification.lora_gates import lora_gates
     from bundler.verification.subject import Lora, Subject, Variant
-    from tokenizer_tools.vocabulary_files import read_vocabulary
 
     if (fingerprint := weights_fingerprint(checkpoint)) != bundles.base.fingerprint:
         raise BundleError(
             f"{checkpoint.source.name} has the fingerprint {fingerprint[:16]}…, but {bundles.task.path} was made from "
             f"{bundles.base.fingerprint[:16]}…; give the checkpoint it was built from"
         )
-    vocabulary = read_vocabulary(checkpoint.folder)
+    vocabulary = read_sound_vocabulary(checkpoint.folder)
     with temporary_folder("export") as temporary:
         rank, model, litertlm_model = file.header.rank, Path(temporary) / "a.tflite", Path(temporary) / "b.tflite"
         bundles.task.model.copy_to(model)

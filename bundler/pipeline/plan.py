@@ -13,7 +13,7 @@ from bundler.checkpoints.stored_model import SpecialTokens
 from bundler.conversion.convert import Signatures, choose_signatures
 from bundler.conversion.quantize import check_known, check_recipe
 from bundler.conversion.recipes import AUTO, DEFAULT
-from bundler.doctor.own_pieces import check_own_pieces
+from bundler.doctor.own_pieces import read_sound_vocabulary
 from bundler.errors import BundleError, OptionError
 from bundler.pipeline.adapters import LoraPlan, plan_lora
 from bundler.pipeline.showcase import check_prompts
@@ -22,7 +22,6 @@ from bundler.system.output_folder import check_output
 from bundler.verification.verify import check_engines, check_texts
 from tokenizer_tools.symbols import RAW_BYTES
 from tokenizer_tools.vocabulary import END_OF_TEXT, BytePairVocabulary
-from tokenizer_tools.vocabulary_files import read_vocabulary
 
 # GPT2Config's own bos and eos, which transformers writes into the config.json of a smaller vocabulary too.
 _DEFAULT_SPECIAL = 50256
@@ -111,8 +110,7 @@ def plan_build(options: BuildOptions) -> Plan:
     check_texts(options.texts)
     name = _bundle_name(options)
     checkpoint = open_checkpoint(options.model, tokenizer=options.tokenizer, revision=options.revision, hub=options.hub)
-    check_own_pieces(checkpoint.folder)
-    vocabulary = read_vocabulary(checkpoint.folder, options.parse_special)
+    vocabulary = read_sound_vocabulary(checkpoint.folder, options.parse_special)
     _refuse_deviations(checkpoint, vocabulary)
     checkpoint.check_vocabulary(len(vocabulary))
     check_recipe(options.recipe, checkpoint.architecture)

@@ -14,6 +14,7 @@ from tokenizers import Tokenizer
 
 from bundler.checkpoints.architecture import GPT2Architecture
 from bundler.checkpoints.checkpoint import Checkpoint
+from bundler.doctor.own_pieces import read_sound_vocabulary
 from bundler.errors import OptionError
 from bundler.lora.facts import base_of
 from bundler.tflite.trainer import StepSize, TFLiteTrainer, TrainingState
@@ -31,7 +32,6 @@ from lora_weights.peft_config import ATTENTION
 from lora_weights.peft_folder import write_peft_tensors
 from lora_weights.train import AdapterOutput, training_record, write_record
 from tokenizer_tools.vocabulary import reference_tokenizer
-from tokenizer_tools.vocabulary_files import read_vocabulary
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ class DeviceModel:
 
 def device_model(checkpoint: Checkpoint, name: str, trainer: Path) -> DeviceModel:
     """The model that the trainer file was made from, to be trained with it."""
-    vocabulary = read_vocabulary(checkpoint.folder)
+    vocabulary = read_sound_vocabulary(checkpoint.folder)
     start = checkpoint.special.document_start(len(vocabulary), vocabulary.end_of_text)
     return DeviceModel(trainer, base_of(checkpoint), reference_tokenizer(vocabulary), name, start)
 

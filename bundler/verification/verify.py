@@ -13,7 +13,7 @@ from bundler.containers.tokenizer import BundleTokenizer, bundle_tokenizer
 from bundler.conversion.quantize import check_known, recipe_of
 from bundler.conversion.recipes import RECIPES
 from bundler.doctor.examine import examine
-from bundler.doctor.own_pieces import check_own_pieces
+from bundler.doctor.own_pieces import read_sound_vocabulary
 from bundler.engines.mediapipe import missing_tools
 from bundler.errors import BundleError, OptionError
 from bundler.system.native_output import quiet
@@ -34,7 +34,6 @@ from bundler.verification.text import verification_text
 from bundler.verification.text_divergence import text_blocks, text_divergence
 from bundler.verification.trainer_gates import trainer_gates
 from tokenizer_tools.texts import text_files
-from tokenizer_tools.vocabulary_files import read_vocabulary
 
 # Families of gates: each function runs one, and gives the results in the order of the table.
 Gates = tuple[Callable[[Subject, Progress], list[Gate]], ...]
@@ -69,8 +68,7 @@ def verify_bundle(
     check_texts(options.texts)
     bundle = open_bundle(path)
     checkpoint = open_checkpoint(model, tokenizer=options.tokenizer, revision=options.revision, hub=options.hub)
-    check_own_pieces(checkpoint.folder)
-    vocabulary = read_vocabulary(checkpoint.folder)
+    vocabulary = read_sound_vocabulary(checkpoint.folder)
     with temporary_folder("verify") as folder:
         tflite = Path(folder) / "model.tflite"
         write_fixed(bundle.model, tflite)

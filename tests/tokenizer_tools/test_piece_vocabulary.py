@@ -11,6 +11,7 @@ from sentencepiece import SentencePieceProcessor, sentencepiece_model_pb2
 from tiny_gpt2 import write_tiny_checkpoint
 from transformers import AutoTokenizer
 
+from bundler.commands.cli import run
 from bundler.containers.bundle import open_bundle
 from bundler.containers.litertlm import SENTENCEPIECE_SECTION, read_litertlm
 from bundler.engines.litertlm import open_engine
@@ -145,11 +146,13 @@ def damaged_map(model):
 
 
 @pytest.mark.parametrize("damage", [lambda model: model[: len(model) // 2], damaged_map, lambda model: b"x" * 100])
-def test_a_hostile_model_never_reaches_the_library(rinna, tmp_path, damage):
+def test_a_hostile_model_never_reaches_the_library(rinna, tmp_path, damage, capsys):
     checkpoint = write_tiny_checkpoint(tmp_path / "checkpoint", bos_token_id=1, eos_token_id=2)
     own_pieces(checkpoint, damage(rinna))
     with pytest.raises(BundleError, match="is no sound SentencePiece model"):
         plan_build(BuildOptions(str(checkpoint), tmp_path / "out"))
+    assert run(["tokenizer", "report", "--tokenizer", str(checkpoint), "--quiet"]) == 1
+    assert "is no sound SentencePiece model" in capsys.readouterr().err
 
 
 def own_pieces(checkpoint, model):
