@@ -8,6 +8,7 @@ import re
 import shutil
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Sequence
@@ -33,7 +34,7 @@ PICTURES = APP / "pictures"
 PROMPT = 'def read(self, path):\n    """'
 TOKENS = 200
 _ADAPTERS = "pirate", "shouting"
-_END_TO_END = ".EndToEndTest"
+_END_TO_END, _MATRIX = ".EndToEndTest", ".MatrixTest"
 _SCREENS = HERE / "screens"
 # core's tests have what writes small files with all that the app reads in them.
 _BUILDERS = [
@@ -99,9 +100,21 @@ def run_screens(classes: AppClasses, tests: Path, names: Sequence[str], folder: 
 
 
 def check_drawn(classes: AppClasses, tests: Path, folder: Path) -> str:
-    """The screens with fakes of the engines. Returns what was run; raises CheckFailed, ToolMissing."""
-    names = [name for name in test_classes(tests) if not name.endswith(_END_TO_END)]
-    return f"{_count(run_screens(classes, tests, names, folder, pictures=PICTURES))} tests on screens"
+    """The screens with fakes of the engines, half of them in each of two processes. Returns what was run; raises
+    CheckFailed, ToolMissing.
+    """
+    matrix, others = [], []
+    for name in test_classes(tests):
+        if not name.endswith(_END_TO_END):
+            (matrix if name.endswith(_MATRIX) else others).append(name)
+
+    def run(part: int, names: Sequence[str]) -> int:
+        place = folder / f"part{part}"
+        place.mkdir()
+        return _count(run_screens(classes, tests, names, place, pictures=PICTURES, part=part, parts=2))
+
+    with ThreadPoolExecutor() as pool:
+        return f"{sum(pool.map(run, (0, 1), (matrix, matrix + others)))} tests on screens"
 
 
 def draw_pictures(classes: AppClasses, folder: Path) -> str:
@@ -185,5 +198,5 @@ def _run(bundle: Path) -> str:
     return json.loads(done.stdout)["text"]
 
 
-def _count(printed: str) -> str:
-    return str(sum(map(int, re.findall(r"^OK \((\d+) tests?\)", printed, re.MULTILINE))))
+def _count(printed: str) -> int:
+    return sum(map(int, re.findall(r"^OK \((\d+) tests?\)", printed, re.MULTILINE)))

@@ -36,9 +36,13 @@ class MatrixTest(private val screen: String) {
     companion object {
         @JvmStatic
         @Parameters(name = "{0}")
-        fun screens() = SCREENS.map { arrayOf(it.name) }
+        fun screens() = SCREENS.filterIndexed { number, _ -> number % PARTS == PART }.map { arrayOf(it.name) }
     }
 }
+
+/** Several processes may share the screens: this one has every [PARTS]th. */
+private val PARTS = Integer.getInteger("parts", 1)
+private val PART = Integer.getInteger("part", 0)
 
 /** How a phone is set up. */
 data class Configuration(val language: String, val isNight: Boolean, val size: Size, val font: Float) {
