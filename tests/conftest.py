@@ -18,6 +18,9 @@ from tiny_gpt2 import VOCABULARY, write_tiny_checkpoint
 from bundler.commands.console import OFFLINE
 
 torch.set_num_threads(1)  # tiny tensors: a second thread costs more than it brings
+# `make test ARGS=…` says these to every make that a test runs.
+for name in ("ARGS", "MAKEFLAGS", "MFLAGS"):
+    os.environ.pop(name, None)
 # A shell starts what it puts into the background with Ctrl-C ignored, and nohup ignores SIGHUP; so would all commands
 # that tests interrupt.
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -105,6 +108,16 @@ def one_conversion_for_all(shared_worker):
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(worker, "isolation", lambda *modules: nullcontext(shared_worker.run))
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_thread_for_engines():
+    """xdist's processes share the processor: threads of one engine would wait for those of another."""
+    from bundler.engines import litertlm
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(litertlm, "THREADS", 1)
         yield
 
 

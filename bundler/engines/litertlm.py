@@ -54,6 +54,8 @@ TEXTS_A_TRIM = 16
 # Tokens a growing cache has room for at first, unless the text is known to need more; it grows by a half at least. Each
 # time the engine is opened again.
 FIRST_LENGTH = 256
+# What computes, unless a caller says another number.
+THREADS = os.cpu_count()
 
 # What XNNPACK's weight cache takes of the file's size at most: fp16 is unpacked to 1.91 of it, other recipes take 0.91
 # to 0.97.
@@ -380,7 +382,7 @@ def open_engine(
                 with quiet(messages):
                     return litert_lm.Engine(
                         native_path(path, "LiteRT-LM"),
-                        backend=litert_lm.Backend.CPU(thread_count=threads or os.cpu_count()),
+                        backend=litert_lm.Backend.CPU(thread_count=threads or THREADS),
                         max_num_tokens=length.tokens,
                         cache_dir=NO_CACHE if weight_cache == NO_CACHE else _cache_place(weight_cache or cache, path),
                         lora_rank_config=ranks,

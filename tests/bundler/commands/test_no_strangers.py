@@ -24,7 +24,7 @@ pytestmark = pytest.mark.timeout(1500)  # every command once, one after the othe
 WATCHED = Path(__file__).parent / "watched"
 TRAINING = " --steps 1 --batch 2 --context 16"
 COMMANDS = {
-    "build": "build tiny -o out --adapter adapter",
+    "build": "build tiny -o out --adapter adapter --prefill 32",
     "build, nanoGPT": "build nano/ckpt.pt -o out-nano --dry-run",
     "run": "run out/out.task -p hello -n 4",
     "run, adapter": "run out/out.litertlm -p hello -n 4 --adapter out/adapters/adapter.tflite",

@@ -20,14 +20,18 @@ IDS = np.random.default_rng(0).integers(0, VOCABULARY, 30).tolist()
 
 @pytest.fixture(
     scope="module",
-    params=[{"n_layer": 4}, {"n_layer": 6, "tie_word_embeddings": False, "scale_attn_by_inverse_layer_idx": True}],
-    ids=["one copy", "three copies, a head of its own"],
+    params=[
+        ({"n_layer": 4}, LoraInputs((2,))),
+        ({"n_layer": 5, "tie_word_embeddings": False, "scale_attn_by_inverse_layer_idx": True}, LoraInputs()),
+    ],
+    ids=["one copy", "two copies, a head of its own"],
 )
 def graphs(request, tmp_path_factory):
     """(checkpoint, graph with repeated layers, graph whose layers were all converted)."""
     folder = tmp_path_factory.mktemp("repeated")
-    checkpoint = open_checkpoint(write_tiny_checkpoint(folder / "model", **request.param))
-    signatures = Signatures(48, (8,), LoraInputs((2,)))
+    config, lora = request.param
+    checkpoint = open_checkpoint(write_tiny_checkpoint(folder / "model", **config))
+    signatures = Signatures(48, (8,), lora)
     convert_graph(checkpoint.architecture, ROWS, signatures, folder / "repeated")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(convert, "CONVERTED", 100)

@@ -34,6 +34,7 @@ from bundler.lora.merge_bundle import adapter_for_merging, merge_into_bundle
 from bundler.pipeline.build import build
 from bundler.pipeline.plan import BuildOptions
 from bundler.tflite.signatures import read_context
+from bundler.verification import mediapipe_gates as mediapipe_gates_module
 from bundler.verification.engine_gates import Expected
 from bundler.verification.mediapipe_gates import AWKWARD_PROMPTS, mediapipe_gates
 from bundler.verification.near_greedy import find_path
@@ -178,6 +179,7 @@ def test_a_space_before_the_text(tmp_path):
     with open_mediapipe(path) as engine:
         for text in AWKWARD_PROMPTS:
             assert engine.size_in_tokens(text) == len(original.ids(text)) - 1, text
+        for text in AWKWARD_PROMPTS[::3]:
             assert engine.complete(text, 2) == original.greedy(text, 2), text
 
 
@@ -212,7 +214,13 @@ def test_the_gates_pass(tiny_bundle, tiny_checkpoint):
     assert not [gate for gate in gates.values() if not gate.passed]
 
 
-def test_the_gates_fail(tiny_bundle, tiny_checkpoint, tmp_path):
+@pytest.fixture
+def few_prompts(monkeypatch):
+    """What fails, fails on a few awkward prompts, too."""
+    monkeypatch.setattr(mediapipe_gates_module, "AWKWARD_PROMPTS", AWKWARD_PROMPTS[::5])
+
+
+def test_the_gates_fail(tiny_bundle, tiny_checkpoint, tmp_path, few_prompts):
     """A model of other weights, with a tokenizer of other merges."""
     stranger = Original(write_tiny_checkpoint(tmp_path / "other", seed=1))
     save_vocabulary(train_vocabulary(["quite another text, " * 40, "with other merges"], 400), tmp_path / "other")
@@ -224,7 +232,7 @@ def test_the_gates_fail(tiny_bundle, tiny_checkpoint, tmp_path):
     }
 
 
-def test_chunks_that_pass_the_end_of_the_cache_fail_a_gate(eight_bit, tmp_path):
+def test_chunks_that_pass_the_end_of_the_cache_fail_a_gate(eight_bit, tmp_path, few_prompts):
     """The engine opens a file whose prefill length of 32 does not divide its context of 80, and writes another text
     after long prompts.
     """
