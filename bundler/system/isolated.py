@@ -64,16 +64,20 @@ def isolation(*modules: str) -> Iterator[Run]:
     log = resources.enter_context(temporary_folder("isolated")) / "output"
     process = context.Process(target=_copy_for_each_call, args=(there, log, os.getpid(), modules))
 
+    def received() -> Any:
+        try:
+            return here.recv()
+        except (EOFError, ConnectionError):
+            process.join()
+            return _Ended(process.exitcode)
+
     def run(
         what: str, function: Callable[..., Any], *arguments: Any, report: Callable[[Any], None] | None = None
     ) -> Any:
-        try:
+        with suppress(ConnectionError):  # of a process that has ended, as is received then
             here.send_bytes(ForkingPickler.dumps((function, arguments, bool(report))))
-            while isinstance(message := here.recv(), _Report):
-                report(message.value)
-        except (EOFError, ConnectionError):
-            process.join()
-            message = _Ended(process.exitcode)
+        while isinstance(message := received(), _Report):
+            report(message.value)
         if isinstance(message, _Ended):
             raise BundleError(
                 f"{what}: the process ended with {_how(message.code)}{_last_lines(log)}\n  Usual causes are a full "

@@ -101,13 +101,14 @@ def wait_forever(report):
     time.sleep(600)
 
 
-def test_what_is_left_ends_its_processes():
+@pytest.mark.parametrize("error", [KeyboardInterrupt, BrokenPipeError])
+def test_what_is_left_ends_its_processes(error):
     def stop(number):
         waiting.append(number)
-        raise KeyboardInterrupt
+        raise error
 
     waiting = []
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(error):
         run_isolated("waiting", wait_forever, report=stop)
     deadline = time.monotonic() + 10
     while Path(f"/proc/{waiting[0]}").exists():
