@@ -121,6 +121,7 @@ def test_without_a_checksum_it_runs_and_does_not_pass_for_checked(server, projec
         (distribution()[:100], "cannot be unpacked"),
         (distribution(script="bin/other"), "holds no Gradle"),
     ],
+    ids=["nothing there", "a page", "cut off", "another program"],  # an archive has the time in it
 )
 def test_what_is_no_gradle_is_told_and_leaves_nothing(server, project, content, said):
     server.content = {} if content is None else {"/gradle-9.9-bin.zip": content}
