@@ -39,6 +39,11 @@ class FineTuneConfig(TrainConfig):
     evaluate_every: int = 50
     bfloat16: bool | None = False
 
+    @property
+    def lora_alpha(self) -> float:
+        """`alpha`, as PEFT is given it."""
+        return 2 * self.rank if self.alpha is None else self.alpha
+
 
 @dataclass(frozen=True)
 class FineTuned:

@@ -126,7 +126,7 @@ def with_adapter(model: GPT2LMHeadModel, config: FineTuneConfig) -> PeftModel:
             LoraConfig(
                 task_type="CAUSAL_LM",
                 r=config.rank,
-                lora_alpha=2 * config.rank if config.alpha is None else config.alpha,
+                lora_alpha=config.lora_alpha,
                 target_modules=list(config.targets),
                 lora_dropout=config.dropout,
                 use_rslora=config.rslora,

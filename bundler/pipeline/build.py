@@ -15,11 +15,11 @@ from bundler.containers.llm_parameters import LlmParameters
 from bundler.containers.task import METADATA_ENTRY, MODEL_ENTRY, TOKENIZER_ENTRY, write_task
 from bundler.containers.tokenizer import BundleTokenizer, sentencepiece_encoder, typed_texts, written_text
 from bundler.conversion.auto import Mix
-from bundler.conversion.convert import Calibration, Export, Signatures, at_placeholder, export_graph, export_model
-from bundler.conversion.exported_weights import TokenRows, exported_weights
+from bundler.conversion.convert import Calibration, Export, Signatures, at_placeholder, export_graph
+from bundler.conversion.exported_weights import TokenRows
 from bundler.conversion.lora_signatures import keep_lora_signatures
 from bundler.conversion.quantize import quantize
-from bundler.conversion.recipes import AUTO, RECIPES, REFERENCE, Recipe
+from bundler.conversion.recipes import AUTO, RECIPES, REFERENCE
 from bundler.conversion.trainer import TrainerShape
 from bundler.conversion.unpacked_decode import unpack_decode
 from bundler.errors import VerificationError
@@ -33,7 +33,7 @@ from bundler.pipeline.plan import STATIC, BuildOptions, Plan, plan_build
 from bundler.pipeline.report import weight_bytes, write_report
 from bundler.pipeline.showcase import Shown, show_bundle
 from bundler.pipeline.trainer_file import trainer_recipe, write_trainer
-from bundler.pipeline.worker import Worker, warm_worker
+from bundler.pipeline.worker import Worker, warm_worker, write_weights
 from bundler.system.output_folder import staged_folder
 from bundler.tflite.placeholder_context import set_context
 from bundler.verification.gate import Progress
@@ -237,13 +237,13 @@ def _convert(
             mix = measure_mix(export, calibration.text, graph, limit_of(options), worker)
             recipe = mix.recipe()
         if not recipe.calibrated:
-            _write_weights(export, graph, recipe, model.path, calibration, worker)
+            write_weights(export, graph, recipe, model.path, calibration, worker)
         if recipe.compensated:
             calibration = replace(calibration, written=model.path)
         if model.path != model.converted and (recipe.calibrated or plan.lora):
-            _write_weights(export, graph, RECIPES[REFERENCE], model.converted, None, worker)
+            write_weights(export, graph, RECIPES[REFERENCE], model.converted, None, worker)
         if growing:
-            _write_weights(export, growing, recipe, model.growing, calibration, worker)
+            write_weights(export, growing, recipe, model.growing, calibration, worker)
             growing.unlink()
         graph.unlink()
         if recipe.calibrated:
@@ -276,22 +276,6 @@ def _growing_graph(signatures: Signatures, graph: Path) -> Path | None:
     unpack_decode(growing)
     set_context(graph, signatures.context, graph, signatures.placeholder)
     return growing
-
-
-def _write_weights(
-    export: Export,
-    graph: Path,
-    recipe: Recipe,
-    output: Path,
-    calibration: Calibration | None,
-    worker: Worker,
-) -> None:
-    weights = exported_weights(export.open(), export.signatures.context, export.rows)
-    total = sum(recipe.storage(name).bytes(weight.shape) for name, weight in weights.items())
-    rounded = ", rounded by GPTQ" if calibration else ""
-    title = f"Writing {total / 1e6:,.0f} MB of weights{rounded} ({output.stem})"
-    arguments = (export, graph, recipe, output, calibration)
-    worker.bar(title, total, "writing the weights", export_model, *arguments)
 
 
 def _calibration(options: BuildOptions, tokenizer: BundleTokenizer, plan: Plan, sequences: int = 4) -> list[list[int]]:

@@ -86,8 +86,7 @@ def train_on_device(
     text = encode_text(base.tokenizer, corpus, config, base.start)
     result, matrices = fine_tune_on_device(base, text, config, output.state, on_step)
     record = {"command": output.command, "engine": "tflite", **training_record(base, corpus, config, text, result)}
-    alpha = 2 * config.rank if config.alpha is None else config.alpha
-    write_peft_tensors(output.folder, matrices, config.rank, alpha, base.name, config.rslora)
+    write_peft_tensors(output.folder, matrices, config.rank, config.lora_alpha, base.name, config.rslora)
     write_record(output, record)
     return record
 
@@ -210,5 +209,4 @@ def _train(
 
 def scaling_of(config: FineTuneConfig) -> float:
     """What a config multiplies x·A·B by, as PEFT does."""
-    alpha = 2 * config.rank if config.alpha is None else config.alpha
-    return alpha / (math.sqrt(config.rank) if config.rslora else config.rank)
+    return config.lora_alpha / (math.sqrt(config.rank) if config.rslora else config.rank)

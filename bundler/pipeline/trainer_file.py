@@ -6,12 +6,12 @@ from dataclasses import asdict
 from pathlib import Path
 
 from bundler.checkpoints.checkpoint import Checkpoint
-from bundler.conversion.convert import Export, Signatures, export_model
-from bundler.conversion.exported_weights import TokenRows, exported_weights
+from bundler.conversion.convert import Export, Signatures
+from bundler.conversion.exported_weights import TokenRows
 from bundler.conversion.recipes import DEFAULT, RECIPES, REFERENCE
 from bundler.conversion.trainer import TrainerShape, export_trainer
 from bundler.lora.facts import base_of
-from bundler.pipeline.worker import Worker
+from bundler.pipeline.worker import Worker, write_weights
 
 
 def trainer_recipe(recipe: str) -> str:
@@ -36,10 +36,6 @@ def write_trainer(
         arguments = (export, shape, asdict(base_of(checkpoint)), graph)
         title = f"Converting the training step to TFLite ({output.stem})"
         worker.stage(title, "converting", export_trainer, *arguments)
-        weights = exported_weights(checkpoint, shape.length, rows)
-        total = sum(RECIPES[recipe].storage(name).bytes(weight.shape) for name, weight in weights.items())
-        title = f"Writing {total / 1e6:,.0f} MB of weights ({output.stem})"
-        arguments = (export, graph, RECIPES[recipe], output, None)
-        worker.bar(title, total, "writing the weights", export_model, *arguments)
+        write_weights(export, graph, RECIPES[recipe], output, None, worker)
     finally:
         graph.unlink(missing_ok=True)

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Callable, Iterator
 
+from bundler.conversion.convert import Calibration, Export, export_model
+from bundler.conversion.exported_weights import exported_weights
+from bundler.conversion.recipes import Recipe
 from bundler.system.isolated import Run, isolation, run_isolated
 from bundler.verification.gate import Progress
 
@@ -36,3 +40,15 @@ def warm_worker(progress: Progress) -> Iterator[Worker]:
     """Yields a Worker whose processes have imported the converter."""
     with isolation(*IMPORTED) as run:
         yield Worker(run, progress)
+
+
+def write_weights(
+    export: Export, graph: Path, recipe: Recipe, output: Path, calibration: Calibration | None, worker: Worker
+) -> None:
+    """Write the file `output`: the graph, with the checkpoint's weights as the recipe stores them."""
+    weights = exported_weights(export.open(), export.signatures.context, export.rows)
+    total = sum(recipe.storage(name).bytes(weight.shape) for name, weight in weights.items())
+    rounded = ", rounded by GPTQ" if calibration else ""
+    title = f"Writing {total / 1e6:,.0f} MB of weights{rounded} ({output.stem})"
+    arguments = (export, graph, recipe, output, calibration)
+    worker.bar(title, total, "writing the weights", export_model, *arguments)

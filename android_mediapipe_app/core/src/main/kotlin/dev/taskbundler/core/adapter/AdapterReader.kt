@@ -6,20 +6,18 @@ import dev.taskbundler.core.formats.FileBytes
 import dev.taskbundler.core.formats.FlatTable
 import dev.taskbundler.core.formats.FlatVector
 import dev.taskbundler.core.formats.FlatbufferException
-import dev.taskbundler.core.formats.JsonException
 import dev.taskbundler.core.formats.f32
+import dev.taskbundler.core.formats.readFlatbuffer
 import dev.taskbundler.core.formats.rootTable
 import dev.taskbundler.core.tflite.BufferField
 import dev.taskbundler.core.tflite.FLOAT32_TENSOR
-import dev.taskbundler.core.tflite.MetadataField
 import dev.taskbundler.core.tflite.ModelField
 import dev.taskbundler.core.tflite.SubgraphField
 import dev.taskbundler.core.tflite.TensorField
+import dev.taskbundler.core.tflite.metadata
 import dev.taskbundler.core.tflite.tensorName
 import dev.taskbundler.core.tflite.tensorShapes
-import java.io.EOFException
 import java.io.File
-import java.nio.charset.CharacterCodingException
 
 internal const val IDENTIFIER = "TFL3"
 private const val IDENTIFIER_AT = 4L
@@ -48,32 +46,17 @@ fun readAdapterHeader(file: File, name: String = file.name): AdapterHeader = rea
 
 private fun <T> reading(file: File, name: String, read: (AdapterReader) -> T): T = FileBytes(file).use { bytes ->
     if (bytes.size > LARGEST) unreadable(name, "has ${bytes.size} bytes; an adapter file has at most $LARGEST")
-    try {
-        read(AdapterReader(bytes, name))
-    } catch (error: EOFException) {
-        unreadable(name, "leads outside of itself (${error.message})", error)
-    } catch (error: FlatbufferException) {
-        unreadable(name, "holds ${error.message}", error)
-    } catch (error: CharacterCodingException) {
-        unreadable(name, "has a name that is no UTF-8", error)
-    } catch (error: JsonException) {
-        unreadable(name, "has a header that is no JSON (${error.message})", error)
-    }
+    readFlatbuffer({ found, error -> unreadable(name, found, error) }) { read(AdapterReader(bytes, name)) }
 }
 
 private class AdapterReader(private val bytes: FileBytes, private val name: String) {
     private val model by lazy { rootTable(bytes) }
-    private val buffers by lazy { limited(model.tables(ModelField.BUFFERS)) }
+    private val buffers by lazy { model.tables(ModelField.BUFFERS).atMost(MOST_ELEMENTS) }
     private lateinit var header: AdapterHeader
 
     fun header(): AdapterHeader {
         if (String(bytes.bytes(IDENTIFIER_AT, IDENTIFIER.length), Charsets.ISO_8859_1) != IDENTIFIER) unreadable(name, "is no TFLite flatbuffer")
-        val metadata = limited(model.tables(ModelField.METADATA))
-        val places = HashMap<String, Long>()
-        for (index in 0 until metadata.size) {
-            val entry = metadata.table(index)
-            places[entry.text(MetadataField.NAME) ?: continue] = entry.u32(MetadataField.BUFFER)
-        }
+        val places = metadata(model, MOST_ELEMENTS)
         val own = places[OWN_METADATA] ?: refuse(
             FindingCode.APP_KIND_UNUSED,
             "$name is a TFLite file without the metadata $OWN_METADATA: no adapter file; give what `task-bundler lora export` wrote, or a .task",
@@ -104,7 +87,7 @@ private class AdapterReader(private val bytes: FileBytes, private val name: Stri
     fun tensors(): Map<String, Long> {
         val expected = tensorShapes(header.layers, header.width, header.rank)
         val graphs = model.tables(ModelField.SUBGRAPHS)
-        val listed = limited(graphs.table(0).tables(SubgraphField.TENSORS))
+        val listed = graphs.table(0).tables(SubgraphField.TENSORS).atMost(MOST_ELEMENTS)
         val places = LinkedHashMap<String, Long>()
         for (index in 0 until listed.size) {
             val tensor = listed.table(index)
@@ -167,11 +150,6 @@ private class AdapterReader(private val bytes: FileBytes, private val name: Stri
     private fun buffer(index: Long): FlatTable = buffers.table(if (index < buffers.size) index.toInt() else -1)
 
     private fun data(buffer: FlatTable): FlatVector = buffer.vector(BufferField.DATA, 1) ?: throw FlatbufferException("a buffer without data")
-
-    private fun limited(list: FlatVector): FlatVector {
-        if (list.size > MOST_ELEMENTS) throw FlatbufferException("a list of ${list.size} elements")
-        return list
-    }
 }
 
 internal fun unreadable(name: String, found: String, cause: Throwable? = null): Nothing = refuse(

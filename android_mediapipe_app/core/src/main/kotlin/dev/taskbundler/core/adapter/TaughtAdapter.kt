@@ -1,7 +1,6 @@
 package dev.taskbundler.core.adapter
 
 import dev.taskbundler.core.formats.FileBytes
-import dev.taskbundler.core.tflite.loraTensor
 import dev.taskbundler.core.training.FlatAdapter
 import dev.taskbundler.core.training.TrainerFacts
 import java.io.File
@@ -13,16 +12,14 @@ fun taughtHeader(facts: TrainerFacts, name: String, scaling: Double) =
 /** Write the adapter file of [vector], see [FlatAdapter], whose [header] is that of [taughtHeader]. */
 fun writeTaught(file: File, header: AdapterHeader, vector: FloatArray, scaling: Double) {
     val flat = FlatAdapter(header.layers, header.width, header.rank)
-    writeAdapter(file, header) { name ->
-        val (projection, factor, layer) = loraTensor(name)
+    writeAdapter(file, header) { (projection, factor, layer) ->
         if (factor == 'a') flat.a(vector, projection, layer, scaling) else flat.b(vector, projection, layer, header.queryScale[layer])
     }
 }
 
 /** Write to [file] what is in [adapter], under another [name]. */
 fun writeRenamed(file: File, adapter: AdapterFile, name: String) = FileBytes(adapter.file).use { bytes ->
-    writeAdapter(file, adapter.header.copy(name = name)) { tensor ->
-        val (projection, factor, layer) = loraTensor(tensor)
+    writeAdapter(file, adapter.header.copy(name = name)) { (projection, factor, layer) ->
         if (factor == 'a') adapter.a(bytes, projection, layer) else adapter.b(bytes, projection, layer)
     }
 }

@@ -3,10 +3,12 @@ package dev.taskbundler.core.adapter
 import dev.taskbundler.core.formats.BackwardsWriter
 import dev.taskbundler.core.formats.putF32
 import dev.taskbundler.core.tflite.BufferField
+import dev.taskbundler.core.tflite.LoraTensor
 import dev.taskbundler.core.tflite.MetadataField
 import dev.taskbundler.core.tflite.ModelField
 import dev.taskbundler.core.tflite.SubgraphField
 import dev.taskbundler.core.tflite.TensorField
+import dev.taskbundler.core.tflite.loraTensors
 import dev.taskbundler.core.tflite.tensorShapes
 import java.io.File
 import java.io.RandomAccessFile
@@ -29,10 +31,10 @@ fun writeZeroAdapter(file: File, layers: Int, width: Int, rank: Int, baseFingerp
 }
 
 /**
- * Write an adapter file. [values] gives a tensor's numbers by its name, row after row, or null for zeros; it is asked for each tensor once,
+ * Write an adapter file. [values] gives a tensor's numbers, row after row, or null for zeros; it is asked for each tensor once,
  * in the order of the file. The file is brought to the disk.
  */
-fun writeAdapter(file: File, header: AdapterHeader, values: (String) -> FloatArray?) {
+fun writeAdapter(file: File, header: AdapterHeader, values: (LoraTensor) -> FloatArray?) {
     val shapes = tensorShapes(header.layers, header.width, header.rank)
     val content = layOut(shapes, header.rank, encodeAdapterHeader(header))
     RandomAccessFile(file, "rw").use { access ->
@@ -40,9 +42,9 @@ fun writeAdapter(file: File, header: AdapterHeader, values: (String) -> FloatArr
         access.setLength(0)
         access.setLength((content.writer.size + PAGE - 1) / PAGE * PAGE)
         content.writer.write(access)
-        for ((name, tensor) in shapes.keys.zip(content.tensors)) {
-            val numbers = values(name) ?: continue
-            access.seek(content.writer.size - tensor.values)
+        for ((tensor, data) in loraTensors(header.layers).zip(content.tensors)) {
+            val numbers = values(tensor) ?: continue
+            access.seek(content.writer.size - data.values)
             access.write(ByteArray(4 * numbers.size).also { bytes -> numbers.forEachIndexed { i, number -> bytes.putF32(4 * i, number) } })
         }
         access.fd.sync()

@@ -1,12 +1,29 @@
 package dev.taskbundler.core.formats
 
 import java.io.EOFException
+import java.nio.charset.CharacterCodingException
 
 // FlatBuffers (https://flatbuffers.dev/internals/): a table begins with the distance back to its vtable, which holds for each
 // field its distance from the table's beginning, 0 if it is not there. References are distances forward.
 
 /** A flatbuffer that cannot be what it says. */
 class FlatbufferException(message: String) : Exception(message)
+
+/**
+ * What [read] makes of a flatbuffer, or of JSON in one. What cannot be what it says is told to [unreadable], in words that go on after the
+ * name of the file.
+ */
+internal inline fun <T> readFlatbuffer(unreadable: (String, Exception) -> Nothing, read: () -> T): T = try {
+    read()
+} catch (error: EOFException) {
+    unreadable("leads outside of itself (${error.message})", error)
+} catch (error: FlatbufferException) {
+    unreadable("holds ${error.message}", error)
+} catch (error: CharacterCodingException) {
+    unreadable("has a name that is no UTF-8", error)
+} catch (error: JsonException) {
+    unreadable("has a header that is no JSON (${error.message})", error)
+}
 
 /** The root table of the flatbuffer in [file]. What lies outside of the file ends in FlatbufferException or EOFException. */
 fun rootTable(file: FileBytes): FlatTable = FlatTable(file, file.u32(0))
@@ -54,6 +71,12 @@ class FlatTable(private val file: FileBytes, val at: Long) {
 
 /** [size] elements from byte [at] on. */
 class FlatVector(private val file: FileBytes, val at: Long, val size: Int) {
+    /** This list. Throws FlatbufferException if it has more than [limit] elements, which would keep a phone busy for nothing. */
+    fun atMost(limit: Int): FlatVector {
+        if (size > limit) throw FlatbufferException("a list of $size elements")
+        return this
+    }
+
     fun table(index: Int): FlatTable {
         if (index !in 0 until size) throw FlatbufferException("element $index of a list of $size")
         val reference = at + 4L * index

@@ -6,10 +6,9 @@ import dev.taskbundler.core.formats.FileBytes
 import dev.taskbundler.core.formats.FlatTable
 import dev.taskbundler.core.formats.FlatVector
 import dev.taskbundler.core.formats.FlatbufferException
+import dev.taskbundler.core.formats.readFlatbuffer
 import dev.taskbundler.core.formats.rootTable
-import java.io.EOFException
 import java.io.File
-import java.nio.charset.CharacterCodingException
 
 internal const val MAGIC = "LITERTLM"
 private const val MAJOR_VERSION = 1L
@@ -56,15 +55,7 @@ fun readLitertLm(file: File, name: String = file.name): LitertLmFile {
     val fileSize = file.length()
     val headerEnd = FileBytes(file).use { headerEnd(it, name) }
     val sections = FileBytes(file, HEADER_BEGIN.toLong(), headerEnd - HEADER_BEGIN).use { bytes ->
-        try {
-            HeaderReader(rootTable(bytes)).sections()
-        } catch (error: EOFException) {
-            unreadable(name, "leads outside of itself (${error.message})", error)
-        } catch (error: FlatbufferException) {
-            unreadable(name, "holds ${error.message}", error)
-        } catch (error: CharacterCodingException) {
-            unreadable(name, "has a name that is no UTF-8", error)
-        }
+        readFlatbuffer({ found, error -> unreadable(name, found, error) }) { HeaderReader(rootTable(bytes)).sections() }
     }
     checkPlaces(sections, headerEnd, fileSize, name)
     checkOnce(sections, name)

@@ -41,11 +41,11 @@ fun readSignatures(file: File, offset: Long, size: Long, name: String = file.nam
 }
 
 private class SignatureReader(private val model: FlatTable, private val name: String) {
-    private val graphs = limited(model.tables(ModelField.SUBGRAPHS))
+    private val graphs = model.tables(ModelField.SUBGRAPHS).atMost(MOST_SIGNATURES)
     private var inputsLeft = MOST_INPUTS
 
     fun read(): List<Signature> {
-        val listed = limited(model.tables(ModelField.SIGNATURES))
+        val listed = model.tables(ModelField.SIGNATURES).atMost(MOST_SIGNATURES)
         val tables = (0 until listed.size).map { listed.table(it) }
         checkKeys(tables.map { it.text(SignatureField.KEY).orEmpty() })
         return tables.map { Signature(it.text(SignatureField.KEY).orEmpty(), inputs(it)) }
@@ -88,11 +88,6 @@ private class SignatureReader(private val model: FlatTable, private val name: St
             }.take(200)}; expected decode and prefill; convert it again",
         )
     }
-}
-
-private fun limited(list: FlatVector): FlatVector {
-    if (list.size > MOST_SIGNATURES) throw FlatbufferException("a list of ${list.size} elements")
-    return list
 }
 
 private fun unreadable(name: String, cause: Exception): Nothing = refuse(

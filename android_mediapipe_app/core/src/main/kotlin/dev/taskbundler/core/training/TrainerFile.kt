@@ -4,22 +4,18 @@ import dev.taskbundler.core.findings.FindingCode
 import dev.taskbundler.core.findings.refuse
 import dev.taskbundler.core.formats.FileBytes
 import dev.taskbundler.core.formats.FlatTable
-import dev.taskbundler.core.formats.FlatVector
-import dev.taskbundler.core.formats.FlatbufferException
-import dev.taskbundler.core.formats.JsonException
 import dev.taskbundler.core.formats.JsonValue
 import dev.taskbundler.core.formats.parseJson
+import dev.taskbundler.core.formats.readFlatbuffer
 import dev.taskbundler.core.formats.rootTable
 import dev.taskbundler.core.tflite.BufferField
-import dev.taskbundler.core.tflite.MetadataField
 import dev.taskbundler.core.tflite.ModelField
 import dev.taskbundler.core.tflite.NamedField
 import dev.taskbundler.core.tflite.SignatureField
 import dev.taskbundler.core.tflite.SubgraphField
 import dev.taskbundler.core.tflite.TensorField
-import java.io.EOFException
+import dev.taskbundler.core.tflite.metadata
 import java.io.File
-import java.nio.charset.CharacterCodingException
 
 private const val OWN_METADATA = "task_bundler_trainer"
 
@@ -27,7 +23,7 @@ private const val OWN_METADATA = "task_bundler_trainer"
 private const val HEADER_LIMIT = 1 shl 20
 
 /** Signatures, metadata and buffers of a trainer file; GPT-2 XL's has some five thousand buffers. */
-private const val MOST_ELEMENTS = 1 shl 17
+internal const val MOST_ELEMENTS = 1 shl 17
 
 /** Limits that no GPT-2 reaches (48 layers, width 1600), so that an adapter has room in a phone's heap. */
 private const val MOST_LAYERS = 1 shl 10
@@ -51,39 +47,23 @@ data class TrainerFacts(
 }
 
 /** Whether a sound TFLite file is a trainer, by its metadata. What cannot be read is none. */
-fun isTrainer(file: File): Boolean = FileBytes(file).use { bytes ->
-    try {
-        OWN_METADATA in metadata(rootTable(bytes))
-    } catch (_: EOFException) {
-        false
-    } catch (_: FlatbufferException) {
-        false
-    } catch (_: CharacterCodingException) {
-        false
+fun isTrainer(file: File): Boolean {
+    FileBytes(file).use { bytes ->
+        return readFlatbuffer({ _, _ -> return false }) { OWN_METADATA in metadata(rootTable(bytes), MOST_ELEMENTS) }
     }
 }
 
 /** Read and check a trainer file; its weights are not read. Throws FindingException. [name] is what messages call the file. */
 fun readTrainer(file: File, name: String = file.name): TrainerFacts = FileBytes(file).use { bytes ->
-    try {
-        TrainerReader(bytes, name).read()
-    } catch (error: EOFException) {
-        unreadable(name, "leads outside of itself (${error.message})", error)
-    } catch (error: FlatbufferException) {
-        unreadable(name, "holds ${error.message}", error)
-    } catch (error: CharacterCodingException) {
-        unreadable(name, "has a name that is no UTF-8", error)
-    } catch (error: JsonException) {
-        unreadable(name, "has a header that is no JSON (${error.message})", error)
-    }
+    readFlatbuffer({ found, error -> unreadable(name, found, error) }) { TrainerReader(bytes, name).read() }
 }
 
 private class TrainerReader(private val bytes: FileBytes, private val name: String) {
     private val model = rootTable(bytes)
-    private val graphs = limited(model.tables(ModelField.SUBGRAPHS))
+    private val graphs = model.tables(ModelField.SUBGRAPHS).atMost(MOST_ELEMENTS)
 
     fun read(): TrainerFacts {
-        val listed = limited(model.tables(ModelField.SIGNATURES))
+        val listed = model.tables(ModelField.SIGNATURES).atMost(MOST_ELEMENTS)
         val signatures = (0 until listed.size).map { listed.table(it) }.associateBy { it.text(SignatureField.KEY).orEmpty() }
         val key = signatures.keys.firstOrNull { TRAIN.matches(it) } ?: unreadable(name, "has the signatures ${shown(signatures.keys)}")
         val (length, rank) = TRAIN.matchEntire(key)!!.destructured.toList().map { it.toInt() }
@@ -108,8 +88,8 @@ private class TrainerReader(private val bytes: FileBytes, private val name: Stri
     }
 
     private fun header(): JsonValue {
-        val buffers = limited(model.tables(ModelField.BUFFERS))
-        val index = metadata(model)[OWN_METADATA] ?: unreadable(name, "lacks the metadata $OWN_METADATA")
+        val buffers = model.tables(ModelField.BUFFERS).atMost(MOST_ELEMENTS)
+        val index = metadata(model, MOST_ELEMENTS)[OWN_METADATA] ?: unreadable(name, "lacks the metadata $OWN_METADATA")
         val data =
             buffers.table(if (index < buffers.size) index.toInt() else -1).vector(BufferField.DATA, 1) ?: unreadable(name, "has an empty header")
         return parseJson(data.bytes(HEADER_LIMIT))
@@ -121,7 +101,7 @@ private class TrainerReader(private val bytes: FileBytes, private val name: Stri
     private fun graph(signature: FlatTable): FlatTable = graphs.table(minOf(signature.u32(SignatureField.SUBGRAPH), Int.MAX_VALUE.toLong()).toInt())
 
     private fun shape(signature: FlatTable, input: String): List<Int> {
-        val inputs = limited(signature.tables(SignatureField.INPUTS))
+        val inputs = signature.tables(SignatureField.INPUTS).atMost(MOST_ELEMENTS)
         val entry = (0 until inputs.size).map { inputs.table(it) }.find { it.text(NamedField.NAME) == input } ?: unreadable(name, "takes no $input")
         val tensors = graph(signature).tables(SubgraphField.TENSORS)
         return dimensions(tensors.table(minOf(entry.u32(NamedField.TENSOR), Int.MAX_VALUE.toLong()).toInt()))
@@ -132,17 +112,6 @@ private class TrainerReader(private val bytes: FileBytes, private val name: Stri
 internal fun dimensions(tensor: FlatTable): List<Int> {
     val shape = tensor.vector(TensorField.SHAPE, 4) ?: return emptyList()
     return List(minOf(shape.size, 8)) { shape.i32(it) }
-}
-
-/** Each metadata's name, and the buffer it is in. */
-private fun metadata(model: FlatTable): Map<String, Long> {
-    val listed = limited(model.tables(ModelField.METADATA))
-    return (0 until listed.size).map { listed.table(it) }.associate { it.text(MetadataField.NAME).orEmpty() to it.u32(MetadataField.BUFFER) }
-}
-
-internal fun limited(list: FlatVector): FlatVector {
-    if (list.size > MOST_ELEMENTS) throw FlatbufferException("a list of ${list.size} elements")
-    return list
 }
 
 private fun shown(keys: Collection<String>) = keys.joinToString().ifEmpty { "none" }.take(200)

@@ -36,8 +36,8 @@ private val BYTES = mapOf(1 to 2L, 3 to 1L, 4 to 8L, 6 to 1L, 7 to 2L, 9 to 1L, 
  * are in the file.
  */
 internal fun graphMemory(graph: FlatTable, model: FlatTable): GraphMemory {
-    val tensors = limited(graph.tables(SubgraphField.TENSORS))
-    val operators = limited(graph.tables(SubgraphField.OPERATORS))
+    val tensors = graph.tables(SubgraphField.TENSORS).atMost(MOST_ELEMENTS)
+    val operators = graph.tables(SubgraphField.OPERATORS).atMost(MOST_ELEMENTS)
     val lives = Lives(tensors.size)
     for (tensor in indices(graph.vector(SubgraphField.INPUTS, 4), tensors.size)) lives.at(tensor, 0)
     for (step in 0 until operators.size) {
@@ -47,7 +47,7 @@ internal fun graphMemory(graph: FlatTable, model: FlatTable): GraphMemory {
         }
     }
     for (tensor in indices(graph.vector(SubgraphField.OUTPUTS, 4), tensors.size)) lives.at(tensor, maxOf(0, operators.size - 1))
-    val buffers = limited(model.tables(ModelField.BUFFERS))
+    val buffers = model.tables(ModelField.BUFFERS).atMost(MOST_ELEMENTS)
     val (constants, others) = (0 until tensors.size).filter(lives::isNeeded).partition { isConstant(tensors.table(it), buffers) }
     return GraphMemory(constants.sumOf { numbers(tensors.table(it)) }, lives.peak(others, operators.size) { bytes(tensors.table(it)) })
 }
