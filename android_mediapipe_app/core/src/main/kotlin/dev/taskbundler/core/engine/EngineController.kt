@@ -13,10 +13,10 @@ import java.util.concurrent.atomic.AtomicLong
  *
  * Functions may be called from any thread and return at once; all work is done on [thread], where [observer] is told of it.
  * The rules: one engine at a time, the old one closed before the next is opened; a session that answers is neither closed
- * nor asked, only cancelled, and what was wished meanwhile waits for its end; a full context is an end, and closes nothing; adapter ranks never on the CPU; an engine
- * that never ends is left alone for good; a model with inputs for adapters is always given one, of zeros for its base; an
- * engine that keeps every session's adapter is opened again after [SESSIONS_AN_ENGINE] of them; while its memory is held for something else,
- * none is opened.
+ * nor asked, only cancelled, and what was wished meanwhile waits for its end; a full context is an end, and closes nothing; a text that was
+ * longer than estimated is shortened and asked again; adapter ranks never on the CPU; an engine that never ends is left alone for good; a
+ * model with inputs for adapters is always given one, of zeros for its base; an engine that keeps every session's adapter is opened again
+ * after [SESSIONS_AN_ENGINE] of them; while its memory is held for something else, none is opened.
  * Around each step that has been seen to kill the process, [marker] is set.
  */
 class EngineController(
@@ -257,12 +257,21 @@ class EngineController(
         survived()
         val failure = failureOf(cause, "Writing")
         if (failure.kind == FailureKind.CONTEXT_FULL) {
+            answer.shorter()?.let { return tryAgain(answer, it) }
             answer.reason = EndReason.FULL
             return finish(answer)
         }
         show(answer, answer.finish())
         retire(answer)
         fail(failure, answer.id)
+        goOn()
+    }
+
+    private fun tryAgain(answer: RunningAnswer, request: GenerationRequest) {
+        observer.onLog("The text was longer than estimated; ${request.windowTokens} tokens of it are tried.")
+        retire(answer)
+        move(CompletionEvent.FINISHED)
+        generateNow(answer.id, request)
         goOn()
     }
 

@@ -48,6 +48,15 @@ internal class RunningAnswer(
 
     fun isSilent(patience: Patience) = meter.silentMillis() > if (meter.pieces == 0) patience.first else patience.next
 
+    /**
+     * The same wish for a shorter end of the text, for when the engine found it too long: where nothing can count, its length was estimated.
+     * Null where that is no help.
+     */
+    fun shorter(): GenerationRequest? {
+        val isRefused = !window.exact && meter.pieces == 0 && reason == EndReason.DONE && window.tokens > SHORTEST_ESTIMATE
+        return if (isRefused) request.copy(windowTokens = window.tokens * SHORTER_PART / SHORTER_OF) else null
+    }
+
     fun millisSinceStop() = (nanos() - stopAsked) / 1_000_000
 
     /** To be called when the session is no longer busy. */
@@ -58,5 +67,11 @@ internal class RunningAnswer(
         if (text.isEmpty()) 0 else session.countTokens(text)
     } catch (_: RuntimeException) {
         null
+    }
+
+    private companion object {
+        const val SHORTEST_ESTIMATE = 16
+        const val SHORTER_PART = 3
+        const val SHORTER_OF = 4
     }
 }

@@ -357,6 +357,50 @@ class EngineControllerTest {
     }
 
     @Test
+    fun `a text that is longer than estimated is shortened until it fits`() {
+        opener.counts = false
+        val text = "It goes on ".repeat(20).trim()
+        val id = generating(request(text))
+        val prompts = arrayListOf(opener.session.prompt)
+        repeat(2) {
+            opener.session.fault(RuntimeException("OUT_OF_RANGE: Input token ids are too long"))
+            thread.run()
+            prompts += opener.session.prompt
+        }
+        assertTrue("$prompts", prompts.all(text::endsWith) && prompts.zipWithNext().all { (longer, shorter) -> shorter.length < longer.length })
+        opener.session.write("Paris")
+        opener.session.done()
+        thread.run()
+        assertEquals("Paris", seen.text[id]?.trim())
+        assertEquals(EndReason.DONE, seen.finished.single().reason)
+        assertEquals(1, opener.opened.size)
+    }
+
+    @Test
+    fun `of a text that never fits, the engine hears but a few times`() {
+        opener.counts = false
+        ready().generateFailure = IllegalStateException("OUT_OF_RANGE: Input token ids are too long")
+        controller.generate(request("It is so. ".repeat(20)))
+        thread.run()
+        assertEquals(EndReason.FULL, seen.finished.single().reason)
+        assertTrue("${opener.calls}", opener.calls.count { it.startsWith("session") } in 2..6)
+        assertEquals(READY, seen.states.last())
+    }
+
+    @Test
+    fun `what was stopped is not tried again with less of the text`() {
+        opener.counts = false
+        generating(request("It is so. ".repeat(20)))
+        controller.stop()
+        thread.run()
+        opener.session.fault(RuntimeException("OUT_OF_RANGE: Input token ids are too long"))
+        thread.run()
+        assertEquals(1, seen.finished.size)
+        assertEquals(READY, seen.states.last())
+        assertEquals(1, opener.calls.count { it == "generate" })
+    }
+
+    @Test
     fun `a context that is full in the middle is an end, and the engine goes on`() {
         val id = generating()
         opener.session.write("Paris and")

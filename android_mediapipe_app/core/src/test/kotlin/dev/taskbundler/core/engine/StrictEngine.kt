@@ -6,6 +6,7 @@ class StrictOpener : EngineOpener {
     val opened = ArrayList<StrictEngine>()
     var failure: Throwable? = null
     var keepsAdapters = false
+    var counts = true
     var onOpen: () -> Unit = {}
 
     val open get() = opened.filter { !it.isClosed }
@@ -53,7 +54,7 @@ class StrictSession(private val engine: StrictEngine) : TextSession {
     var isClosed = false
     var isCancelled = false
     var prompt = ""
-    var counts = true
+    var counts = engine.opener.counts
     var cancelFailure: Throwable? = null
     private lateinit var listener: PieceListener
 
