@@ -18,9 +18,11 @@ import android.view.View.MeasureSpec.EXACTLY
 import android.view.View.MeasureSpec.makeMeasureSpec
 import android.view.WindowInsets
 import android.widget.EditText
+import android.widget.LinearLayout
 import android.widget.TextView
 import dev.taskbundler.app.R
 import dev.taskbundler.app.compare.CompareActivity
+import dev.taskbundler.app.figures.FiguresActivity
 import dev.taskbundler.app.library.LibraryActivity
 import dev.taskbundler.app.settings.SettingsActivity
 import dev.taskbundler.app.teach.TeachActivity
@@ -30,6 +32,7 @@ import dev.taskbundler.core.engine.Backend
 import dev.taskbundler.core.engine.EngineKind
 import dev.taskbundler.core.engine.EngineOptions
 import dev.taskbundler.core.engine.LoadMarker
+import dev.taskbundler.core.formats.parseJson
 import dev.taskbundler.core.writing.CompletionState
 import dev.taskbundler.fakes.Script
 import org.junit.Assert.assertEquals
@@ -74,6 +77,25 @@ class LifeTest {
         screen.tap(R.id.accept)
         screen.tap(R.id.undo)
         assertEquals("The capital of France is", screen.text(R.id.text))
+    }
+
+    @Test
+    fun theFiguresAreThoseOfThisProcessAndGoToAnotherAppAsJson() {
+        fillLibrary()
+        ready()
+        phone.writing.edited("The capital of France is")
+        phone.writing.complete()
+        val screen = open<FiguresActivity>().get()
+        val rows = screen.findViewById<LinearLayout>(R.id.items)
+        until("the figures") { screen.hasMeasured() && rows.childCount == 3 }
+        screen.tap(R.id.share)
+        val sent = shadowOf(screen).nextStartedActivity.getParcelableExtra(Intent.EXTRA_INTENT, Intent::class.java)!!
+        val figures = parseJson(sent.getStringExtra(Intent.EXTRA_TEXT)!!.toByteArray())
+        val works = figures["figures"]!!.array!!
+        assertEquals(listOf("open", "write"), works.map { it["work"]!!.text })
+        val held = works.map { it["memory"]!!["resident"]!!.long()!! }
+        assertTrue("$held", held.all { it in (1L shl 24)..works[1]["memory"]!!["peak"]!!.long()!! })
+        assertEquals(phone.writing.choice!!.bundle.name, works[1]["bundle"]!!.text)
     }
 
     @Test

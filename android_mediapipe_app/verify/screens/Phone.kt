@@ -5,7 +5,9 @@ import android.os.Looper
 import android.view.View
 import android.view.ViewGroup
 import android.widget.TextView
+import dev.taskbundler.app.R
 import dev.taskbundler.app.WriterApplication
+import dev.taskbundler.app.figures.FiguresActivity
 import dev.taskbundler.core.adapter.AdapterBuilder
 import dev.taskbundler.core.catalogue.ImportSource
 import dev.taskbundler.core.catalogue.Stored
@@ -97,6 +99,9 @@ fun Activity.tap(id: Int) {
     press(id)
     shadowOf(Looper.getMainLooper()).idle()
 }
+
+/** Whether the screen of figures says what the app takes now. */
+fun FiguresActivity.hasMeasured() = findViewById<View>(R.id.share).isEnabled
 
 fun Activity.press(id: Int) {
     val view = findViewById<View>(id)

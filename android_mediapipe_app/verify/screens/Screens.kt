@@ -5,6 +5,7 @@ import android.view.View
 import android.widget.EditText
 import dev.taskbundler.app.R
 import dev.taskbundler.app.compare.CompareActivity
+import dev.taskbundler.app.figures.FiguresActivity
 import dev.taskbundler.app.library.LibraryActivity
 import dev.taskbundler.app.settings.SettingsActivity
 import dev.taskbundler.app.teach.TeachActivity
@@ -39,6 +40,8 @@ private val CONTINUED = listOf(" saw", " it", " from", " far", " away,", " and",
 private val PIRATED = listOf(" saw", " it,", " and", " swore", " there", " be", " rum", " on", " the", " island,", " arr", "!")
 
 private fun wrote() = phone.writing.draft.suggestion.endsWith(".") && phone.container.events.state == CompletionState.READY
+
+private fun wroteSome() = phone.writing.draft.hasSuggestion && phone.container.events.state == CompletionState.READY
 
 /** Write [BEGUN] and let the model go on. */
 private fun write() {
@@ -180,6 +183,11 @@ val SCREENS: List<Screen> = listOf(
             ShadowLooper.idleMainLooper()
         }
     }) { lastDialog() },
+    Screen("figures", {
+        writeWith("pirate")
+        phone.writing.complete()
+        until("the text", ::wroteSome)
+    }, { open<FiguresActivity>().also { until("the figures", it.get()::hasMeasured) } }),
     Screen("settings", open = { open<SettingsActivity>() }),
     Screen("settings-end", {}, {
         open<SettingsActivity>().also { screen ->

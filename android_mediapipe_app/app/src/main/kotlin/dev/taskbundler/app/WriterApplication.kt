@@ -10,6 +10,8 @@ import android.os.Looper
 import dev.taskbundler.app.compare.ComparePresenter
 import dev.taskbundler.app.engine.AndroidEngines
 import dev.taskbundler.app.engine.openTrainer
+import dev.taskbundler.app.figures.FigureBook
+import dev.taskbundler.app.figures.measureMemory
 import dev.taskbundler.app.library.LibraryPresenter
 import dev.taskbundler.app.library.packedSources
 import dev.taskbundler.app.report.EventLog
@@ -61,7 +63,8 @@ class WriterApplication : Application() {
             marker = marker,
             settings = SettingsStore(PreferenceValues(getSharedPreferences("settings", Context.MODE_PRIVATE))),
             log = log,
-            memory = ::memoryOfProcess,
+            memory = { Debug.getPss() * BYTES_PER_KIBIBYTE },
+            figures = FigureBook(events, screen, BackgroundThread("figures"), { measureMemory(this) }),
         )
         writing = WritePresenter(container, DeskStore(File(filesDir, "texts"), File(filesDir, "draft")), BackgroundThread("draft"))
         library = LibraryPresenter(container, writing)
@@ -90,12 +93,6 @@ class WriterApplication : Application() {
         val info = ActivityManager.MemoryInfo()
         (getSystemService(Context.ACTIVITY_SERVICE) as ActivityManager).getMemoryInfo(info)
         return info.availMem
-    }
-
-    private fun memoryOfProcess(): Long {
-        val info = Debug.MemoryInfo()
-        Debug.getMemoryInfo(info)
-        return info.totalPss * BYTES_PER_KIBIBYTE
     }
 
     private fun logUncaught(log: EventLog) {

@@ -1,5 +1,6 @@
 package dev.taskbundler.app
 
+import dev.taskbundler.app.figures.FigureBook
 import dev.taskbundler.app.report.EventLog
 import dev.taskbundler.app.settings.KeyValues
 import dev.taskbundler.app.settings.SettingsStore
@@ -27,6 +28,7 @@ import dev.taskbundler.core.engine.Sampling
 import dev.taskbundler.core.engine.SerialThread
 import dev.taskbundler.core.engine.TextEngine
 import dev.taskbundler.core.engine.TextSession
+import dev.taskbundler.core.figures.ProcessMemory
 import dev.taskbundler.core.findings.FindingException
 import dev.taskbundler.core.formats.CancelSignal
 import dev.taskbundler.core.formats.Progress
@@ -68,6 +70,7 @@ class PlayedEngine(private val settle: () -> Unit) :
     val samplings = ArrayList<Sampling>()
     val prompts = ArrayList<String>()
     var openFailure: Throwable? = null
+    var onOpen: () -> Unit = {}
     var onGenerate: () -> Unit = {}
     var isCancelled = false
     private var listener: PieceListener? = null
@@ -79,6 +82,7 @@ class PlayedEngine(private val settle: () -> Unit) :
 
     override fun open(options: EngineOptions): TextEngine {
         opened += options
+        onOpen()
         openFailure?.let { throw it }
         return this
     }
@@ -202,8 +206,12 @@ class Bench(folder: File) {
     val repository = PlayedRepository()
     val markerFile = File(folder, "tried")
     val values = MemoryValues()
-    private val events = EventHub(turns)
+    private val events = EventHub(turns) { nanos }
     private val marker = LoadMarker(markerFile)
+
+    /** What the process takes, and what its clock says. */
+    var memory = ProcessMemory(pss = 6, nativeHeap = 5, graphics = 4, resident = 3, peak = 2, mapped = 1)
+    var nanos = 0L
     val desks = DeskStore(File(folder, "texts"), File(folder, "draft"))
     val container = AppContainer(
         repository,
@@ -214,7 +222,9 @@ class Bench(folder: File) {
         marker,
         SettingsStore(values),
         EventLog(File(folder, "log")),
-    ) { 5L }
+        memory = { 5L },
+        figures = FigureBook(events, turns, turns, { memory }, { nanos }),
+    )
     private val presenter = WritePresenter(container, desks, turns)
 
     /** The presenter, while what was done before still waits. */

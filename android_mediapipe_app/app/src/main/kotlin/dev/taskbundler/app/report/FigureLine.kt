@@ -9,11 +9,10 @@ import dev.taskbundler.core.writing.GenerationStats
 fun figureLine(context: Context, stats: GenerationStats, memoryBytes: Long?): String {
     val none = context.getString(R.string.figure_none)
     val used = if (stats.exact) R.string.figure_context else R.string.figure_context_about
-    return context.getString(
-        R.string.figures,
+    return listOfNotNull(
         stats.firstTokenMillis?.let { context.getString(R.string.figure_first, it) } ?: none,
         stats.tokensPerSecond?.let { context.getString(R.string.figure_speed, it) } ?: none,
         context.getString(used, stats.usedTokens, stats.contextTokens),
-        memoryBytes?.let { context.getString(R.string.figure_memory, Formatter.formatShortFileSize(context, it)) } ?: none,
-    )
+        memoryBytes?.let { context.getString(R.string.figure_memory, Formatter.formatShortFileSize(context, it)) },
+    ).joinToString(" · ")
 }

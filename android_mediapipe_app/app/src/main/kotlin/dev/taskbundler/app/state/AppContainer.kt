@@ -1,5 +1,6 @@
 package dev.taskbundler.app.state
 
+import dev.taskbundler.app.figures.FigureBook
 import dev.taskbundler.app.report.EventLog
 import dev.taskbundler.app.settings.SettingsStore
 import dev.taskbundler.core.engine.EngineController
@@ -21,6 +22,7 @@ class AppContainer(
     val log: EventLog,
     /** Bytes that the process takes. */
     val memory: () -> Long,
+    val figures: FigureBook,
 ) {
     val switch = ModelSwitch(this)
 }

@@ -8,16 +8,24 @@ import dev.taskbundler.core.writing.CompletionState
 import java.util.concurrent.Executor
 
 /** Brings the engine's events to the screen's thread and to everyone in [listeners], which is touched on that thread only. */
-class EventHub(private val screen: Executor) : EngineObserver {
+class EventHub(private val screen: Executor, private val nanos: () -> Long = System::nanoTime) : EngineObserver {
     val listeners = ArrayList<EngineObserver>()
 
     /** The last state told. */
     var state = CompletionState.IDLE
         private set
 
-    override fun onState(state: CompletionState) = tell {
-        this.state = state
-        it.onState(state)
+    /** When the engine came into it, in nanoseconds; however long the screen's thread was busy then. */
+    var since = 0L
+        private set
+
+    override fun onState(state: CompletionState) {
+        val now = nanos()
+        screen.execute {
+            this.state = state
+            since = now
+        }
+        tell { it.onState(state) }
     }
 
     override fun onText(id: Long, text: String) = tell { it.onText(id, text) }

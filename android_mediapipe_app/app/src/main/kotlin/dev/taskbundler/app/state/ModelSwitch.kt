@@ -103,6 +103,7 @@ class ModelSwitch(private val container: AppContainer) {
      */
     fun apply(choice: Choice, settings: Settings, contents: Contents, tokens: Int = 0, progress: (Int) -> Unit) {
         val adapter = choice.adapter
+        container.figures.turnTo(choice.bundle.name, adapter?.name)
         val copy = adapter?.let {
             (contents.mergedCopy(choice.bundle, it) ?: made[choice.bundle.id to it.id])?.takeIf { copy -> copy.file.exists() }
         }

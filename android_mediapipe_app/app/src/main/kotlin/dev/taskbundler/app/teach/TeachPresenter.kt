@@ -200,10 +200,12 @@ class TeachPresenter(private val container: AppContainer, private val writing: W
         checkLength(tokens, trainer.facts.length)
         var loss: Float? = null
         val trained = classroom.trainers.open(trainer.file, trainer.facts).use { engine ->
-            Training(engine, course.plan, tokens).run({ progress ->
-                loss = progress.loss
-                container.screen.execute { if (model.isBusy) show(model.copy(phase = working(), progress = progress)) }
-            }, course.signal)
+            container.figures.teaching(course.bundle.name) {
+                Training(engine, course.plan, tokens).run({ progress ->
+                    loss = progress.loss
+                    container.screen.execute { if (model.isBusy) show(model.copy(phase = working(), progress = progress)) }
+                }, course.signal)
+            }
         }
         if (trained.steps == 0) return null
         val adapter = container.repository.putTaught(trainer, course.name, trained.adapter, course.plan.scaling)

@@ -15,6 +15,7 @@ import android.widget.TextView
 import dev.taskbundler.app.R
 import dev.taskbundler.app.app
 import dev.taskbundler.app.compare.CompareActivity
+import dev.taskbundler.app.figures.FiguresActivity
 import dev.taskbundler.app.library.LibraryActivity
 import dev.taskbundler.app.library.showItem
 import dev.taskbundler.app.report.copy
@@ -103,6 +104,7 @@ class WriteActivity :
             R.id.menu_texts -> startActivity(Intent(this, TextsActivity::class.java))
             R.id.menu_compare -> startActivity(Intent(this, CompareActivity::class.java))
             R.id.menu_teach -> startActivity(Intent(this, TeachActivity::class.java))
+            R.id.menu_figures -> startActivity(Intent(this, FiguresActivity::class.java))
             R.id.menu_settings -> startActivity(Intent(this, SettingsActivity::class.java))
             R.id.menu_copy_text -> copy(this, getString(R.string.app_name), presenter.draft.text)
             R.id.menu_share_text -> share(this, getString(R.string.app_name), presenter.draft.text, getString(R.string.menu_share_text))

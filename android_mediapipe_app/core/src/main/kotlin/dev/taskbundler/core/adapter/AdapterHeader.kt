@@ -1,5 +1,6 @@
 package dev.taskbundler.core.adapter
 
+import dev.taskbundler.core.formats.encodeJson
 import dev.taskbundler.core.formats.parseJson
 
 /** What an adapter file says about itself; docs/LORA.md specifies it. [queryScale] (per layer) is inside the tensors of q. */
@@ -46,21 +47,16 @@ internal fun decodeAdapterHeader(bytes: ByteArray, where: String): AdapterHeader
 }
 
 /** The header as it stands in a file, in the form that the project's Python gives it. */
-internal fun encodeAdapterHeader(header: AdapterHeader): String {
-    fun text(value: String?) = value?.let(::jsonText) ?: "null"
-    return "{\"format\": $FORMAT, \"name\": ${text(header.name)}, \"layers\": ${header.layers}, \"width\": ${header.width}, " +
-        "\"rank\": ${header.rank}, \"query_scale\": [${header.queryScale.joinToString()}], \"alpha\": ${header.alpha}, " +
-        "\"licence\": ${text(header.licence)}, \"base_fingerprint\": ${text(header.baseFingerprint)}}"
-}
-
-private fun jsonText(value: String): String = buildString {
-    append('"')
-    for (char in value) {
-        when {
-            char == '"' || char == '\\' -> append('\\').append(char)
-            char < ' ' -> append("\\u%04x".format(char.code))
-            else -> append(char)
-        }
-    }
-    append('"')
-}
+internal fun encodeAdapterHeader(header: AdapterHeader): String = encodeJson(
+    mapOf(
+        "format" to FORMAT,
+        "name" to header.name,
+        "layers" to header.layers,
+        "width" to header.width,
+        "rank" to header.rank,
+        "query_scale" to header.queryScale,
+        "alpha" to header.alpha,
+        "licence" to header.licence,
+        "base_fingerprint" to header.baseFingerprint,
+    ),
+)
