@@ -49,14 +49,10 @@ class FiguresActivity :
         for (figure in figures) addRow(list, titleOf(figure), timeLine(figure) + "\n" + memoryLines(figure.memory))
         val button = findViewById<Button>(R.id.share)
         button.isEnabled = now != null
-        if (now !=
-            null
-        ) {
-            button.setOnClickListener {
-                share(this, getString(R.string.figures_title), encodeFigures(phone(), now, figures), button.text.toString())
-            }
-        }
+        button.setOnClickListener { if (now != null) send(encodeFigures(phone(), now, figures)) }
     }
+
+    private fun send(json: String) = share(this, getString(R.string.figures_title), json, getString(R.string.figures_share))
 
     private fun addRow(list: LinearLayout, title: String, facts: String) {
         val row = LayoutInflater.from(this).inflate(R.layout.figure_item, list, false)
