@@ -172,7 +172,7 @@ def _rows(tokenizer: BundleTokenizer) -> TokenRows:
 @dataclass(frozen=True)
 class Model:
     """A TFLite file on its way into a container. `converted`: the same in fp32, where something needs it (ranges are
-    measured on it, adapters are held against it); the file itself if the recipe is fp32.
+    measured on it, a verification holds adapters against it); the file itself if the recipe is fp32.
 
     Both are of the context's length. `growing`: with a placeholder in its place, if the signatures have one.
     """
@@ -240,7 +240,7 @@ def _convert(
             write_weights(export, graph, recipe, model.path, calibration, worker)
         if recipe.compensated:
             calibration = replace(calibration, written=model.path)
-        if model.path != model.converted and (recipe.calibrated or plan.lora):
+        if model.path != model.converted and (recipe.calibrated or (plan.lora and options.verify)):
             write_weights(export, graph, RECIPES[REFERENCE], model.converted, None, worker)
         if growing:
             write_weights(export, growing, recipe, model.growing, calibration, worker)
