@@ -14,10 +14,11 @@ import pickle
 import signal
 import sys
 import tempfile
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from multiprocessing.connection import Connection
 from multiprocessing.reduction import ForkingPickler
 from pathlib import Path
+from types import ModuleType
 from typing import Any, Callable, Iterator, NamedTuple, Protocol, Sequence
 
 from bundler.errors import BundleError
@@ -44,18 +45,19 @@ class Run(Protocol):
 def run_isolated(
     what: str, function: Callable[..., Any], *arguments: Any, report: Callable[[Any], None] | None = None
 ) -> Any:
-    """A `Run` in a fresh process."""
-    with isolation() as run:
+    """A `Run` in a fresh process. What is called may be of the caller's script, which is imported there then."""
+    of_script = b"__main__" in bytes(ForkingPickler.dumps((function, arguments)))
+    with isolation(of_script=of_script) as run:
         return run(what, function, *arguments, report=report)
 
 
 @contextmanager
-def isolation(*modules: str) -> Iterator[Run]:
+def isolation(*modules: str, of_script: bool = False) -> Iterator[Run]:
     """Yields a `Run` that need not wait for imports.
 
     A process begins to import `modules` at once, which takes seconds for PyTorch and the converter; each call is then
     made in a copy of that process. On Linux the copy is a fork; elsewhere system libraries forbid it, and each call
-    imports what it needs.
+    imports what it needs. `of_script`: what is called is in the caller's script.
     """
     context = multiprocessing.get_context("spawn")
     here, there = context.Pipe()
@@ -89,7 +91,8 @@ def isolation(*modules: str) -> Iterator[Run]:
         return value
 
     try:
-        process.start()
+        with nullcontext() if of_script else without_script():
+            process.start()
         resources.callback(process.join)
         resources.callback(process.kill)
         there.close()
@@ -98,6 +101,21 @@ def isolation(*modules: str) -> Iterator[Run]:
         process.join(_GOODBYE)  # killed at once, it would leave its semaphores behind
     finally:
         resources.close()
+
+
+@contextmanager
+def without_script() -> Iterator[None]:
+    """A process that is spawned in this block does not import the caller's script.
+
+    multiprocessing has it imported to find functions in it, and so runs it again: up to the call that spawned, unless
+    its author knew to put that behind `if __name__ == "__main__"`.
+    """
+    script = sys.modules["__main__"]
+    sys.modules["__main__"] = ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = script
 
 
 def die_with_parent(parent: int) -> None:

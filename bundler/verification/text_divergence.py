@@ -14,7 +14,7 @@ from typing import Callable, Iterable, Iterator
 from bundler.checkpoints.checkpoint import Checkpoint, open_checkpoint
 from bundler.containers.tokenizer import BundleTokenizer, Ids
 from bundler.errors import BundleError
-from bundler.system.isolated import die_with_parent
+from bundler.system.isolated import die_with_parent, without_script
 from bundler.system.native_output import quiet
 from bundler.tflite.runner import TFLiteGPT2
 from bundler.verification.divergence import Divergence, Rows, compare_rows, divergence
@@ -75,7 +75,8 @@ def text_divergence(
     with ProcessPoolExecutor(PROCESSES, multiprocessing.get_context("spawn"), _open_models, arguments) as processes:
         try:
             for block in blocks:
-                waiting.append((block, processes.submit(_compare, block.ids)))
+                with without_script():
+                    waiting.append((block, processes.submit(_compare, block.ids)))
                 if len(waiting) > 2 * PROCESSES:  # enough to keep all busy; the text is not read further ahead
                     collect()
             while waiting:

@@ -2,6 +2,7 @@
 
 import json
 import math
+import shutil
 import signal
 from dataclasses import replace
 
@@ -215,6 +216,18 @@ def test_parts_of_a_step_learn_what_the_whole_step_does(corpus, tmp_path):
     whole, parts = (load_file(tmp_path / name / "model.safetensors") for name in ("whole", "parts"))
     for name in whole:
         torch.testing.assert_close(whole[name].float(), parts[name].float(), rtol=1e-2, atol=2e-3)
+
+
+@pytest.mark.skipif(not shutil.which("c++"), reason="torch.compile needs a C++ compiler: apt-get install g++")
+def test_a_compiled_model_learns_the_same(corpus, tmp_path):
+    names = "plain", "compiled"
+    for name in names:
+        recipe = replace(CONFIG, compile=name == "compiled", bfloat16=False, steps=20)
+        pretrain(corpus, output(tmp_path / name), recipe)
+    plain, compiled = (load_file(tmp_path / name / "model.safetensors") for name in names)
+    assert plain.keys() == compiled.keys()
+    for name in plain:
+        torch.testing.assert_close(plain[name].float(), compiled[name].float(), rtol=1e-2, atol=2e-3)
 
 
 @pytest.mark.parametrize(

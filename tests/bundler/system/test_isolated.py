@@ -2,6 +2,7 @@
 
 import os
 import signal
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -114,3 +115,25 @@ def test_what_is_left_ends_its_processes(error):
     while Path(f"/proc/{waiting[0]}").exists():
         assert time.monotonic() < deadline
         time.sleep(0.05)
+
+
+@pytest.mark.parametrize("given", ["file", "standard input"])
+def test_a_script_that_calls_is_not_run_again(tmp_path, given):
+    script = tmp_path / "script.py"
+    script.write_text(
+        "import os\nfrom bundler.system.isolated import isolation\n"
+        "print('run')\nwith isolation() as run:\n    print(run('looking', os.getppid) > 1)\n"
+    )
+    arguments = [sys.executable, script] if given == "file" else [sys.executable, "-"]
+    done = subprocess.run(arguments, input=script.read_text(), capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (0, "run\nTrue\n"), done.stderr
+
+
+def test_a_function_of_a_guarded_script_is_found_there(tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text(
+        "from bundler.system.isolated import run_isolated\ndef double(number):\n    return 2 * number\n"
+        "if __name__ == '__main__':\n    print(run_isolated('doubling', double, 21))\n"
+    )
+    done = subprocess.run([sys.executable, script], capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (0, "42\n"), done.stderr
