@@ -11,7 +11,7 @@ CORE = APP / "core/src/main/kotlin/dev/taskbundler/core"
 # From the ground up, as in the app's README. A package of core may import those on lower floors only.
 FLOORS = (
     {"findings", "formats", "writing"},
-    {"engine", "tflite"},
+    {"engine", "figures", "tflite"},
     {"task", "training"},
     {"litertlm"},
     {"adapter"},

@@ -128,10 +128,10 @@ class EngineRulesTest {
         val thread = BackgroundThread("test")
         val seen = ArrayList<Int>()
         val latch = CountDownLatch(1)
-        val takeBack = thread.postDelayed(20) { seen += 99 }
+        val takeBack = thread.postDelayed(500) { seen += 99 }
         repeat(100) { number -> thread.post { seen += number } }
         thread.post { takeBack() }
-        thread.postDelayed(60) { latch.countDown() }
+        thread.postDelayed(1000) { latch.countDown() }
         assertTrue(latch.await(5, TimeUnit.SECONDS))
         assertEquals((0..99).toList(), seen)
         thread.shutdown()
