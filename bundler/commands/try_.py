@@ -6,6 +6,7 @@ import sys
 import threading
 import time
 import webbrowser
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Callable
 
@@ -65,7 +66,7 @@ def command(
     Example: task-bundler try out/sample/sample.task --prompt "def "
     """
     from bundler.system.temporary_folder import temporary_folder
-    from bundler.web.runtime import install_runtime
+    from bundler.web.runtime import install_runtime, runtime_folder
     from bundler.web.server import serve, site
 
     files = [path for path in (file, other) if path]
@@ -74,7 +75,8 @@ def command(
             _served(terminal, path, name, adapters, folder / str(index))
             for index, (path, name) in enumerate(zip(files, _names(files)))
         ]
-        with terminal.stage("Fetching MediaPipe's engine for the web, the first time"):
+        fetching = "Fetching MediaPipe's engine for the web, the first time"
+        with nullcontext() if runtime_folder().is_dir() else terminal.stage(fetching):
             packages = install_runtime()
         pages = site(packages, bundles, prompt)
         if export is not None:
