@@ -1,6 +1,5 @@
 package dev.taskbundler.app
 
-import android.app.ActivityManager
 import android.app.Application
 import android.content.ComponentCallbacks2
 import android.content.Context
@@ -12,6 +11,7 @@ import dev.taskbundler.app.engine.AndroidEngines
 import dev.taskbundler.app.engine.openTrainer
 import dev.taskbundler.app.figures.FigureBook
 import dev.taskbundler.app.figures.measureMemory
+import dev.taskbundler.app.figures.memoryOfPhone
 import dev.taskbundler.app.library.LibraryPresenter
 import dev.taskbundler.app.library.packedSources
 import dev.taskbundler.app.report.EventLog
@@ -69,7 +69,7 @@ class WriterApplication : Application() {
         writing = WritePresenter(container, DeskStore(File(filesDir, "texts"), File(filesDir, "draft")), BackgroundThread("draft"))
         library = LibraryPresenter(container, writing)
         comparing = ComparePresenter(container)
-        teaching = TeachPresenter(container, writing, Classroom(::openTrainer, BackgroundThread("training"), ::freeMemory))
+        teaching = TeachPresenter(container, writing, Classroom(::openTrainer, BackgroundThread("training"), { memoryOfPhone(this).availMem }))
         writing.start()
         importPacked()
     }
@@ -87,12 +87,6 @@ class WriterApplication : Application() {
             writing.unload()
             teaching.endForMemory()
         }
-    }
-
-    private fun freeMemory(): Long {
-        val info = ActivityManager.MemoryInfo()
-        (getSystemService(Context.ACTIVITY_SERVICE) as ActivityManager).getMemoryInfo(info)
-        return info.availMem
     }
 
     private fun logUncaught(log: EventLog) {

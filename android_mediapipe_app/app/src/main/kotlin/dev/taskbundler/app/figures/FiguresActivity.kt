@@ -1,8 +1,6 @@
 package dev.taskbundler.app.figures
 
 import android.app.Activity
-import android.app.ActivityManager
-import android.content.Context
 import android.os.Build
 import android.os.Bundle
 import android.text.format.Formatter
@@ -89,15 +87,13 @@ class FiguresActivity :
 
     private fun phone(): Map<String, Any?> {
         val settings = app.container.settings.read()
-        val memory = ActivityManager.MemoryInfo()
-        (getSystemService(Context.ACTIVITY_SERVICE) as ActivityManager).getMemoryInfo(memory)
         return mapOf(
             "app" to packageManager.getPackageInfo(packageName, 0).versionName,
             "android" to Build.VERSION.SDK_INT,
             "phone" to "${Build.MANUFACTURER} ${Build.MODEL}",
             "abis" to Build.SUPPORTED_ABIS.toList(),
             "cores" to Runtime.getRuntime().availableProcessors(),
-            "total_memory" to memory.totalMem,
+            "total_memory" to memoryOfPhone(this).totalMem,
             "engine" to settings.engine.name.lowercase(),
             "backend" to settings.backend.name.lowercase(),
         )
