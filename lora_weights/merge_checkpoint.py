@@ -9,16 +9,18 @@ import re
 import warnings
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
-from transformers import GPT2LMHeadModel
 
 from lora_weights.errors import LoraError
 from lora_weights.peft_adapter import read_tensors
 from lora_weights.peft_config import CONFIG, REFUSED_FIELDS, check_patterns, read_config
 from tokenizer_tools.errors import brief
+
+if TYPE_CHECKING:
+    from transformers import GPT2LMHeadModel
 
 # One iteration is a product with the whole matrix; PEFT's own examples take 16.
 _ENDLESS_PISSA = re.compile(r"pissa_niter_\d{3,}")

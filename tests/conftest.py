@@ -112,6 +112,24 @@ def one_conversion_for_all(shared_worker):
 
 
 @pytest.fixture(scope="session", autouse=True)
+def models_run_here():
+    """Verifications in this process run their models in it; those of commands do as they always do."""
+    from bundler.verification import runtimes
+
+    class Here:
+        """An ObjectProcess that is none."""
+
+        def make(self, factory, *arguments, **options):
+            return factory(*arguments, **options)
+
+        open = make
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(runtimes, "object_process", lambda what: nullcontext(Here()))
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
 def one_thread_for_engines():
     """xdist's processes share the processor: threads of one engine would wait for those of another."""
     from bundler.engines import litertlm

@@ -80,9 +80,11 @@ class Checkpoint:
         """What `index` picks of one weight, as `tensor[index]` would, in float32 and memory of its own."""
         return self._stored[name].read()[index].to(torch.float32, copy=True).contiguous()
 
-    def view(self, name: str) -> torch.Tensor:
-        """One weight in float32, still in its file's map if it is stored so: not to be written to."""
-        return self._stored[name].read().to(torch.float32).contiguous()
+    def view(self, name: str, index: Any = slice(None)) -> torch.Tensor:
+        """One weight, or what `index` picks of it, in float32; still in its file's map if it is stored so: not to be
+        written to.
+        """
+        return self._stored[name].read()[index].to(torch.float32).contiguous()
 
     def check_finite(self) -> None:
         """Read all weights, one tensor at a time. Raises BundleError naming the first with NaN or infinite values."""

@@ -23,7 +23,7 @@ def weights_fingerprint(checkpoint: Checkpoint) -> str:
     digest = hashlib.sha256()
     for name in checkpoint.names():
         digest.update(f"{name}\0".encode())
-        digest.update(memoryview(checkpoint.tensor(name).numpy()).cast("B"))
+        digest.update(memoryview(checkpoint.view(name).numpy()).cast("B"))
     return digest.hexdigest()
 
 

@@ -6,7 +6,7 @@ import json
 import shutil
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from bundler.containers.bundle import MANIFEST
 from bundler.containers.litertlm import BASE_FINGERPRINT, write_litertlm
@@ -36,10 +36,11 @@ from bundler.pipeline.trainer_file import trainer_recipe, write_trainer
 from bundler.pipeline.worker import Worker, warm_worker, write_weights
 from bundler.system.output_folder import staged_folder
 from bundler.tflite.placeholder_context import set_context
-from bundler.verification.gate import Progress
+from bundler.verification.gate import Gate, Progress
+from bundler.verification.runtimes import runtimes_apart
 from bundler.verification.subject import Lora, Subject, Trainer
 from bundler.verification.text import verification_text
-from bundler.verification.verify import FILE_GATES, GATES, verify
+from bundler.verification.verify import FILE_GATES, verify
 from lora_weights.adapter import Base
 from lora_weights.card import licence_of
 from tokenizer_tools.piece_vocabulary import PieceVocabulary
@@ -105,7 +106,8 @@ def build(options: BuildOptions, progress: Progress = Progress()) -> dict:
             lora=_lora(plan.lora, base, models, bundles) if plan.lora else None,
             trainer=trainer,
         )
-        gates = verify(subject, progress, GATES if options.verify else FILE_GATES)
+        shown = {facts["name"]: folder / facts["file"] for facts in adapters if facts["name"] != ZERO}
+        gates, showcase = _verify_and_show(subject, bundles, shown, options, progress)
         sizes = {
             "tflite": models.task.path.stat().st_size,
             "task": bundles.task.stat().st_size,
@@ -113,16 +115,7 @@ def build(options: BuildOptions, progress: Progress = Progress()) -> dict:
             **({"trainer": trainer.path.stat().st_size} if trainer else {}),
         }
         weights = weight_bytes(models.task.path) | {"tokenizer file": (folder / TOKENIZER_FILE).stat().st_size}
-        if failed := [gate for gate in gates if not gate.passed]:
-            raise VerificationError(
-                "; ".join(f"{gate.name}: {gate.found}" for gate in failed)
-                + f". Nothing was written to {options.output}"
-            )
         licence = licence_of(plan.checkpoint.source.path)
-        showcase = {}
-        if options.verify:
-            shown = {facts["name"]: folder / facts["file"] for facts in adapters if facts["name"] != ZERO}
-            showcase = show_bundle(Shown(subject, bundles.litertlm, shown, options.prompts, options.speed), progress)
         for path in {path for model in models.distinct for path in (model.path, model.converted, model.growing)}:
             path.unlink(missing_ok=True)  # they are inside the containers, byte for byte, or were on the way
         manifest = {
@@ -135,6 +128,26 @@ def build(options: BuildOptions, progress: Progress = Progress()) -> dict:
             write_app_assets(folder, manifest)
         write_documents(folder, plan.name, manifest)
     return manifest
+
+
+def _verify_and_show(
+    subject: Subject, bundles: Bundles, adapters: dict[str, Path], options: BuildOptions, progress: Progress
+) -> tuple[list[Gate], dict[str, Any]]:
+    """The gates of a build, and of a verified one what it writes. Raises VerificationError if a gate fails."""
+    if not options.verify:
+        return _passed(verify(subject, progress, FILE_GATES), options), {}
+    with runtimes_apart() as runtimes:
+        subject = replace(subject, runtimes=runtimes)
+        gates = _passed(verify(subject, progress), options)
+        return gates, show_bundle(Shown(subject, bundles.litertlm, adapters, options.prompts, options.speed), progress)
+
+
+def _passed(gates: list[Gate], options: BuildOptions) -> list[Gate]:
+    if failed := [gate for gate in gates if not gate.passed]:
+        raise VerificationError(
+            "; ".join(f"{gate.name}: {gate.found}" for gate in failed) + f". Nothing was written to {options.output}"
+        )
+    return gates
 
 
 def _refuse_mismatches(tokens: MismatchReport) -> None:

@@ -128,6 +128,7 @@ def check_adapter(
     from bundler.doctor.own_pieces import read_sound_vocabulary
     from bundler.lora.facts import weights_fingerprint
     from bundler.verification.lora_gates import lora_gates
+    from bundler.verification.runtimes import runtimes_apart
     from bundler.verification.subject import Lora, Subject, Variant
 
     if (fingerprint := weights_fingerprint(checkpoint)) != bundles.base.fingerprint:
@@ -136,7 +137,7 @@ def check_adapter(
             f"{bundles.base.fingerprint[:16]}…; give the checkpoint it was built from"
         )
     vocabulary = read_sound_vocabulary(checkpoint.folder)
-    with temporary_folder("export") as temporary:
+    with temporary_folder("export") as temporary, runtimes_apart() as runtimes:
         rank, model, litertlm_model = file.header.rank, Path(temporary) / "a.tflite", Path(temporary) / "b.tflite"
         bundles.task.model.copy_to(model)
         variants = [Variant(f".task, rank {rank}", model, rank)]
@@ -157,6 +158,7 @@ def check_adapter(
                 task=bundles.task.path,
                 litertlm=litertlm and litertlm.path,
             ),
+            runtimes=runtimes,
         )
         gates = lora_gates(subject, progress)
     if failed := [gate for gate in gates if not gate.passed]:

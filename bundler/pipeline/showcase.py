@@ -12,7 +12,7 @@ from typing import Any, Callable, Mapping, Sequence
 import numpy as np
 
 from bundler.containers.llm_metadata import Sampler
-from bundler.engines.litertlm import Sampling, open_engine
+from bundler.engines.litertlm import Sampling
 from bundler.errors import OptionError
 from bundler.pipeline.bench import BenchOptions, litertlm_candidate, measure_rounds, summarize
 from bundler.system.machine import this_machine
@@ -97,7 +97,7 @@ def _texts(shown: Shown, prompts: Sequence[str], step: Callable[[], None]) -> li
         "sampled": Sampling(sampler.temperature, sampler.top_k, sampler.top_p, SEED),
     }
     count, texts = min(TOKENS, shown.context // 4), []
-    with open_engine(shown.bundle) as engine:
+    with shown.subject.runtimes.engine(shown.bundle) as engine:
         for prompt in prompts:
             for name in (BASE, *shown.adapters):
                 written = {
@@ -112,7 +112,7 @@ def _texts(shown: Shown, prompts: Sequence[str], step: Callable[[], None]) -> li
 def _next_tokens(shown: Shown, prompts: Sequence[str]) -> list[dict[str, Any]]:
     """Of each prompt, the likeliest tokens in the bundle and their probabilities there and in PyTorch."""
     subject, tokenizer = shown.subject, shown.subject.tokenizer
-    pair = verification_pair(subject.model, subject.checkpoint, tokenizer, subject.recipe)
+    pair = verification_pair(subject.model, subject.checkpoint, tokenizer, subject.recipe, subject.runtimes)
     result = []
     for prompt in prompts:
         first = [] if tokenizer.start is None else [tokenizer.start]

@@ -25,7 +25,7 @@ from bundler.errors import BundleError
 from bundler.system.temporary_folder import temporary_folder
 
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
-_GOODBYE = 30  # seconds a process whose work is done may take to end
+GOODBYE = 30  # seconds a process whose work is done may take to end
 
 
 class Run(Protocol):
@@ -81,10 +81,7 @@ def isolation(*modules: str, of_script: bool = False) -> Iterator[Run]:
         while isinstance(message := received(), _Report):
             report(message.value)
         if isinstance(message, _Ended):
-            raise BundleError(
-                f"{what}: the process ended with {_how(message.code)}{_last_lines(log)}\n  Usual causes are a full "
-                f"disk (here or in {tempfile.gettempdir()}) and too little memory; make room and try again"
-            )
+            raise BundleError(how_it_ended(what, message.code, log))
         error, value = message
         if error is not None:
             raise error
@@ -98,7 +95,7 @@ def isolation(*modules: str, of_script: bool = False) -> Iterator[Run]:
         there.close()
         yield run
         here.close()
-        process.join(_GOODBYE)  # killed at once, it would leave its semaphores behind
+        process.join(GOODBYE)  # killed at once, it would leave its semaphores behind
     finally:
         resources.close()
 
@@ -143,7 +140,7 @@ class _Ended(NamedTuple):
 
 def _copy_for_each_call(connection: Connection, log: Path, parent: int, modules: Sequence[str]) -> None:
     die_with_parent(parent)
-    _print_to(log)
+    print_to(log)
     for name in modules:
         with suppress(ImportError):  # the function that needs it says so
             importlib.import_module(name)
@@ -161,7 +158,7 @@ def _copy_for_each_call(connection: Connection, log: Path, parent: int, modules:
             while isinstance(message := receiver.recv(), _Report):
                 connection.send(message)
             connection.send(message)
-            process.join(_GOODBYE)
+            process.join(GOODBYE)
         except EOFError:
             process.join()
             connection.send(_Ended(process.exitcode))
@@ -172,26 +169,36 @@ def _copy_for_each_call(connection: Connection, log: Path, parent: int, modules:
 
 def _child(log: Path, sender: Connection, parent: int, call: bytes) -> None:
     die_with_parent(parent)
-    _print_to(log)
+    print_to(log)
     try:
         function, arguments, reports = pickle.loads(call)
         value = function(*arguments, *([lambda value: sender.send(_Report(value))] if reports else []))
     except Exception as error:
-        known = isinstance(error, (BundleError, OSError))
-        sender.send((error if known else BundleError(f"{type(error).__name__}: {error}"), None))
+        sender.send((sendable(error), None))
     else:
         sender.send((None, value))
 
 
-def _print_to(log: Path) -> None:
+def sendable(error: Exception) -> Exception:
+    """What to raise in the process that waits for this one: others' exceptions need not come through a pipe."""
+    return error if isinstance(error, (BundleError, OSError)) else BundleError(f"{type(error).__name__}: {error}")
+
+
+def print_to(log: Path) -> None:
+    """Let all that this process prints, native code's too, go to the file `log`."""
     output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     os.dup2(output, 1)
     os.dup2(output, 2)
     os.close(output)
 
 
-def _how(code: int | None) -> str:
-    return f"signal {signal.Signals(-code).name}" if code is not None and code < 0 else f"exit code {code}"
+def how_it_ended(what: str, code: int | None, log: Path) -> str:
+    """What to say of a process that ended with this exit code before its work was done."""
+    how = f"signal {signal.Signals(-code).name}" if code is not None and code < 0 else f"exit code {code}"
+    return (
+        f"{what}: the process ended with {how}{_last_lines(log)}\n  Usual causes are a full disk (here or in "
+        f"{tempfile.gettempdir()}) and too little memory; make room and try again"
+    )
 
 
 def _last_lines(log: Path) -> str:

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Callable
 
 from bundler.containers.bundle import open_bundle
-from bundler.engines.litertlm import open_engine
 from bundler.tflite.model import open_model
 from bundler.tflite.signatures import llm_shape
 from bundler.verification.engine_gates import (
@@ -25,24 +24,27 @@ from bundler.verification.engine_gates import (
     text_gate,
 )
 from bundler.verification.gate import Gate, run_gates
+from bundler.verification.runtimes import Runtimes
 from bundler.verification.text import verification_text
 
 
-def litertlm_gates(path: Path, expected: Expected, step: Callable[[], None] = lambda: None) -> list[Gate]:
+def litertlm_gates(
+    path: Path, expected: Expected, step: Callable[[], None] = lambda: None, runtimes: Runtimes = Runtimes()
+) -> list[Gate]:
     """Run every gate of `GATES` on a .task or .litertlm file; `step` is called `STEPS` times on the way."""
     with ExitStack() as opened:
-        engine = opened.enter_context(open_engine(path, max_tokens=expected.context))
+        engine = opened.enter_context(runtimes.engine(path, max_tokens=expected.context))
 
         def complete_in(copy: Path, prompt: str, count: int) -> str:
             opened.close()
-            with open_engine(copy, max_tokens=expected.context) as engine:
+            with runtimes.engine(copy, max_tokens=expected.context) as engine:
                 return engine.complete(prompt, count)
 
         written = completions(engine.complete, expected)
         step()
         trial = Trial(f"LiteRT-LM, {path.suffix}", path, expected, engine, written, complete_in)
         gates = run_gates(GATES, trial, step)
-    gates += growing_gates(path, expected)
+    gates += growing_gates(path, expected, runtimes)
     step()
     return gates
 
@@ -62,13 +64,13 @@ def tokens_gate(trial: Trial) -> Gate:
     )
 
 
-def growing_gates(path: Path, expected: Expected) -> list[Gate]:
+def growing_gates(path: Path, expected: Expected, runtimes: Runtimes) -> list[Gate]:
     """Is the text the reference's while a cache grows from text to text on one engine, and once it is long? Empty where
     it does not grow.
     """
     if llm_shape(open_model(open_bundle(path).model)).placeholder is None:
         return []
-    with open_engine(path, first=1) as engine:
+    with runtimes.engine(path, first=1) as engine:
         lengths = [expected.context * quarters // 4 - FEW for quarters in (1, 2, 3, 4)]
         prompts = [prompt for length in lengths if length > 1 and (prompt := prompt_of(length, expected))]
         written, caches = [], []

@@ -19,6 +19,7 @@ from bundler.verification.divergence import Divergence, compare_rows, divergence
 from bundler.verification.gate import Gate, run_gates
 from bundler.verification.near_greedy import common_prefix
 from bundler.verification.references import Reference
+from bundler.verification.runtimes import Runtimes
 from bundler.verification.text import verification_text
 
 GREEDY_STEPS = 64
@@ -52,13 +53,15 @@ class Pair:
         return Ids([*first, *self.ids.reference[:length]], [*first, *self.ids.bundle[:length]])
 
 
-def verification_pair(file: Path, checkpoint: Checkpoint, tokenizer: BundleTokenizer, recipe: str) -> Pair:
+def verification_pair(
+    file: Path, checkpoint: Checkpoint, tokenizer: BundleTokenizer, recipe: str, runtimes: Runtimes = Runtimes()
+) -> Pair:
     """The TFLite model in `file` beside its checkpoint, with the built-in text. Raises BundleError if it is another's.
 
     Where the bundle's tokenizer reads the text wrongly, which is for a gate of its own to say, both get the
     reference's ids.
     """
-    model, reference = TFLiteGPT2(file), Reference(checkpoint, tokenizer.vocabulary)
+    model, reference = runtimes.model(file), Reference(checkpoint, tokenizer.vocabulary)
     if model.rows < tokenizer.vocabulary:
         raise BundleError(
             f"{file}: {model.rows} logits; expected one for each of the {tokenizer.vocabulary} tokens of the "

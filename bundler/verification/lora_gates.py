@@ -17,7 +17,6 @@ from bundler.checkpoints.checkpoint import Checkpoint
 from bundler.containers.task import MODEL_ENTRY, read_task
 from bundler.containers.tokenizer import Ids
 from bundler.conversion.recipes import RECIPES
-from bundler.engines.litertlm import open_engine
 from bundler.lora.merge_bundle import merge_into_bundle
 from bundler.system.file_section import FileSection
 from bundler.system.native_output import quiet
@@ -66,6 +65,9 @@ class Loaded:
     def shown(self) -> range:
         return range(max(1, len(self.subject.lora.adapters)))
 
+    def open(self, variant: Variant, adapter: AdapterFile | None = None) -> TFLiteGPT2:
+        return variant.open(self.subject.runtimes, adapter)
+
     def file(self, index: int, rank: int) -> AdapterFile:
         """The adapter of folder number `index`, fitted to the base."""
         base = self.subject.lora.base
@@ -100,7 +102,7 @@ def _lora_gates(subject: Subject, progress: Progress) -> list[Gate]:
             for variant, index in pairs:
                 file = loaded.file(index, variant.rank)
                 name = f"{variant.name}, adapter {file.header.name}"
-                model, peft = variant.open(file), reference.use(index)
+                model, peft = loaded.open(variant, file), reference.use(index)
                 parity[variant.name, index] = _as_in_pytorch(name, model, peft, loaded, step)
             gates += parity.values()
         if lora.litertlm:
@@ -179,7 +181,7 @@ def _outputs(model: TFLiteGPT2, loaded: Loaded) -> np.ndarray:
 
 def consumed_gate(variant: Variant, loaded: Loaded) -> Gate:
     """Every LoRA input of every signature reaches an output; in prefill, but for those that can have no effect."""
-    layers = len(variant.open().lora_shapes) // 8
+    layers = len(loaded.open(variant).lora_shapes) // 8
     # What prefill returns is the cache, and nothing after the last layer's keys and values goes into it.
     without_effect = {tensor_name(projection, factor, layers - 1) for projection in "qo" for factor in "ab"}
     lost = [
@@ -202,8 +204,8 @@ def zero_gate(variant: Variant, loaded: Loaded) -> Gate:
     """An adapter of zeros gives the plain signatures' logits, bit for bit; where decode adds up in another order, up to
     what that rounds.
     """
-    plain = _outputs(TFLiteGPT2(loaded.subject.model), loaded)
-    zeros = _outputs(variant.open(zero_adapter(loaded.subject.lora.base, variant.rank)), loaded)
+    plain = _outputs(loaded.subject.runtimes.model(loaded.subject.model), loaded)
+    zeros = _outputs(loaded.open(variant, zero_adapter(loaded.subject.lora.base, variant.rank)), loaded)
     different = int((plain != zeros).sum())
     found, figures = f"{different} of {plain.size:,} logits differ from the base's", {"different": different}
     if variant.unpacked:
@@ -217,9 +219,9 @@ def acts_gate(variant: Variant, loaded: Loaded) -> Gate:
     """Each adapter changes the logits, and to numbers. In bundles, adapters have been seen that load and change
     nothing.
     """
-    base = _outputs(variant.open(), loaded)
+    base = _outputs(loaded.open(variant), loaded)
     files = [loaded.file(index, variant.rank) for index in range(len(loaded.folders))]
-    changed = [_outputs(variant.open(file), loaded) for file in files]
+    changed = [_outputs(loaded.open(variant, file), loaded) for file in files]
     differences = {
         adapter_name(folder): float(np.abs(base - logits).max()) for folder, logits in zip(loaded.folders, changed)
     }
@@ -256,7 +258,7 @@ def _swap_gate(loaded: Loaded, reference: PeftReference, slack: float, step: Cal
     names = [adapter_name(folder) for folder in loaded.folders[:2]]
     context = context_of(subject.model)
     wrong, texts, seconds = [], [], []
-    with open_engine(subject.lora.litertlm) as engine:
+    with subject.runtimes.engine(subject.lora.litertlm) as engine:
         for index in SWAPS:
             path = None if index is None else paths[index]
             if path:
@@ -267,7 +269,9 @@ def _swap_gate(loaded: Loaded, reference: PeftReference, slack: float, step: Cal
                 written.append(engine.complete(prompt, count, adapter=path))
                 return written[-1]
 
-            writer = _writer(reference.use(index), variant.open(None if index is None else adapters[index]), subject)
+            writer = _writer(
+                reference.use(index), loaded.open(variant, None if index is None else adapters[index]), subject
+            )
             expected = Expected(writer, subject.tokenizer, context, slack)
             seconds.append(engine.swap_seconds(path, expected.count))
             gate = compare_texts("base" if index is None else names[index], completions(complete, expected), expected)
@@ -297,10 +301,10 @@ def _merge_gates(loaded: Loaded, reference: PeftReference, index: int) -> list[G
     read_task(merged).copy_entry(MODEL_ENTRY, model)
     name = f".task with {file.header.name} merged"
     with quiet():
-        runner = TFLiteGPT2(model)
+        runner = subject.runtimes.model(model)
         parity = _as_in_pytorch(name, runner, reference.use(index), loaded)
         tokens = [subject.tokenizer.start, *loaded.ids.bundle[: min(TEXT_TOKENS, runner.context - 1)]]
-        beside, inside = variant.open(file).along(tokens), runner.along(tokens)
+        beside, inside = loaded.open(variant, file).along(tokens), runner.along(tokens)
     vocabulary = subject.tokenizer.vocabulary
     kl = compare_logits(beside[:, :vocabulary], inside[:, :vocabulary])["mean_kl"]
     recipe = RECIPES[subject.recipe]
@@ -317,7 +321,7 @@ def _merge_gates(loaded: Loaded, reference: PeftReference, index: int) -> list[G
     if subject.tokenizer.byte_mapped:  # by MediaPipe alone
         return gates
     expected = Expected(_writer(reference, runner, subject), subject.tokenizer, runner.context, _slack(parity))
-    with open_engine(merged) as engine:
+    with subject.runtimes.engine(merged) as engine:
         texts = completions(engine.complete, expected)
         gates.append(compare_texts(f"LiteRT-LM, {name}: greedy text", texts, expected))
     return gates

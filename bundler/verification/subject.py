@@ -6,11 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bundler.tflite.runner import TFLiteGPT2
+from bundler.verification.runtimes import Runtimes
 
 if TYPE_CHECKING:
     from bundler.checkpoints.checkpoint import Checkpoint
     from bundler.containers.tokenizer import BundleTokenizer
+    from bundler.tflite.runner import TFLiteGPT2
     from lora_weights.adapter import Base
     from lora_weights.adapter_file import AdapterFile
     from tokenizer_tools.report import MismatchReport
@@ -30,8 +31,8 @@ class Variant:
     plain: bool = False
     unpacked: bool = False
 
-    def open(self, adapter: AdapterFile | None = None) -> TFLiteGPT2:
-        return TFLiteGPT2(self.model, rank=None if self.plain else self.rank, adapter=adapter and adapter.tensors)
+    def open(self, runtimes: Runtimes, adapter: AdapterFile | None = None) -> TFLiteGPT2:
+        return runtimes.model(self.model, rank=None if self.plain else self.rank, adapter=adapter and adapter.tensors)
 
 
 @dataclass(frozen=True)
@@ -64,6 +65,7 @@ class Subject:
 
     The model's plain signatures take no adapter. `recipe` names the limits. `texts`: files or folders of the user's
     own text. `comparison` and `files` are a build's: its tokenizer's full comparison, and what the doctor examines.
+    `runtimes` run it.
     """
 
     checkpoint: Checkpoint
@@ -77,3 +79,4 @@ class Subject:
     files: tuple[Path, ...] = ()
     lora: Lora | None = None
     trainer: Trainer | None = None
+    runtimes: Runtimes = Runtimes()

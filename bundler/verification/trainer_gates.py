@@ -13,9 +13,7 @@ from bundler.tflite.trainer import StepSize, TFLiteTrainer, TrainingState
 from bundler.verification.gate import Gate, Progress
 from bundler.verification.subject import Subject
 from bundler.verification.text import verification_text
-from lora_weights.fine_tune import FineTuneConfig
 from lora_weights.flat_adapter import FlatAdapter
-from lora_weights.train import with_adapter
 
 STEPS, LEARNING_RATE, SCALING = 20, 2e-3, 2.0
 # Largest relative error of the gradient, and largest difference of a step's loss in nats: for float32 weights, and for
@@ -28,7 +26,7 @@ def trainer_gates(subject: Subject, progress: Progress) -> list[Gate]:
     if subject.trainer is None:
         return []
     with progress.stage("Verifying the trainer against PyTorch"), quiet():
-        trainer = TFLiteTrainer(subject.trainer.path)
+        trainer = subject.runtimes.trainer(subject.trainer.path)
         return [_operators_gate(subject), *_step_gates(subject, trainer)]
 
 
@@ -85,6 +83,9 @@ def _pytorchs(
     subject: Subject, layout: FlatAdapter, start: np.ndarray, batches: list[np.ndarray]
 ) -> tuple[list[float], np.ndarray]:
     """The losses of the steps in PyTorch with PEFT, and the gradient of the first, both from the adapter `start`."""
+    from lora_weights.fine_tune import FineTuneConfig  # these import transformers, for seconds
+    from lora_weights.train import with_adapter
+
     model = with_adapter(subject.checkpoint.reference_model(), FineTuneConfig(rank=layout.rank)).eval()
     parameters = {
         name.replace(".default.", "."): parameter

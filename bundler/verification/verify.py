@@ -29,6 +29,7 @@ from bundler.verification.logit_gates import GATES as LOGIT_GATES
 from bundler.verification.logit_gates import divergence_gate, logit_gates, verification_pair
 from bundler.verification.lora_gates import lora_gates
 from bundler.verification.near_greedy import common_prefix
+from bundler.verification.runtimes import runtimes_apart
 from bundler.verification.subject import LITERTLM, MEDIAPIPE, Subject
 from bundler.verification.text import verification_text
 from bundler.verification.text_divergence import text_blocks, text_divergence
@@ -69,7 +70,7 @@ def verify_bundle(
     bundle = open_bundle(path)
     checkpoint = open_checkpoint(model, tokenizer=options.tokenizer, revision=options.revision, hub=options.hub)
     vocabulary = read_sound_vocabulary(checkpoint.folder)
-    with temporary_folder("verify") as folder:
+    with temporary_folder("verify") as folder, runtimes_apart() as runtimes:
         tflite = Path(folder) / "model.tflite"
         write_fixed(bundle.model, tflite)
         recipe = options.recipe or bundle.manifest.get("recipe") or recipe_of(open_model(bundle.model))
@@ -80,7 +81,17 @@ def verify_bundle(
             )
         tokenizer = bundle_tokenizer(bundle, vocabulary)
         return verify(
-            Subject(checkpoint, tflite, recipe, tokenizer, (path,), options.engines, tuple(options.texts)), progress
+            Subject(
+                checkpoint,
+                tflite,
+                recipe,
+                tokenizer,
+                (path,),
+                options.engines,
+                tuple(options.texts),
+                runtimes=runtimes,
+            ),
+            progress,
         )
 
 
@@ -177,11 +188,12 @@ def model_gates(subject: Subject, progress: Progress) -> list[Gate]:
     """Logits against PyTorch's, then each bundle in each engine: what they differ by is what an engine may."""
     tokenizer = subject.tokenizer
     with progress.steps("Verifying logits against PyTorch", len(LOGIT_GATES)) as step, quiet():
-        pair = verification_pair(subject.model, subject.checkpoint, tokenizer, subject.recipe)
+        pair = verification_pair(subject.model, subject.checkpoint, tokenizer, subject.recipe, subject.runtimes)
         gates = logit_gates(pair, step)
     # A token passes for greedy if rounding could have put it first: both logits may be off by the difference measured.
     slack = 2 * max(gate.figures["max_logit_difference"] for gate in gates)
     expected = Expected(pair.reference, tokenizer, pair.model.context, slack, tuple(pair.model.prefill_lengths))
+    del pair  # the engines take memory too
     for bundle in subject.bundles:
         gates += engine_gates(bundle, subject, expected, progress)
     return gates
@@ -197,7 +209,7 @@ def engine_gates(bundle: Path, subject: Subject, expected: Expected, progress: P
         gates.append(Gate.skip(f"LiteRT-LM, {bundle.suffix}", "its tokenizer needs the byte mapping of MediaPipe"))
     elif LITERTLM in subject.engines:
         with progress.steps(f"Verifying {bundle.suffix} in LiteRT-LM", LITERTLM_STEPS) as step:
-            gates += litertlm_gates(bundle, expected, step)
+            gates += litertlm_gates(bundle, expected, step, subject.runtimes)
     if MEDIAPIPE in subject.engines and task:
         from bundler.verification.mediapipe_gates import GATES as MEDIAPIPE_GATES
         from bundler.verification.mediapipe_gates import mediapipe_gates

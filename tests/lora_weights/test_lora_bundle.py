@@ -487,7 +487,7 @@ def graph_of(model, signature):
     return definition, model.subgraphs[definition.subgraphIndex]
 
 
-def test_an_input_that_nothing_consumes_is_found(models, tmp_path):
+def test_an_input_that_nothing_consumes_is_found(built, models, tiny_checkpoint, tmp_path):
     def change(model):
         definition, graph = graph_of(model, b"decode_lora_r16")
         inputs = {entry.name: entry.tensorIndex for entry in definition.inputs}
@@ -495,7 +495,8 @@ def test_an_input_that_nothing_consumes_is_found(models, tmp_path):
         for operator in graph.operators:
             operator.inputs = np.where(operator.inputs == lost, stranger, operator.inputs)
 
-    gate = consumed_gate(Variant(".task", rewritten(models["task"], tmp_path / "a.tflite", change), RANK), None)
+    loaded = _load(subject_of(built, models, tiny_checkpoint, tmp_path, "fp16"), tmp_path)
+    gate = consumed_gate(Variant(".task", rewritten(models["task"], tmp_path / "a.tflite", change), RANK), loaded)
     assert not gate.passed and "decode_lora_r16: lora_atten_k_b_prime_weight_1" in gate.found
 
 

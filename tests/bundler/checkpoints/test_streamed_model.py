@@ -19,6 +19,15 @@ def test_the_logits_are_those_of_the_whole_model(tmp_path, fields):
             assert torch.equal(model(IDS).logits, checkpoint.reference_model()(IDS).logits)
 
 
+@pytest.mark.parametrize("fields", [{}, {"tie_word_embeddings": False}])
+def test_a_head_of_many_rows_is_computed_in_parts(tmp_path, monkeypatch, fields):
+    monkeypatch.setattr("bundler.checkpoints.streamed_model.HEAD_ROWS", 10)
+    checkpoint = open_checkpoint(write_model(tmp_path / "model", **fields))
+    with torch.inference_mode():
+        logits, expected = (model(IDS).logits for model in (streamed_model(checkpoint), checkpoint.reference_model()))
+    assert torch.allclose(logits, expected, rtol=0, atol=1e-6)
+
+
 def test_a_layer_is_in_memory_only_while_it_is_computed(tmp_path):
     model = streamed_model(open_checkpoint(write_model(tmp_path / "model")))
     first, second = model.transformer.h

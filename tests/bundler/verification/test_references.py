@@ -34,6 +34,17 @@ def test_a_text_that_is_guessed_is_read_in_one_call(tiny_tflite, greedy):
     assert len(calls) == 1
 
 
+def test_a_long_prompt_is_read_in_chunks(tiny_tflite, greedy, monkeypatch):
+    monkeypatch.setattr("bundler.verification.references.CHUNK", 8)
+    reference, lengths = Reference(tiny_tflite[2], VOCABULARY), []
+    reference.model.transformer.h[0].register_forward_pre_hook(lambda _, inputs: lengths.append(inputs[0].shape[1]))
+    next_logits = reference.continuation(PROMPT, lambda written: greedy[len(written) : 12])
+    found = np.stack([next_logits(greedy[:step]) for step in range(13)])
+    assert lengths == [8, 8, 17]  # the last with all that logits are wanted of
+    expected = Reference(tiny_tflite[2], VOCABULARY).logits([*PROMPT, *greedy[:12]])[len(PROMPT) - 1 :]
+    assert np.abs(found - expected).max() < 1e-4
+
+
 @pytest.mark.parametrize("guess", [[], [1, 2, 3], [*range(30)]])
 def test_logits_are_those_of_the_text_whatever_is_guessed(tiny_tflite, greedy, guess):
     reference = Reference(tiny_tflite[2], VOCABULARY)
