@@ -15,28 +15,34 @@ if TYPE_CHECKING:
 
 HEAD_ROWS = 8192  # 25 MB of GPT-2 124M
 # What layers leave in malloc's heap is given back after so many of them: 256 tokens of GPT-2 124M left 70 MB in twelve.
-_LAYERS_A_TRIM = 4
+_LAYERS_A_TRIM = 2
 
 
 def streamed_model(checkpoint: Checkpoint) -> GPT2LMHeadModel:
     """The model of `Checkpoint.reference_model`, with the same results. Every call reads all layers, so it pays to give
     it many tokens at once.
-
-    The embedding stays mapped, of which only the rows of tokens are touched.
     """
     model = checkpoint.empty_model()
-    outside = {name: checkpoint.view(name) for name in checkpoint.names() if not name.startswith("h.")}
-    outside.pop("lm_head.weight", None)
-    model.lm_head = _Head(checkpoint)
-    model.load_state_dict(
-        {f"transformer.{name}": weight for name, weight in outside.items()}, strict=False, assign=True
-    )
+    model.transformer.wte, model.lm_head = _Embedding(checkpoint), _Head(checkpoint)
     for layer, block in enumerate(model.transformer.h):
         block.register_forward_pre_hook(_load(checkpoint, f"h.{layer}."))
         block.register_forward_hook(_unload)
         if layer % _LAYERS_A_TRIM == 0:
             block.register_forward_hook(_trim)
+    outside = [name for name in checkpoint.names() if not name.startswith(("h.", "wte.", "lm_head."))]
+    model.transformer.load_state_dict({name: checkpoint.view(name) for name in outside}, strict=False, assign=True)
     return model.requires_grad_(False)
+
+
+class _Embedding(nn.Module):
+    """The rows of tokens."""
+
+    def __init__(self, checkpoint: Checkpoint) -> None:
+        super().__init__()
+        self._checkpoint = checkpoint
+
+    def forward(self, ids: Tensor) -> Tensor:
+        return self._checkpoint.view("wte.weight", ids)
 
 
 class _Head(nn.Module):
