@@ -27,7 +27,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, Iterator, Sequence
 
-SECONDS_A_LOOK = 0.1
+SECONDS_A_LOOK = 0.2
 
 
 @dataclass

@@ -159,6 +159,7 @@ def check_end_to_end(classes: AppClasses, tests: Path, folder: Path, sample: Pat
         engine_command=command,
         trainer_command=trainer,
         expected=expected,
+        task=sample / "sample.task",
     )
     return f"{_count(printed)} with LiteRT-LM behind the app"
 

@@ -33,7 +33,7 @@ import java.io.File
  * The app with LiteRT-LM itself behind it, see engine_process/: what is typed is continued in the view.
  *
  * The system property `expected` is a JSON file: the prompt, and the texts that `task-bundler run` writes with the files that are packed
- * into the app.
+ * into the app. `task` is the `.task` of the same build, which is not.
  */
 @RunWith(RobolectricTestRunner::class)
 class EndToEndTest {
@@ -179,6 +179,40 @@ class EndToEndTest {
         assertEquals(listOf(EndReason.FULL, EndReason.FULL), ends.map { it.reason })
         assertTrue(text("base").startsWith(prompt + ends[0].text))
         assertEquals(CompletionState.READY, phone.container.events.state)
+    }
+
+    @Test
+    fun aTextLongerThanItsEstimateIsShortenedUntilTheEngineTakesIt() {
+        begin()
+        val tries = ArrayList<String>()
+        val ends = ArrayList<Completion>()
+        val failures = ArrayList<EngineFailure>()
+        phone.container.events.listeners += object : EngineObserver {
+            override fun onLog(line: String) {
+                if ("longer than estimated" in line) tries += line
+            }
+
+            override fun onFinished(id: Long, completion: Completion) {
+                ends += completion
+            }
+
+            override fun onFailed(id: Long?, failure: EngineFailure) {
+                failures += failure
+            }
+        }
+        val settings = phone.container.settings.read()
+        val choice = phone.writing.choice!!
+        // Nothing counts the tokens of a .task in LiteRT-LM. These words have more than one in two letters.
+        val options = optionsFor(choice, settings, choice.bundle, length = 64)
+        val task = options.copy(modelPath = System.getProperty("task")!!, loraRanks = emptyList(), zeroAdapterPath = null)
+        phone.container.controller.open(task)
+        val request = requestFor(choice, settings, "qzxjkvwb ".repeat(50), attempt = 0)
+        phone.container.controller.generate(request.copy(windowTokens = 60, outputTokens = 8))
+        until("the end") { ends.isNotEmpty() || failures.isNotEmpty() }
+        assertEquals(emptyList<EngineFailure>(), failures)
+        assertTrue("it was tried ${tries.size + 1} times: $ends", tries.size in 1..4)
+        assertEquals(EndReason.LIMIT, ends.single().reason)
+        assertTrue(ends.single().text.isNotBlank())
     }
 
     @Test
