@@ -42,32 +42,44 @@ def find_path(
     Bytes that are no UTF-8 are compared as one replacement character a run, because decoders write
     different numbers of them.
     """
-    goal, steps_left = _comparable(text), 16 * count
+    return _Search(_comparable(text), next_logits, decode, slack, count, stop, steps_left=16 * count).follow([], 0.0)
 
-    def follow(ids: list[int], gap: float) -> Path | None:
-        written = _comparable(decode(ids))
-        if len(ids) == count:
-            return Path(tuple(ids), gap) if written == goal else None
-        nonlocal steps_left
-        steps_left -= 1
-        logits = next_logits(ids)
+
+# No closure that calls itself: such a cycle would keep `next_logits`, and a cache with it, until it is collected.
+@dataclass
+class _Search:
+    """A search of `find_path`, whose parameters these are; `goal` is the text."""
+
+    goal: str
+    next_logits: Callable[[list[int]], np.ndarray]
+    decode: Callable[[list[int]], str]
+    slack: float
+    count: int
+    stop: frozenset[int]
+    steps_left: int
+
+    def follow(self, ids: list[int], gap: float) -> Path | None:
+        """The rest of the path after the tokens `ids`, which have lost `gap` at most."""
+        written = _comparable(self.decode(ids))
+        if len(ids) == self.count:
+            return Path(tuple(ids), gap) if written == self.goal else None
+        self.steps_left -= 1
+        logits = self.next_logits(ids)
         best = float(logits.max())
-        reachable = np.flatnonzero(logits >= best - slack)
+        reachable = np.flatnonzero(logits >= best - self.slack)
         for token in reachable[np.argsort(-logits[reachable], kind="stable")].tolist():
-            if steps_left <= 0:
+            if self.steps_left <= 0:
                 break
             lost = max(gap, best - float(logits[token]))
-            if token in stop:
-                if written == goal:
+            if token in self.stop:
+                if written == self.goal:
                     return Path(tuple(ids), lost)
                 continue
             # An incomplete character at the end decodes to replacements that later bytes may mend.
-            if goal.startswith(_comparable(decode([*ids, token])).rstrip(REPLACEMENT)):
-                if path := follow([*ids, token], lost):
+            if self.goal.startswith(_comparable(self.decode([*ids, token])).rstrip(REPLACEMENT)):
+                if path := self.follow([*ids, token], lost):
                     return path
         return None
-
-    return follow([], 0.0)
 
 
 def common_prefix(first: Sequence, second: Sequence) -> int:
