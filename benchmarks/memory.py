@@ -2,7 +2,9 @@
 
     python benchmarks/memory.py gpt2_training/sample
     python benchmarks/memory.py /tmp/gpt2-124M --json
+    python benchmarks/memory.py out/124M/124M.litertlm
 
+Of a finished bundle it is writing alone: with a weight cache that is written, and with one that was there.
 `libraries` is what a process holds before its work. `resident` is held when the work is done and all is still open;
 `mapped` is the part of it that are pages of files, which the system may drop where memory is short. `peak` is the most
 that was ever held; of a build, which has several processes, by the largest of them.
@@ -26,7 +28,9 @@ PROMPT, WRITTEN = 128, 64  # tokens
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("model", help="a checkpoint; it is built in int8, with LoRA inputs and a trainer file")
+    parser.add_argument(
+        "model", help="a checkpoint, which is built in int8, with LoRA inputs and a trainer file; or a finished bundle"
+    )
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     arguments = parser.parse_args()
     works = {
@@ -36,6 +40,8 @@ def main() -> None:
         "train an adapter in LiteRT": _train,
         "train it in PyTorch with PEFT": _train_in_pytorch,
     }
+    if arguments.model.endswith((".task", ".litertlm")):
+        works = {"write, a new weight cache": _write_in, "write, a weight cache that was there": _write_in}
     figures = {}
     with tempfile.TemporaryDirectory() as folder:
         for name, work in works.items():
@@ -66,6 +72,19 @@ def _build(model: str, output: Path) -> dict[str, int]:
     libraries = held_memory()
     build(BuildOptions(model, output, lora_ranks=(RANK,), trainer=True, verify=False))
     return _since(libraries)
+
+
+def _write_in(bundle: str, cache: Path) -> dict[str, int]:
+    import litert_lm  # noqa: F401
+
+    from bundler.engines.litertlm import open_engine
+    from bundler.pipeline.speed import prompt_of
+
+    cache.mkdir(exist_ok=True)
+    libraries = held_memory()
+    with open_engine(Path(bundle), weight_cache=cache) as engine:
+        engine.complete(prompt_of(engine.tokenize, PROMPT, "0"), WRITTEN)
+        return _since(libraries)
 
 
 def _write(model: str, output: Path) -> dict[str, int]:
