@@ -166,8 +166,12 @@ def write_growth(measured: Sequence[dict[str, Any]], output: Path) -> None:
     """Draw time and memory over the number of parameters, as SVG."""
     from bundler.pipeline.bench_plot import COLORS, adaptive_svg
 
-    panels = ("processor_seconds", "time of the processor, s"), ("peak_gigabytes", "largest process, GB")
-    with output.open("wb") as stream, adaptive_svg(stream, (8, 3.6), len(panels)) as axes:
+    panels = (
+        ("processor_seconds", "time of the processor, s"),
+        ("peak_gigabytes", "largest process, GB"),
+        ("together_gigabytes", "all processes together, GB"),
+    )
+    with output.open("wb") as stream, adaptive_svg(stream, (10, 3.6), len(panels)) as axes:
         for panel, color, (key, label) in zip(axes, COLORS, panels):
             points = sorted((figures["parameters"] / 1e6, figures[key]) for figures in measured)
             panel.plot(*zip(*points), color=color, marker="o")

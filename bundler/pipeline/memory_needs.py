@@ -7,14 +7,14 @@ import math
 from bundler.checkpoints.architecture import GPT2Architecture
 from bundler.system.machine import available_memory
 
-# The largest process of int8 builds of 124, 355 and 774 million parameters with verification, and of 124 and 1,558
-# million without: see docs/MEASURED.md. A fixed part, and bytes a parameter; the pages of mapped files count.
-_VERIFIED = 1.9e9, 6.1
-_CONVERTED = 1.22e9, 0.2
+# All processes of int8 builds of 124, 355 and 774 million parameters together, with the verification and without: see
+# docs/PERFORMANCE.md. A fixed part, and bytes a parameter; the pages of mapped files count.
+_VERIFIED = 1.4e9, 2.45
+_CONVERTED = 1.68e9, 0.1
 
 
 def needed_memory(architecture: GPT2Architecture, verify: bool) -> float:
-    """Bytes that the largest process of a build holds at most."""
+    """Bytes that the processes of a build hold at most, all together."""
     fixed, each = _VERIFIED if verify else _CONVERTED
     return fixed + each * sum(map(math.prod, architecture.tensor_shapes().values()))
 
