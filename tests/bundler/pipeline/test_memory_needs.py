@@ -20,6 +20,7 @@ def architecture(tiny_checkpoint):
         (12, 768, True, 1.69e9),
         (24, 1024, True, 2.20e9),
         (36, 1280, True, 3.23e9),
+        (48, 1600, True, 4.84e9),
         (12, 768, False, 1.69e9),
         (36, 1280, False, 1.70e9),
     ],
