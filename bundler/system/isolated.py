@@ -16,6 +16,7 @@ import sys
 import tempfile
 from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
 from multiprocessing.reduction import ForkingPickler
 from pathlib import Path
 from types import ModuleType
@@ -25,7 +26,7 @@ from bundler.errors import BundleError
 from bundler.system.temporary_folder import temporary_folder
 
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
-GOODBYE = 30  # seconds a process whose work is done may take to end
+_GOODBYE = 30  # seconds a process whose work is done may take to end
 
 
 class Run(Protocol):
@@ -59,45 +60,73 @@ def isolation(*modules: str, of_script: bool = False) -> Iterator[Run]:
     made in a copy of that process. On Linux the copy is a fork; elsewhere system libraries forbid it, and each call
     imports what it needs. `of_script`: what is called is in the caller's script.
     """
+    with helper_process("isolated", _copy_for_each_call, modules, of_script=of_script) as helper:
+
+        def received() -> Any:
+            try:
+                return helper.connection.recv()
+            except (EOFError, ConnectionError):
+                helper.process.join()
+                return _Ended(helper.process.exitcode)
+
+        def run(
+            what: str, function: Callable[..., Any], *arguments: Any, report: Callable[[Any], None] | None = None
+        ) -> Any:
+            with suppress(ConnectionError):  # of a process that has ended, as is received then
+                helper.connection.send_bytes(ForkingPickler.dumps((function, arguments, bool(report))))
+            while isinstance(message := received(), _Report):
+                report(message.value)
+            if isinstance(message, _Ended):
+                raise BundleError(how_it_ended(what, message.code, helper.log))
+            error, value = message
+            if error is not None:
+                raise error
+            return value
+
+        yield run
+
+
+class Helper(NamedTuple):
+    """A process that serves this one: what it is asked through, and the file of all that it prints."""
+
+    connection: Connection
+    process: BaseProcess
+    log: Path
+
+
+@contextmanager
+def helper_process(
+    purpose: str, serve: Callable[..., None], *arguments: Any, of_script: bool = False
+) -> Iterator[Helper]:
+    """Yields a fresh process that runs `serve(connection, log, *arguments)` until the connection is closed, which the
+    end of the block does. It does not outlive this process.
+
+    `log` lies in a folder of its own, which is removed with all its content. `purpose` is a word for that folder's
+    name. `of_script`: what it is asked is in the caller's script.
+    """
     context = multiprocessing.get_context("spawn")
     here, there = context.Pipe()
     # Closed, not left with what is raised in the caller's block: a full disk of the caller's is another than this one.
     resources = ExitStack()
-    log = resources.enter_context(temporary_folder("isolated")) / "output"
-    process = context.Process(target=_copy_for_each_call, args=(there, log, os.getpid(), modules))
-
-    def received() -> Any:
-        try:
-            return here.recv()
-        except (EOFError, ConnectionError):
-            process.join()
-            return _Ended(process.exitcode)
-
-    def run(
-        what: str, function: Callable[..., Any], *arguments: Any, report: Callable[[Any], None] | None = None
-    ) -> Any:
-        with suppress(ConnectionError):  # of a process that has ended, as is received then
-            here.send_bytes(ForkingPickler.dumps((function, arguments, bool(report))))
-        while isinstance(message := received(), _Report):
-            report(message.value)
-        if isinstance(message, _Ended):
-            raise BundleError(how_it_ended(what, message.code, log))
-        error, value = message
-        if error is not None:
-            raise error
-        return value
-
+    log = resources.enter_context(temporary_folder(purpose)) / "output"
+    process = context.Process(target=_begin, args=(serve, there, log, os.getpid(), *arguments))
     try:
         with nullcontext() if of_script else without_script():
             process.start()
         resources.callback(process.join)
         resources.callback(process.kill)
         there.close()
-        yield run
+        yield Helper(here, process, log)
         here.close()
-        process.join(GOODBYE)  # killed at once, it would leave its semaphores behind
+        process.join(_GOODBYE)  # killed at once, it would leave its semaphores behind
     finally:
         resources.close()
+
+
+def _begin(serve: Callable[..., None], connection: Connection, log: Path, parent: int, *arguments: Any) -> None:
+    die_with_parent(parent)
+    _print_to(log)
+    serve(connection, log, *arguments)
 
 
 @contextmanager
@@ -138,9 +167,7 @@ class _Ended(NamedTuple):
     code: int
 
 
-def _copy_for_each_call(connection: Connection, log: Path, parent: int, modules: Sequence[str]) -> None:
-    die_with_parent(parent)
-    print_to(log)
+def _copy_for_each_call(connection: Connection, log: Path, modules: Sequence[str]) -> None:
     for name in modules:
         with suppress(ImportError):  # the function that needs it says so
             importlib.import_module(name)
@@ -158,7 +185,7 @@ def _copy_for_each_call(connection: Connection, log: Path, parent: int, modules:
             while isinstance(message := receiver.recv(), _Report):
                 connection.send(message)
             connection.send(message)
-            process.join(GOODBYE)
+            process.join(_GOODBYE)
         except EOFError:
             process.join()
             connection.send(_Ended(process.exitcode))
@@ -169,7 +196,7 @@ def _copy_for_each_call(connection: Connection, log: Path, parent: int, modules:
 
 def _child(log: Path, sender: Connection, parent: int, call: bytes) -> None:
     die_with_parent(parent)
-    print_to(log)
+    _print_to(log)
     try:
         function, arguments, reports = pickle.loads(call)
         value = function(*arguments, *([lambda value: sender.send(_Report(value))] if reports else []))
@@ -184,8 +211,7 @@ def sendable(error: Exception) -> Exception:
     return error if isinstance(error, (BundleError, OSError)) else BundleError(f"{type(error).__name__}: {error}")
 
 
-def print_to(log: Path) -> None:
-    """Let all that this process prints, native code's too, go to the file `log`."""
+def _print_to(log: Path) -> None:
     output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     os.dup2(output, 1)
     os.dup2(output, 2)

@@ -4,8 +4,6 @@ here.
 
 from __future__ import annotations
 
-import multiprocessing
-import os
 import pickle
 import tempfile
 import weakref
@@ -17,10 +15,7 @@ from pathlib import Path
 from typing import Any, Callable, Iterator
 
 from bundler.errors import BundleError
-from bundler.system.isolated import GOODBYE, die_with_parent, how_it_ended, print_to, sendable, without_script
-from bundler.system.temporary_folder import temporary_folder
-
-_METHOD = "method"  # in the place of an attribute that can be called
+from bundler.system.isolated import helper_process, how_it_ended, sendable
 
 
 class ObjectProcess:
@@ -67,8 +62,8 @@ class _StandIn:
         if name.startswith("__"):  # pickle and copy ask for such
             raise AttributeError(name)
         if name not in self._methods:
-            kind, value = self._ask(_Objects.attribute, self._number, name)
-            if kind != _METHOD:
+            is_method, value = self._ask(_Objects.attribute, self._number, name)
+            if not is_method:
                 return value
             self._methods.add(name)
         return partial(self._call, name)  # which keeps the stand-in, as a method keeps its object
@@ -83,38 +78,23 @@ def object_process(what: str) -> Iterator[ObjectProcess]:
 
     When it ends before its time, BundleError begins with `what` and says how, with the last lines it printed.
     """
-    context = multiprocessing.get_context("spawn")
-    here, there = context.Pipe()
-    resources = ExitStack()
-    folder = resources.enter_context(temporary_folder("objects"))
-    log = folder / "output"
-    process = context.Process(target=_serve, args=(there, folder, log, os.getpid()))
+    with helper_process("objects", _serve) as helper:
 
-    def ask(*question: Any) -> Any:
-        try:
-            here.send_bytes(ForkingPickler.dumps(question))
-            error, value = here.recv()
-        except (EOFError, ConnectionError) as gone:
-            process.join()
-            raise BundleError(how_it_ended(what, process.exitcode, log)) from gone
-        except BaseException:  # Ctrl-C: the next answer would be that to this question
-            process.kill()
-            raise
-        if error is not None:
-            raise error
-        return value
+        def ask(*question: Any) -> Any:
+            try:
+                helper.connection.send_bytes(ForkingPickler.dumps(question))
+                error, value = helper.connection.recv()
+            except (EOFError, ConnectionError) as gone:
+                helper.process.join()
+                raise BundleError(how_it_ended(what, helper.process.exitcode, helper.log)) from gone
+            except BaseException:  # Ctrl-C: the next answer would be that to this question
+                helper.process.kill()
+                raise
+            if error is not None:
+                raise error
+            return value
 
-    try:
-        with without_script():
-            process.start()
-        resources.callback(process.join)
-        resources.callback(process.kill)
-        there.close()
         yield ObjectProcess(ask)
-        here.close()
-        process.join(GOODBYE)
-    finally:
-        resources.close()
 
 
 class _Objects:
@@ -136,9 +116,9 @@ class _Objects:
         self._held[self._made] = value, closing
         return self._made
 
-    def attribute(self, number: int, name: str) -> tuple[str, Any]:
+    def attribute(self, number: int, name: str) -> tuple[bool, Any]:
         value = getattr(self._held[number][0], name)
-        return (_METHOD, None) if callable(value) else ("value", value)
+        return (True, None) if callable(value) else (False, value)
 
     def call(self, number: int, name: str, arguments: tuple, options: dict) -> Any:
         return getattr(self._held[number][0], name)(*arguments, **options)
@@ -150,10 +130,8 @@ class _Objects:
             closing.close()
 
 
-def _serve(connection: Connection, folder: Path, log: Path, parent: int) -> None:
-    die_with_parent(parent)
-    print_to(log)
-    tempfile.tempdir = str(folder)
+def _serve(connection: Connection, log: Path) -> None:
+    tempfile.tempdir = str(log.parent)
     objects = _Objects()
     while True:
         try:
