@@ -72,6 +72,11 @@ class Checkpoint:
         """The canonical tensor names, in the model's order."""
         return list(self._stored)
 
+    @property
+    def head(self) -> str:
+        """The name of the weight that makes logits of hidden states."""
+        return "wte.weight" if self.architecture.tied_head else "lm_head.weight"
+
     def tensor(self, name: str) -> torch.Tensor:
         """One weight in float32, in memory of its own; nothing else is read. Raises KeyError on an unknown name."""
         return self.part(name, slice(None))

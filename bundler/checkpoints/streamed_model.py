@@ -51,13 +51,12 @@ class _Head(nn.Module):
     def __init__(self, checkpoint: Checkpoint) -> None:
         super().__init__()
         self._checkpoint, self._rows = checkpoint, checkpoint.architecture.vocabulary
-        self._name = "wte.weight" if checkpoint.architecture.tied_head else "lm_head.weight"
 
     def forward(self, hidden: Tensor) -> Tensor:
         logits = hidden.new_empty(*hidden.shape[:-1], self._rows)
         for begin in range(0, self._rows, HEAD_ROWS):
             rows = slice(begin, begin + HEAD_ROWS)
-            logits[..., rows] = functional.linear(hidden, self._checkpoint.view(self._name, rows))
+            logits[..., rows] = functional.linear(hidden, self._checkpoint.view(self._checkpoint.head, rows))
         return logits
 
 

@@ -113,7 +113,7 @@ def embed(checkpoint: Checkpoint, tokens: Tensor, position: int = 0) -> Tensor:
 def next_token_logits(checkpoint: Checkpoint, x: Tensor) -> Tensor:
     """Logits [..., vocabulary] of x [..., width] after the last layer."""
     weight, bias = (checkpoint.view(f"ln_f.{part}") for part in ("weight", "bias"))
-    head = checkpoint.view("wte.weight" if checkpoint.architecture.tied_head else "lm_head.weight")
+    head = checkpoint.view(checkpoint.head)
     x = functional.layer_norm(x, x.shape[-1:], weight, bias, checkpoint.architecture.layer_norm_epsilon)
     return functional.linear(x, head)
 

@@ -36,7 +36,7 @@ from bundler.pipeline.trainer_file import trainer_recipe, write_trainer
 from bundler.pipeline.worker import Worker, warm_worker, write_weights
 from bundler.system.output_folder import staged_folder
 from bundler.tflite.placeholder_context import set_context
-from bundler.verification.gate import Gate, Progress
+from bundler.verification.gate import Gate, Progress, require_passed
 from bundler.verification.runtimes import runtimes_apart
 from bundler.verification.subject import Lora, Subject, Trainer
 from bundler.verification.text import verification_text
@@ -134,20 +134,16 @@ def _verify_and_show(
     subject: Subject, bundles: Bundles, adapters: dict[str, Path], options: BuildOptions, progress: Progress
 ) -> tuple[list[Gate], dict[str, Any]]:
     """The gates of a build, and of a verified one what it writes. Raises VerificationError if a gate fails."""
+    consequence = f"Nothing was written to {options.output}"
     if not options.verify:
-        return _passed(verify(subject, progress, FILE_GATES), options), {}
+        gates = verify(subject, progress, FILE_GATES)
+        require_passed(gates, consequence)
+        return gates, {}
     with runtimes_apart() as runtimes:
         subject = replace(subject, runtimes=runtimes)
-        gates = _passed(verify(subject, progress), options)
+        gates = verify(subject, progress)
+        require_passed(gates, consequence)
         return gates, show_bundle(Shown(subject, bundles.litertlm, adapters, options.prompts, options.speed), progress)
-
-
-def _passed(gates: list[Gate], options: BuildOptions) -> list[Gate]:
-    if failed := [gate for gate in gates if not gate.passed]:
-        raise VerificationError(
-            "; ".join(f"{gate.name}: {gate.found}" for gate in failed) + f". Nothing was written to {options.output}"
-        )
-    return gates
 
 
 def _refuse_mismatches(tokens: MismatchReport) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Sequence
 
 from bundler.containers.bundle import Bundle, open_bundle
 from bundler.containers.lora_manifest import base_of_bundle, ranks_of
-from bundler.errors import BundleError, OptionError, VerificationError
+from bundler.errors import BundleError, OptionError
 from bundler.lora.merge_bundle import read_adapter
 from bundler.system.atomic_file import replacing
 from bundler.system.temporary_folder import temporary_folder
@@ -127,6 +127,7 @@ def check_adapter(
     from bundler.containers.tokenizer import bundle_tokenizer
     from bundler.doctor.own_pieces import read_sound_vocabulary
     from bundler.lora.facts import weights_fingerprint
+    from bundler.verification.gate import require_passed
     from bundler.verification.lora_gates import lora_gates
     from bundler.verification.runtimes import runtimes_apart
     from bundler.verification.subject import Lora, Subject, Variant
@@ -161,6 +162,5 @@ def check_adapter(
             runtimes=runtimes,
         )
         gates = lora_gates(subject, progress)
-    if failed := [gate for gate in gates if not gate.passed]:
-        raise VerificationError("; ".join(f"{gate.name}: {gate.found}" for gate in failed) + ". Nothing was written")
+    require_passed(gates, "Nothing was written")
     return gates

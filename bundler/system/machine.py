@@ -105,5 +105,10 @@ def read_bandwidth(threads: int) -> float:
     return _READ_AT_ONCE / min(seconds)
 
 
+def kilobytes(shown: str, name: str) -> int:
+    """The figure `name` of what a file of /proc shows."""
+    return int(re.search(rf"^{name}:\s*(\d+) kB", shown, re.M)[1])
+
+
 def _kilobytes(path: str, name: str) -> int:
-    return int(re.search(rf"^{name}:\s*(\d+) kB", Path(path).read_text(), re.M)[1])
+    return kilobytes(Path(path).read_text(), name)

@@ -7,6 +7,8 @@ import itertools
 from dataclasses import asdict, dataclass, field
 from typing import Any, Callable, ContextManager, Iterator, Sequence
 
+from bundler.errors import VerificationError
+
 # Entered with a line of text around a part of the work.
 Stage = Callable[[str], ContextManager]
 # A progress bar: entered with a text and a total; gives a function that takes `completed=`, the part done.
@@ -75,6 +77,14 @@ def run_gates(functions: Sequence[Callable[[Any], Gate]], subject: Any, step: Ca
         gates.append(gate(subject))
         step()
     return gates
+
+
+def require_passed(gates: Sequence[Gate], consequence: str) -> None:
+    """Raise VerificationError with what each failed gate found, and the sentence `consequence`; nothing if all
+    passed.
+    """
+    if failed := [gate for gate in gates if not gate.passed]:
+        raise VerificationError("; ".join(f"{gate.name}: {gate.found}" for gate in failed) + f". {consequence}")
 
 
 def verdict(gates: Sequence[Gate]) -> str:

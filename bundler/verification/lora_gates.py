@@ -66,7 +66,9 @@ class Loaded:
         return range(max(1, len(self.subject.lora.adapters)))
 
     def open(self, variant: Variant, adapter: AdapterFile | None = None) -> TFLiteGPT2:
-        return variant.open(self.subject.runtimes, adapter)
+        """The variant's model; without an adapter its LoRA inputs are zeros."""
+        rank = None if variant.plain else variant.rank
+        return self.subject.runtimes.model(variant.model, rank=rank, adapter=adapter and adapter.tensors)
 
     def file(self, index: int, rank: int) -> AdapterFile:
         """The adapter of folder number `index`, fitted to the base."""

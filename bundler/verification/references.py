@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 # four threads took three times as long as one or two.
 THREADS = 2
 
-
 # Of a long prompt, tokens that PyTorch reads at once: attention takes heads x tokens x tokens floats several times, for
 # a thousand tokens of GPT-2 124M half a GB.
 CHUNK = 256
@@ -122,7 +121,7 @@ class Continuation:
             )
         self._seen = likely
         self._rows = list(output.logits[0, :, : self._reference.vocabulary].numpy())
-        trim_heap()  # the layers' matrices and products, half a GB after a thousand tokens
+        trim_heap()  # the products of the last layers, and of the head
 
 
 class PeftReference(Reference):

@@ -11,9 +11,7 @@ from bundler.verification.runtimes import Runtimes
 if TYPE_CHECKING:
     from bundler.checkpoints.checkpoint import Checkpoint
     from bundler.containers.tokenizer import BundleTokenizer
-    from bundler.tflite.runner import TFLiteGPT2
     from lora_weights.adapter import Base
-    from lora_weights.adapter_file import AdapterFile
     from tokenizer_tools.report import MismatchReport
 
 LITERTLM, MEDIAPIPE = "litert-lm", "mediapipe"
@@ -30,9 +28,6 @@ class Variant:
     rank: int
     plain: bool = False
     unpacked: bool = False
-
-    def open(self, runtimes: Runtimes, adapter: AdapterFile | None = None) -> TFLiteGPT2:
-        return runtimes.model(self.model, rank=None if self.plain else self.rank, adapter=adapter and adapter.tensors)
 
 
 @dataclass(frozen=True)
