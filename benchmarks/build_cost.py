@@ -16,16 +16,17 @@ import argparse
 import json
 import math
 import multiprocessing
-import re
 import resource
 import statistics
 import tempfile
 import time
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, Iterator, Sequence
+
+from bundler.system.machine import kilobytes
 
 SECONDS_A_LOOK = 0.2
 
@@ -62,28 +63,22 @@ def memory_of(process: int) -> tuple[int, int, int] | None:
         shown = Path(f"/proc/{process}/smaps_rollup").read_text()
     except OSError:
         return None
-    total, own, proportional = (
-        1024 * int(re.search(rf"^{name}:\s*(\d+) kB", shown, re.M)[1]) for name in ("Rss", "Anonymous", "Pss")
-    )
+    total, own, proportional = (1024 * kilobytes(shown, name) for name in ("Rss", "Anonymous", "Pss"))
     return total, total - own, proportional
 
 
-@dataclass
-class Watch:
-    """The memory of each part of a build, by its title."""
-
-    parts: dict[str, Memory] = field(default_factory=dict)
-
-    def follow(self, process: multiprocessing.Process, receiver: Connection) -> dict[str, Any]:
-        """Look at a build until it is done, and return its figures."""
-        memory = self.parts.setdefault("Importing", Memory())
-        while process.is_alive() or receiver.poll():
-            if receiver.poll(SECONDS_A_LOOK):
-                if isinstance(message := receiver.recv(), dict):
-                    return message
-                memory = self.parts.setdefault(message, Memory())
-            memory.look(process.pid)
-        raise SystemExit(process.exitcode or 1)
+def follow(process: multiprocessing.Process, receiver: Connection, parts: dict[str, Memory]) -> dict[str, Any]:
+    """Look at a build, in `parts` by their titles, until it is done; returns its figures."""
+    message = "Importing"
+    while not isinstance(message, dict):
+        parts.setdefault(message, Memory()).look(process.pid)
+        if receiver.poll(SECONDS_A_LOOK):
+            try:
+                message = receiver.recv()
+            except EOFError:
+                process.join()
+                raise SystemExit(process.exitcode or 1) from None
+    return message
 
 
 def build_once(model: str, output: Path, recipe: str, verify: bool, report: Connection) -> None:
@@ -115,7 +110,7 @@ def build_once(model: str, output: Path, recipe: str, verify: bool, report: Conn
 
 def measure(model: str, recipe: str, verify: bool, runs: int) -> dict[str, Any]:
     """The figures of several builds, each in a process of its own."""
-    context, results, watch = multiprocessing.get_context("spawn"), [], Watch()
+    context, results, parts = multiprocessing.get_context("spawn"), [], {}
     with tempfile.TemporaryDirectory() as folder:
         for run in range(runs):
             receiver, sender = context.Pipe(duplex=False)
@@ -123,7 +118,7 @@ def measure(model: str, recipe: str, verify: bool, runs: int) -> dict[str, Any]:
             process = context.Process(target=build_once, args=arguments)
             process.start()
             sender.close()
-            results.append(watch.follow(process, receiver))
+            results.append(follow(process, receiver, parts))
             process.join()
     seconds = [result["seconds"] for result in results]
     return {
@@ -137,8 +132,8 @@ def measure(model: str, recipe: str, verify: bool, runs: int) -> dict[str, Any]:
         "seconds_most": max(seconds),
         "processor_seconds": statistics.median(result["processor_seconds"] for result in results),
         "peak_gigabytes": max(result["peak_gigabytes"] for result in results),
-        "together_gigabytes": max(memory.together for memory in watch.parts.values()) / 1e9,
-        "parts": {title: asdict(memory) for title, memory in watch.parts.items()},
+        "together_gigabytes": max(memory.together for memory in parts.values()) / 1e9,
+        "parts": {title: asdict(memory) for title, memory in parts.items()},
         "same_bytes_every_run": len({result["sums"] for result in results}) == 1,
     }
 

@@ -18,6 +18,7 @@ import resource
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any, Sequence
 
 from bundler.system.isolated import run_isolated
 from bundler.system.machine import held_memory, mapped_memory, peak_memory
@@ -75,16 +76,8 @@ def _build(model: str, output: Path) -> dict[str, int]:
 
 
 def _write_in(bundle: str, cache: Path) -> dict[str, int]:
-    import litert_lm  # noqa: F401
-
-    from bundler.engines.litertlm import open_engine
-    from bundler.pipeline.speed import prompt_of
-
     cache.mkdir(exist_ok=True)
-    libraries = held_memory()
-    with open_engine(Path(bundle), weight_cache=cache) as engine:
-        engine.complete(prompt_of(engine.tokenize, PROMPT, "0"), WRITTEN)
-        return _since(libraries)
+    return _texts(Path(bundle), [None], weight_cache=cache)
 
 
 def _write(model: str, output: Path) -> dict[str, int]:
@@ -96,11 +89,7 @@ def _swap(model: str, output: Path) -> dict[str, int]:
 
 
 def _in_litertlm(output: Path, swap: bool) -> dict[str, int]:
-    import litert_lm  # noqa: F401
-
-    from bundler.engines.litertlm import open_engine
     from bundler.pipeline.export_adapter import open_lora_bundles, prepare_adapter, write_adapter
-    from bundler.pipeline.speed import prompt_of
     from lora_weights.random_adapter import write_random_adapter
 
     files, bundles = [output / "adapters" / "zero.tflite"], open_lora_bundles(output)
@@ -109,11 +98,20 @@ def _in_litertlm(output: Path, swap: bool) -> dict[str, int]:
         write_random_adapter(folder, bundles.base.layers, bundles.base.width, RANK, 0.02, seed)
         files.append(folder.with_suffix(".tflite"))
         write_adapter(prepare_adapter(folder, bundles), files[-1])
+    return _texts(next(output.glob("*.litertlm")), [files[number % len(files)] for number in range(6)])
+
+
+def _texts(bundle: Path, adapters: Sequence[Path | None], **options: Any) -> dict[str, int]:
+    """The memory after a text with each of `adapters`, in one engine."""
+    import litert_lm  # noqa: F401
+
+    from bundler.engines.litertlm import open_engine
+    from bundler.pipeline.speed import prompt_of
+
     libraries = held_memory()
-    with open_engine(next(output.glob("*.litertlm"))) as engine:
-        for number in range(6):
-            prompt = prompt_of(engine.tokenize, PROMPT, str(number))
-            engine.complete(prompt, WRITTEN, adapter=files[number % len(files)])
+    with open_engine(bundle, **options) as engine:
+        for number, adapter in enumerate(adapters):
+            engine.complete(prompt_of(engine.tokenize, PROMPT, str(number)), WRITTEN, adapter=adapter)
         return _since(libraries)
 
 
