@@ -156,50 +156,25 @@ class EndToEndTest {
     @Test
     fun aFullContextIsAnEndAndTheEngineGoesOn() {
         begin()
-        val ends = ArrayList<Completion>()
-        val failures = ArrayList<EngineFailure>()
-        phone.container.events.listeners += object : EngineObserver {
-            override fun onFinished(id: Long, completion: Completion) {
-                ends += completion
-            }
-
-            override fun onFailed(id: Long?, failure: EngineFailure) {
-                failures += failure
-            }
-        }
+        val heard = Heard().also { phone.container.events.listeners += it }
         val settings = phone.container.settings.read()
         val choice = phone.writing.choice!!
         phone.container.controller.open(optionsFor(choice, settings, choice.bundle, length = 64))
         // The app asks for no more than there is room for; an engine may run into its end all the same.
         for (attempt in 0..1) {
             phone.container.controller.generate(requestFor(choice, settings, prompt, attempt).copy(windowTokens = 60, outputTokens = 1000))
-            until("the end") { ends.size > attempt || failures.isNotEmpty() }
+            until("the end") { heard.ends.size > attempt || heard.failures.isNotEmpty() }
         }
-        assertEquals(emptyList<EngineFailure>(), failures)
-        assertEquals(listOf(EndReason.FULL, EndReason.FULL), ends.map { it.reason })
-        assertTrue(text("base").startsWith(prompt + ends[0].text))
+        assertEquals(emptyList<EngineFailure>(), heard.failures)
+        assertEquals(listOf(EndReason.FULL, EndReason.FULL), heard.ends.map { it.reason })
+        assertTrue(text("base").startsWith(prompt + heard.ends[0].text))
         assertEquals(CompletionState.READY, phone.container.events.state)
     }
 
     @Test
     fun aTextLongerThanItsEstimateIsShortenedUntilTheEngineTakesIt() {
         begin()
-        val tries = ArrayList<String>()
-        val ends = ArrayList<Completion>()
-        val failures = ArrayList<EngineFailure>()
-        phone.container.events.listeners += object : EngineObserver {
-            override fun onLog(line: String) {
-                if ("longer than estimated" in line) tries += line
-            }
-
-            override fun onFinished(id: Long, completion: Completion) {
-                ends += completion
-            }
-
-            override fun onFailed(id: Long?, failure: EngineFailure) {
-                failures += failure
-            }
-        }
+        val heard = Heard().also { phone.container.events.listeners += it }
         val settings = phone.container.settings.read()
         val choice = phone.writing.choice!!
         // Nothing counts the tokens of a .task in LiteRT-LM. These words have more than one in two letters.
@@ -208,11 +183,12 @@ class EndToEndTest {
         phone.container.controller.open(task)
         val request = requestFor(choice, settings, "qzxjkvwb ".repeat(50), attempt = 0)
         phone.container.controller.generate(request.copy(windowTokens = 60, outputTokens = 8))
-        until("the end") { ends.isNotEmpty() || failures.isNotEmpty() }
-        assertEquals(emptyList<EngineFailure>(), failures)
-        assertTrue("it was tried ${tries.size + 1} times: $ends", tries.size in 1..4)
-        assertEquals(EndReason.LIMIT, ends.single().reason)
-        assertTrue(ends.single().text.isNotBlank())
+        until("the end") { heard.ends.isNotEmpty() || heard.failures.isNotEmpty() }
+        assertEquals(emptyList<EngineFailure>(), heard.failures)
+        val tries = heard.log.count { "longer than estimated" in it }
+        assertTrue("it was tried ${tries + 1} times: ${heard.ends}", tries in 1..4)
+        assertEquals(EndReason.LIMIT, heard.ends.single().reason)
+        assertTrue(heard.ends.single().text.isNotBlank())
     }
 
     @Test
@@ -245,5 +221,24 @@ class EndToEndTest {
         screen.tap(R.id.go_on)
         until("a suggestion") { phone.writing.draft.suggestion.isNotEmpty() }
         idle()
+    }
+}
+
+/** What is said of generations. */
+private class Heard : EngineObserver {
+    val ends = ArrayList<Completion>()
+    val failures = ArrayList<EngineFailure>()
+    val log = ArrayList<String>()
+
+    override fun onFinished(id: Long, completion: Completion) {
+        ends += completion
+    }
+
+    override fun onFailed(id: Long?, failure: EngineFailure) {
+        failures += failure
+    }
+
+    override fun onLog(line: String) {
+        log += line
     }
 }
